@@ -1,0 +1,22 @@
+//! A classifier 64-128-10 of handwritten digits: forward, backward and Adam all run as WGSL compute shaders.
+//!
+//! This library holds the data, the model and the training loop, and waits for nothing: what needs the GPU's answer is
+//! a future, so that the same code serves the terminal program of this package and a page in a browser. Weights and
+//! batch order follow the integer rules of `data/digits_torch_run.py`, so that every loss can be compared with torch's.
+
+#![warn(missing_docs)]
+
+mod batches;
+mod buffers;
+pub mod data;
+pub mod model;
+pub mod readback;
+pub mod rules;
+mod stage;
+pub mod torch_run;
+pub mod training;
+
+pub use data::{Dataset, Digit};
+pub use model::Model;
+pub use torch_run::TorchRun;
+pub use training::Trainer;

@@ -1,0 +1,82 @@
+//! The command line.
+
+use anyhow::{Context, Result, bail};
+
+pub const USAGE: &str = "\
+Usage: cargo run --release -p digits -- [OPTIONS]
+
+Options:
+      --adapter TEXT    use the adapter whose backend, name or driver contains TEXT, e.g. 'Vulkan llvmpipe'
+      --list-adapters   print the adapters and exit
+      --epochs N        visit the training set N times [default: 40]
+      --lr X            Adam's learning rate [default: 0.003]
+  -h, --help            print this and exit";
+
+/// What the program is asked to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    pub adapter: Option<String>,
+    pub list_adapters: bool,
+    pub help: bool,
+    pub epochs: usize,
+    pub lr: f64,
+}
+
+impl Options {
+    /// Reads the arguments behind the program's name; `--lr 0.1` and `--lr=0.1` are the same.
+    pub fn parse(arguments: impl IntoIterator<Item = String>, epochs: usize, lr: f64) -> Result<Self> {
+        let mut options = Self { adapter: None, list_adapters: false, help: false, epochs, lr };
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            let (name, inline_value) = match argument.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (argument.as_str(), None),
+            };
+            let is_flag = matches!(name, "--list-adapters" | "--help" | "-h");
+            if is_flag && inline_value.is_some() {
+                bail!("{name} takes no value");
+            }
+            let mut value =
+                || inline_value.clone().or_else(|| arguments.next()).with_context(|| format!("{name} needs a value"));
+            match name {
+                "--adapter" => options.adapter = Some(value()?),
+                "--epochs" => options.epochs = number(name, &value()?)?,
+                "--lr" => options.lr = number(name, &value()?)?,
+                "--list-adapters" => options.list_adapters = true,
+                "--help" | "-h" => options.help = true,
+                _ => bail!("unknown argument '{argument}'\n\n{USAGE}"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn number<T: std::str::FromStr>(name: &str, text: &str) -> Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    text.parse().with_context(|| format!("{name}: '{text}' does not fit"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Options;
+
+    fn parse(arguments: &[&str]) -> anyhow::Result<Options> {
+        Options::parse(arguments.iter().map(|argument| (*argument).to_owned()), 40, 0.003)
+    }
+
+    #[test]
+    fn values_follow_or_are_joined() {
+        let options = parse(&["--lr=0.1", "--epochs", "3", "--adapter", "Vulkan llvmpipe"]).unwrap();
+        assert_eq!((options.lr, options.epochs), (0.1, 3));
+        assert_eq!(options.adapter.as_deref(), Some("Vulkan llvmpipe"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        for arguments in [&["--lr"][..], &["--epochs", "-1"], &["--help=yes"], &["--batch", "64"]] {
+            assert!(parse(arguments).is_err(), "{arguments:?}");
+        }
+    }
+}

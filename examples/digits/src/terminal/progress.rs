@@ -1,0 +1,54 @@
+//! What the user sees while the model trains.
+
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+
+const TEMPLATE: &str = "{bar:32.cyan/blue} step {pos}/{len}  epoch {prefix}  {msg}  {elapsed}";
+const LINE_EVERY: usize = 5;
+
+/// A progress bar on a terminal, a line every few epochs elsewhere.
+pub struct Progress {
+    bar: ProgressBar,
+    epochs: usize,
+    started: Instant,
+}
+
+impl Progress {
+    pub fn new(epochs: usize, steps_per_epoch: usize) -> Result<Self> {
+        let bar = if stderr().is_terminal() {
+            ProgressBar::new((epochs * steps_per_epoch) as u64)
+        } else {
+            ProgressBar::hidden()
+        };
+        bar.set_style(ProgressStyle::with_template(TEMPLATE)?.progress_chars("━╸─"));
+        bar.set_prefix(format!("0/{epochs}"));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Ok(Self { bar, epochs, started: Instant::now() })
+    }
+
+    /// An epoch is over: `steps` were taken so far.
+    pub fn epoch(&self, epoch: usize, steps: u64, loss: f32, accuracy: f64) {
+        let rate = self.steps_per_second(steps);
+        let message = format!("loss {loss:.6}  test accuracy {:.2} %  {rate:.0} steps/s", 100.0 * accuracy);
+        if self.bar.is_hidden() && (epoch.is_multiple_of(LINE_EVERY) || epoch == 1 || epoch == self.epochs) {
+            println!("epoch {epoch:>3}/{}  {message}", self.epochs);
+        }
+        self.bar.set_prefix(format!("{epoch}/{}", self.epochs));
+        self.bar.set_message(message);
+        self.bar.set_position(steps);
+    }
+
+    /// Removes the bar; the average rate over the whole run.
+    pub fn finish(self, steps: u64) -> f64 {
+        let rate = self.steps_per_second(steps);
+        self.bar.finish_and_clear();
+        rate
+    }
+
+    fn steps_per_second(&self, steps: u64) -> f64 {
+        steps as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
+    }
+}

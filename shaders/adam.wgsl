@@ -1,0 +1,156 @@
+// torch.optim.Adam, one step over many tensors. Follows a storage prelude (storage_vec4.wgsl or storage_scalar.wgsl).
+//
+// Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015), Algorithm 1, in torch's order and with torch's
+// epsilon, which is added after the bias correction; decoupled decay after Loshchilov and Hutter (2019); AMSGrad after
+// Reddi et al. (2018), its maximum taken before the bias correction, as torch's code does. At step t, for gradient g:
+//
+//     exp_avg        m = beta1 m + (1 - beta1) g
+//     exp_avg_sq     v = beta2 v + (1 - beta2) g^2
+//     max_exp_avg_sq u = max(u, v) with amsgrad, else v
+//     param          p = p - lr / (1 - beta1^t) * m / (sqrt(u) / sqrt(1 - beta2^t) + eps)
+//
+// Numerator and denominator of the last line are both multiplied by sqrt(1 - beta2^t), which leaves one square root and
+// one division. All that depends on t alone is computed on the host in f64 and rounded once: see Hyper.
+
+override WORKGROUP_SIZE: u32 = 256u;           // a multiple of TILE_INVOCATIONS
+override TILED: bool = false;                  // a tile record for every 32 invocations, or one run for the dispatch
+override AMSGRAD: bool = false;                // keep and use max_exp_avg_sq
+override DECOUPLED_WEIGHT_DECAY: bool = false; // AdamW's decay, or L2
+
+const TILE_INVOCATIONS_LOG2: u32 = 5u;         // 32 invocations share a tile record
+const TILE_INVOCATIONS: u32 = 32u;
+
+// What one group of parameters with one step count needs at one step. Rounded once from f64.
+struct Hyper {
+    exp_avg_weight: f32,        // 1 - beta1
+    exp_avg_keep: f32,          // 1 where beta1 is above 1/2, else beta1: see running_average
+    exp_avg_sq_weight: f32,     // 1 - beta2
+    exp_avg_sq_keep: f32,       // 1 where beta2 is above 1/2, else beta2
+    step_size: f32,             // lr sqrt(1 - beta2^t) / (1 - beta1^t)
+    denom_eps: f32,             // eps sqrt(1 - beta2^t)
+    weight_decay: f32,          // L2: the factor of p added to g; decoupled: 1 - lr weight_decay, the factor of p
+    grad_sign: f32,             // -1 to maximize, else 1
+}
+
+// One dispatch. Places are in elements from the start of the binding they belong to.
+struct Frame {
+    param: u32,                 // flat: where the run's parameters begin
+    grad: u32,                  // flat: its gradients
+    moment: u32,                // flat: its exp_avg
+    length: u32,                // flat: its elements; tiled: the number of tile records
+    first_tile: u32,            // tiled: the first record
+    hyper: u32,                 // flat: its block of hypers
+    plane: u32,                 // from an element's exp_avg to its exp_avg_sq, and from there to its max_exp_avg_sq
+    workgroups_x: u32,          // width of the grid, folded where one dimension does not hold it
+}
+
+// A piece of a run, at most 256 elements, for 32 invocations.
+struct Tile {
+    param: u32,
+    grad: u32,
+    moment: u32,
+    length_hyper: u32,          // low half: elements, high half: block of hypers
+}
+
+@group(1) @binding(0) var<storage, read> tiles: array<Tile>;
+@group(1) @binding(1) var<uniform> frame: Frame;
+@group(2) @binding(0) var<uniform> hypers: array<Hyper, 512>;
+
+struct Element {
+    param: vec4<f32>,
+    exp_avg: vec4<f32>,
+    exp_avg_sq: vec4<f32>,
+    max_exp_avg_sq: vec4<f32>,
+}
+
+// beta average + (1 - beta) x, for `weighted` = (1 - beta) x. Where beta is above 1/2 it is average + (weighted -
+// weight average): the change is small then, and so is what is lost in rounding it; and the two factors of the average
+// sum to 1 with the weight exactly, as f32(0.999) and f32(0.001) do not. Below, that would cancel.
+fn running_average(average: vec4<f32>, weighted: vec4<f32>, weight: f32, keep: f32) -> vec4<f32> {
+    let drop = select(0.0, weight, keep == 1.0);
+    return keep * average + (weighted - drop * average);
+}
+
+// By the exponent bits: compilers may assume that no number is infinite.
+fn is_infinite(x: vec4<f32>) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) == vec4<u32>(0x7f800000u);
+}
+
+// The maximum of numbers that are not negative, NaN if either is: by their bits, which sort as the numbers do and put
+// NaN last. WGSL's max may drop a NaN.
+fn max_or_nan(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(max(bitcast<vec4<u32>>(a), bitcast<vec4<u32>>(b)));
+}
+
+// One step of four elements. Pure: works on registers, touches no binding.
+fn adam_update(old: Element, stored_grad: vec4<f32>, hyper: Hyper) -> Element {
+    var next: Element;
+    var decayed = old.param;
+    var grad = hyper.grad_sign * stored_grad;
+    if (DECOUPLED_WEIGHT_DECAY) {
+        decayed = old.param * hyper.weight_decay;
+    } else {
+        // Not by adding zero times the parameter: an infinite one would make the moments NaN.
+        grad = select(grad, grad + hyper.weight_decay * old.param, hyper.weight_decay != 0.0);
+    }
+    let weighted = hyper.exp_avg_weight * grad;
+    next.exp_avg = running_average(old.exp_avg, weighted, hyper.exp_avg_weight, hyper.exp_avg_keep);
+    // From left to right: a gradient of 1e20 does not overflow.
+    let square = (hyper.exp_avg_sq_weight * grad) * grad;
+    let average = running_average(old.exp_avg_sq, square, hyper.exp_avg_sq_weight, hyper.exp_avg_sq_keep);
+    // Once infinite it stays so, as in torch: the parameter rests. It must not become infinity less infinity.
+    next.exp_avg_sq = select(average, hyper.exp_avg_sq_keep * old.exp_avg_sq + square, is_infinite(old.exp_avg_sq));
+    var second = next.exp_avg_sq;
+    if (AMSGRAD) {
+        second = max_or_nan(old.max_exp_avg_sq, next.exp_avg_sq);
+    }
+    next.max_exp_avg_sq = second;
+    next.param = decayed - hyper.step_size * (next.exp_avg / (sqrt(second) + hyper.denom_eps));
+    return next;
+}
+
+// Steps quad `quad` of the run of `length` elements that begins at these places, if it has one.
+fn step_quad(param_at: u32, grad_at: u32, moment_at: u32, quad: u32, length: u32, hyper: u32) {
+    if (4u * quad >= length) {
+        return;
+    }
+    let exp_avg_sq_at = moment_at + frame.plane;
+    let max_exp_avg_sq_at = exp_avg_sq_at + frame.plane;
+    var old: Element;
+    old.param = load_param(param_at, quad, length);
+    old.exp_avg = load_moment(moment_at, quad, length);
+    old.exp_avg_sq = load_moment(exp_avg_sq_at, quad, length);
+    if (AMSGRAD) {
+        old.max_exp_avg_sq = load_moment(max_exp_avg_sq_at, quad, length);
+    }
+    let next = adam_update(old, load_grad(grad_at, quad, length), hypers[hyper]);
+    store_param(param_at, quad, length, next.param);
+    store_moment(moment_at, quad, length, next.exp_avg);
+    store_moment(exp_avg_sq_at, quad, length, next.exp_avg_sq);
+    if (AMSGRAD) {
+        store_moment(max_exp_avg_sq_at, quad, length, next.max_exp_avg_sq);
+    }
+}
+
+// Each invocation steps two quads, as far apart as its row of invocations is long, so that neighbours read neighbours.
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn adam(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
+    let workgroup = workgroup_id.y * frame.workgroups_x + workgroup_id.x;
+    if (TILED) {
+        let record = workgroup * (WORKGROUP_SIZE >> TILE_INVOCATIONS_LOG2) + (invocation >> TILE_INVOCATIONS_LOG2);
+        // A folded grid has workgroups past the last record; a read past the end may be clamped to it.
+        if (record >= frame.length) {
+            return;
+        }
+        let tile = tiles[frame.first_tile + record];
+        let quad = invocation & (TILE_INVOCATIONS - 1u);
+        let length = tile.length_hyper & 0xffffu;
+        let hyper = tile.length_hyper >> 16u;
+        step_quad(tile.param, tile.grad, tile.moment, quad, length, hyper);
+        step_quad(tile.param, tile.grad, tile.moment, quad + TILE_INVOCATIONS, length, hyper);
+    } else {
+        let quad = workgroup * (2u * WORKGROUP_SIZE) + invocation;
+        step_quad(frame.param, frame.grad, frame.moment, quad, frame.length, frame.hyper);
+        step_quad(frame.param, frame.grad, frame.moment, quad + WORKGROUP_SIZE, frame.length, frame.hyper);
+    }
+}

@@ -1,0 +1,192 @@
+//! A plan made ready to record: its pipelines, bind groups and the buffer of its frames and tile records.
+//!
+//! All of it is made anew for a new plan and never written again, since steps that are recorded and not yet submitted
+//! may still read it. Only the bind groups of tensors outlive a plan.
+
+use std::collections::HashMap;
+
+use crate::Error;
+use crate::buffers::Buffers;
+use crate::gpu::Gpu;
+use crate::kernels::Kernels;
+use crate::layout::{Frame, Hyper, Tile, binding};
+use crate::moments::Window;
+use crate::plan::{Binding, Dispatch, Limits, Plan};
+
+/// What a bind group of tensors binds: parameters, gradients, the window of state.
+type TensorsKey = (Binding, Option<Binding>, u32);
+
+/// A plan's dispatches, ready to record.
+#[derive(Debug, Default)]
+pub(crate) struct Bound {
+    pub dispatches: Vec<BoundDispatch>,
+    tensors: HashMap<TensorsKey, wgpu::BindGroup>,
+}
+
+#[derive(Debug)]
+pub(crate) struct BoundDispatch {
+    pub pipeline: wgpu::ComputePipeline,
+    pub tensors: wgpu::BindGroup,
+    pub plan: wgpu::BindGroup,
+    /// The dispatch's frame in the plan's buffer, in bytes.
+    pub frame: u32,
+    /// Its hyper blocks in the step's slot, in bytes.
+    pub hypers: u64,
+    pub workgroups: (u32, u32),
+    pub label: String,
+}
+
+/// What plans are bound with.
+#[derive(Clone, Copy)]
+pub(crate) struct Binder<'a> {
+    pub gpu: &'a Gpu,
+    pub buffers: &'a Buffers,
+    pub windows: &'a [Option<Window>],
+    pub limits: &'a Limits,
+}
+
+impl Binder<'_> {
+    /// Makes what the plan needs, over what the plan before has. `label` names a dispatch.
+    pub(crate) fn bind(
+        self,
+        plan: &Plan,
+        kernels: &mut Kernels,
+        before: &Bound,
+        label: impl Fn(&Dispatch) -> String,
+    ) -> Result<Bound, Error> {
+        let table = Table::new(plan, self.limits, &self.gpu.device.limits())?;
+        let mut pipelines = Vec::with_capacity(plan.dispatches.len());
+        for dispatch in &plan.dispatches {
+            pipelines.push(kernels.pipeline(self.gpu, dispatch.kernel)?);
+        }
+        self.gpu.guard.run("the buffer and bind groups of a plan", || {
+            let plan_groups = table.create(plan, self, &kernels.layouts.plan);
+            let mut bound = Bound::default();
+            let placed = plan.dispatches.iter().zip(&table.first_records).zip(pipelines);
+            for (number, ((dispatch, first_record), pipeline)) in placed.enumerate() {
+                let key = (dispatch.param, dispatch.grad, dispatch.window);
+                let made = bound.tensors.get(&key).or_else(|| before.tensors.get(&key)).cloned();
+                let Some(tensors) = made.or_else(|| self.tensors(dispatch, kernels)) else { continue };
+                let Some(plan) = plan_groups.get(first_record).cloned() else { continue };
+                bound.tensors.insert(key, tensors.clone());
+                bound.dispatches.push(BoundDispatch {
+                    pipeline,
+                    tensors,
+                    plan,
+                    frame: (number as u64 * table.frame_stride) as u32,
+                    hypers: u64::from(dispatch.first_class) * size_of::<Hyper>() as u64,
+                    workgroups: dispatch.workgroups,
+                    label: label(dispatch),
+                });
+            }
+            bound
+        })
+    }
+
+    fn tensors(self, dispatch: &Dispatch, kernels: &Kernels) -> Option<wgpu::BindGroup> {
+        let part = |binding: &Binding| {
+            let buffer = self.buffers.get(binding.buffer)?;
+            let size = wgpu::BufferSize::new(binding.size);
+            Some(wgpu::BufferBinding { buffer, offset: binding.offset, size })
+        };
+        let window = self.windows.get(dispatch.window as usize)?.as_ref()?;
+        // Something must be bound as gradients even where they are read through the parameters' binding.
+        let grad = dispatch.grad.as_ref().map_or(Some(kernels.unused.as_entire_buffer_binding()), part)?;
+        let entry = |(_, binding): (u32, u32), part| wgpu::BindGroupEntry {
+            binding,
+            resource: wgpu::BindingResource::Buffer(part),
+        };
+        Some(self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("wgpu_adam.tensors"),
+            layout: &kernels.layouts.tensors,
+            entries: &[
+                entry(binding::PARAM, part(&dispatch.param)?),
+                entry(binding::GRAD, grad),
+                entry(binding::MOMENTS, window.buffer.as_entire_buffer_binding()),
+            ],
+        }))
+    }
+}
+
+/// The plan's buffer: a frame for each dispatch, then the tile records.
+struct Table {
+    frame_stride: u64,
+    /// Where the records begin, in bytes.
+    records: u64,
+    size: u64,
+    /// For each dispatch, the record at which its binding of records begins.
+    first_records: Vec<u64>,
+}
+
+impl Table {
+    fn new(plan: &Plan, limits: &Limits, device: &wgpu::Limits) -> Result<Self, Error> {
+        let frame_stride = u64::from(device.min_uniform_buffer_offset_alignment).max(256);
+        let records = (plan.dispatches.len() as u64 * frame_stride).next_multiple_of(limits.alignment);
+        let size = records + (plan.tiles.len().max(1) * size_of::<Tile>()) as u64;
+        let allowed = device.max_buffer_size;
+        if size > allowed {
+            let what =
+                format!("the plan of {} dispatches and {} tile records", plan.dispatches.len(), plan.tiles.len());
+            let remedy = "or keep tensors that are stepped together in one arena";
+            return Err(Error::DeviceLimit { what, limit: "max_buffer_size", needed: size, allowed, remedy });
+        }
+        // Dispatches share a binding of records as long as it reaches.
+        let reach = limits.binding / size_of::<Tile>() as u64;
+        let mut first = 0;
+        let first_records = plan.dispatches.iter().map(|dispatch| {
+            if let Some((begin, end)) = dispatch.tiles {
+                first = if end - first > reach { begin } else { first };
+            }
+            first
+        });
+        Ok(Self { frame_stride, records, size, first_records: first_records.collect() })
+    }
+
+    /// Creates and fills the buffer; a bind group for each binding of records, by its first record.
+    fn create(&self, plan: &Plan, binder: Binder<'_>, layout: &wgpu::BindGroupLayout) -> HashMap<u64, wgpu::BindGroup> {
+        let Gpu { device, queue, .. } = binder.gpu;
+        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("wgpu_adam.plan"),
+            size: self.size,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        queue.write_buffer(&buffer, 0, &self.contents(plan));
+        let reach = binder.limits.binding / size_of::<Tile>() as u64 * size_of::<Tile>() as u64;
+        let mut groups = HashMap::new();
+        for &first in &self.first_records {
+            groups.entry(first).or_insert_with(|| {
+                let offset = self.records + first * size_of::<Tile>() as u64;
+                let size = wgpu::BufferSize::new((self.size - offset).min(reach));
+                let tiles = wgpu::BufferBinding { buffer: &buffer, offset, size };
+                let size = wgpu::BufferSize::new(size_of::<Frame>() as u64);
+                let frame = wgpu::BufferBinding { buffer: &buffer, offset: 0, size };
+                let entry = |(_, binding): (u32, u32), part| wgpu::BindGroupEntry {
+                    binding,
+                    resource: wgpu::BindingResource::Buffer(part),
+                };
+                device.create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: Some("wgpu_adam.plan"),
+                    layout,
+                    entries: &[entry(binding::TILES, tiles), entry(binding::FRAME, frame)],
+                })
+            });
+        }
+        groups
+    }
+
+    fn contents(&self, plan: &Plan) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.size as usize);
+        for (dispatch, first_record) in plan.dispatches.iter().zip(&self.first_records) {
+            let first_tile = dispatch.tiles.map_or(0, |(begin, _)| (begin - first_record) as u32);
+            let frame = Frame { first_tile, ..dispatch.frame };
+            let end = bytes.len() + self.frame_stride as usize;
+            bytes.extend_from_slice(bytemuck::bytes_of(&frame));
+            bytes.resize(end, 0);
+        }
+        bytes.resize(self.records as usize, 0);
+        bytes.extend_from_slice(bytemuck::cast_slice(&plan.tiles));
+        bytes.resize(self.size as usize, 0);
+        bytes
+    }
+}

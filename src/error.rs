@@ -1,0 +1,201 @@
+//! What can go wrong, each with the remedy in its message.
+
+/// A mistake or a limit, found before anything reaches the GPU unless its variant says otherwise.
+///
+/// The optimizer is unchanged by a call that returns an error and can be used after it. Tensors are named as
+/// `parameter "layer0.weight"` or `gradient of "layer0.weight"`.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A hyperparameter out of its range. Stricter than torch, which checks only the constructor's own arguments and
+    /// lets infinities and numbers that f32 cannot hold pass.
+    #[error("invalid {option}{}: {value}; it must be {requirement}", of_group(*.group))]
+    InvalidOption {
+        /// The option, in torch's word.
+        option: &'static str,
+        /// The group it was meant for; none for the constructor's defaults.
+        group: Option<usize>,
+        /// The value refused.
+        value: f64,
+        /// What is allowed.
+        requirement: &'static str,
+    },
+
+    /// An optimizer without a single parameter. A group without parameters is legal.
+    #[error("optimizer got an empty parameter list; give it at least one parameter or group")]
+    EmptyParameterList,
+
+    /// A group number that does not exist.
+    #[error("no parameter group {group}: there are {count}, numbered from 0")]
+    NoSuchGroup {
+        /// The number asked for.
+        group: usize,
+        /// How many there are.
+        count: usize,
+    },
+
+    /// A [`ParamId`](crate::ParamId) that another optimizer gave out.
+    #[error("this parameter id belongs to another optimizer; take ids from this one's find or param_groups")]
+    ForeignParam,
+
+    /// A name that the arena does not have.
+    #[error("the arena has no tensor \"{name}\"")]
+    NoSuchTensor {
+        /// The name asked for.
+        name: String,
+    },
+
+    /// Two parameters, or two tensors of an arena, of one name.
+    #[error("two parameters are called \"{name}\"; names tell parameters apart in errors and state dicts")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+
+    /// Some parameters of an optimizer have names and others have none.
+    #[error("{named} has a name and {unnamed} has none; name all parameters of an optimizer or none")]
+    MixedNames {
+        /// A parameter with a name.
+        named: String,
+        /// A parameter without.
+        unnamed: String,
+    },
+
+    /// Two tensors share memory of which at least one would be written: a parameter given twice, or to two groups, or
+    /// ranges that overlap. WebGPU implementations do not all find this.
+    #[error(
+        "{first} and {second} overlap in one buffer, by {bytes} bytes from byte {offset}; give each a range of its own"
+    )]
+    Overlap {
+        /// The one that was there first.
+        first: String,
+        /// The one that was added.
+        second: String,
+        /// Where the overlap begins, in bytes from the start of the buffer.
+        offset: u64,
+        /// Its length in bytes.
+        bytes: u64,
+    },
+
+    /// A buffer that ends before the tensor does.
+    #[error(
+        "{tensor} has {elements} f32 elements from byte {offset} and needs {} bytes, but its buffer has {size}",
+        .offset.saturating_add(.elements.saturating_mul(4))
+    )]
+    BufferTooSmall {
+        /// The tensor.
+        tensor: String,
+        /// Its length in elements.
+        elements: u64,
+        /// Where it begins in the buffer, in bytes.
+        offset: u64,
+        /// The size of the buffer in bytes.
+        size: u64,
+    },
+
+    /// A buffer that was not created for this use.
+    #[error("the buffer of {tensor} lacks the usage {missing:?}; create it with {:?}", *.usage | *.missing)]
+    BufferUsage {
+        /// The tensor.
+        tensor: String,
+        /// What it lacks.
+        missing: wgpu::BufferUsages,
+        /// What it has.
+        usage: wgpu::BufferUsages,
+    },
+
+    /// An offset that is no multiple of the four bytes of an f32.
+    #[error("{tensor} begins at byte {offset} of its buffer; the offset must be a multiple of 4")]
+    UnalignedOffset {
+        /// The tensor.
+        tensor: String,
+        /// Its offset in bytes.
+        offset: u64,
+    },
+
+    /// A shape of more elements than can be counted.
+    #[error("{tensor} has the shape {shape:?}, which is too large")]
+    ShapeTooLarge {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+
+    /// Data of another length than the tensor's.
+    #[error("{tensor} has {expected} elements, but {got} were given")]
+    WrongLength {
+        /// The tensor.
+        tensor: String,
+        /// Its length in elements.
+        expected: u64,
+        /// The length given.
+        got: u64,
+    },
+
+    /// A parameter and its gradient lie in one buffer, further apart than one binding reaches.
+    #[error(
+        "parameter and gradient of {tensor} lie in one buffer and {bytes} bytes span both, but a binding holds \
+         {allowed}; put gradients in a buffer of their own, or request max_storage_buffer_binding_size >= {bytes}"
+    )]
+    GradientTooFar {
+        /// The parameter.
+        tensor: String,
+        /// The bytes from the start of the first to the end of the second.
+        bytes: u64,
+        /// The device's `max_storage_buffer_binding_size`.
+        allowed: u64,
+    },
+
+    /// The device was opened with limits that are too small.
+    #[error(
+        "{what} needs {limit} >= {needed}, but the device allows {allowed}; request it in request_device, {remedy}"
+    )]
+    DeviceLimit {
+        /// What needs it.
+        what: String,
+        /// The field of [`wgpu::Limits`].
+        limit: &'static str,
+        /// What is needed.
+        needed: u64,
+        /// What the device was opened with.
+        allowed: u64,
+        /// What else helps.
+        remedy: &'static str,
+    },
+
+    /// amsgrad was switched on for a group whose parameters have taken steps without it: the maximum of a past that was
+    /// not recorded. torch fails at the next step instead.
+    #[error(
+        "amsgrad cannot be switched on in group {group}: {tensor} has taken {steps} steps without recording \
+         max_exp_avg_sq; switch it on before the first step, or add the group with it"
+    )]
+    AmsgradWithoutHistory {
+        /// The group.
+        group: usize,
+        /// The first such parameter.
+        tensor: String,
+        /// Its step count.
+        steps: u64,
+    },
+
+    /// The device is out of memory. What was being made is dropped.
+    #[error("out of memory while creating {what}")]
+    OutOfMemory {
+        /// What was being made.
+        what: String,
+    },
+
+    /// wgpu refused what this crate had checked: the device is lost, or a buffer was destroyed or is another device's.
+    #[error("wgpu refused {what}: {message}")]
+    Device {
+        /// What was being made.
+        what: String,
+        /// wgpu's message.
+        message: String,
+    },
+}
+
+fn of_group(group: Option<usize>) -> String {
+    group.map_or_else(String::new, |group| format!(" of group {group}"))
+}

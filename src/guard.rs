@@ -1,0 +1,95 @@
+//! Creation under error scopes: what only the device can know comes back as an error of ours.
+
+use crate::Error;
+
+/// Runs whatever creates, grows or maps inside Validation and OutOfMemory scopes.
+///
+/// Native: the scopes are read at once. Without them the first write to a buffer made on a lost device would reach the
+/// application's uncaptured-error handler, whose default panics. Browser: the answer is a promise, kept for
+/// [`ready`](Self::ready).
+#[derive(Clone)]
+pub(crate) struct Guard {
+    device: wgpu::Device,
+    #[cfg(target_family = "wasm")]
+    pending: std::rc::Rc<std::cell::RefCell<Vec<Pending>>>,
+}
+
+/// What was being made, and the promise of its error.
+#[cfg(target_family = "wasm")]
+type Pending = (String, std::pin::Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>);
+
+impl Guard {
+    pub(crate) fn new(device: &wgpu::Device) -> Self {
+        Self {
+            device: device.clone(),
+            #[cfg(target_family = "wasm")]
+            pending: std::rc::Rc::default(),
+        }
+    }
+
+    /// Makes something; `what` names it in the error.
+    pub(crate) fn run<T>(&self, what: &str, make: impl FnOnce() -> T) -> Result<T, Error> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = make();
+        let (validation, memory) = (validation.pop(), memory.pop());
+        self.settle(what, async move {
+            // The order matters: exhausted memory often shows as an invalid object too.
+            let memory = memory.await;
+            let validation = validation.await;
+            memory.or(validation)
+        })?;
+        Ok(made)
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    #[expect(clippy::unused_self, reason = "the browser's version keeps the promise in self")]
+    fn settle(&self, what: &str, error: impl Future<Output = Option<wgpu::Error>>) -> Result<(), Error> {
+        // Native wgpu knows the answer when the scope is popped: one poll reads it.
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::pin!(error).poll(&mut context) {
+            std::task::Poll::Ready(Some(error)) => Err(translate(what, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg(target_family = "wasm")]
+    fn settle(&self, what: &str, error: impl Future<Output = Option<wgpu::Error>> + 'static) -> Result<(), Error> {
+        self.pending.borrow_mut().push((what.into(), Box::pin(error)));
+        Ok(())
+    }
+
+    /// The first error of all that was made since the last call. Native: there is none left to tell.
+    #[cfg_attr(
+        not(target_family = "wasm"),
+        expect(clippy::unused_async, clippy::unused_self, reason = "waits in a browser")
+    )]
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        #[cfg(target_family = "wasm")]
+        {
+            let pending = self.pending.take();
+            let mut first = Ok(());
+            for (what, error) in pending {
+                if let Some(error) = error.await {
+                    first = first.and(Err(translate(&what, &error)));
+                }
+            }
+            return first;
+        }
+        #[cfg(not(target_family = "wasm"))]
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+fn translate(what: &str, error: &wgpu::Error) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { what: what.into() },
+        other => Error::Device { what: what.into(), message: other.to_string() },
+    }
+}

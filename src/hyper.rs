@@ -1,0 +1,74 @@
+//! The numbers of one step: bias corrections and all else that depends on the options and the step count alone.
+
+use crate::config::AdamConfig;
+use crate::layout::Hyper;
+
+impl Hyper {
+    /// The block for step `t`, counted from 1. Computed in f64, each number rounded to f32 once.
+    pub(crate) fn for_step(config: &AdamConfig, t: u64) -> Self {
+        let &AdamConfig { lr, betas: (beta1, beta2), eps, weight_decay, .. } = config;
+        let bias_correction1 = 1.0 - beta1.powf(t as f64);
+        let bias_correction2_sqrt = (1.0 - beta2.powf(t as f64)).sqrt();
+        Self {
+            exp_avg_weight: (1.0 - beta1) as f32,
+            exp_avg_keep: keep(beta1),
+            exp_avg_sq_weight: (1.0 - beta2) as f32,
+            exp_avg_sq_keep: keep(beta2),
+            step_size: (lr * bias_correction2_sqrt / bias_correction1) as f32,
+            denom_eps: denom_eps(eps, bias_correction2_sqrt),
+            weight_decay: if config.decoupled_weight_decay { 1.0 - lr * weight_decay } else { weight_decay } as f32,
+            grad_sign: if config.maximize { -1.0 } else { 1.0 },
+        }
+    }
+}
+
+/// The factor of a running average that tells the shader which way to form it; see `running_average` in adam.wgsl.
+fn keep(beta: f64) -> f32 {
+    if beta > 0.5 { 1.0 } else { beta as f32 }
+}
+
+/// eps sqrt(1 - beta2^t), but positive and no denormal where eps is: a parameter at rest must not become 0/0 because
+/// eps was rounded, or flushed, to zero.
+fn denom_eps(eps: f64, bias_correction2_sqrt: f64) -> f32 {
+    let scaled = (eps * bias_correction2_sqrt) as f32;
+    if eps > 0.0 { scaled.max(f32::MIN_POSITIVE) } else { scaled }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AdamConfig;
+    use crate::layout::Hyper;
+
+    /// Each number within half a ULP of what exact arithmetic gives: known by series and by hand, not by `powf`.
+    #[test]
+    fn bias_corrections_are_those_of_f64() {
+        // beta2 = 1 - 2^-10 at t = 2: 1 - beta2^2 = 2^-9 - 2^-20 exactly; beta1 = 1/2: 1 - 2^-2 = 3/4.
+        let config = AdamConfig { lr: 0.25, betas: (0.5, 1.0 - 1.0 / 1024.0), eps: 0.5, ..AdamConfig::default() };
+        let hyper = Hyper::for_step(&config, 2);
+        let root = (1.0_f64 / 512.0 - 1.0 / 1_048_576.0).sqrt();
+        assert_eq!(hyper.step_size, (0.25 * root / 0.75) as f32);
+        assert_eq!(hyper.denom_eps, (0.5 * root) as f32);
+        assert_eq!((hyper.exp_avg_weight, hyper.exp_avg_keep), (0.5, 0.5));
+        assert_eq!((hyper.exp_avg_sq_weight, hyper.exp_avg_sq_keep), (1.0 / 1024.0, 1.0));
+        // After very many steps there is nothing left to correct.
+        let late = Hyper::for_step(&AdamConfig { lr: 0.25, ..AdamConfig::default() }, 1 << 40);
+        assert_eq!((late.step_size, late.denom_eps), (0.25, 1e-8));
+    }
+
+    #[test]
+    fn eps_is_zero_only_where_it_is_given_so() {
+        let at = |eps| Hyper::for_step(&AdamConfig { eps, ..AdamConfig::default() }, 1).denom_eps;
+        assert_eq!(at(0.0), 0.0);
+        assert_eq!(at(1e-300), f32::MIN_POSITIVE);
+        assert_eq!(at(1e-8), (1e-8 * 0.001_f64.sqrt()) as f32);
+    }
+
+    #[test]
+    fn decay_and_direction() {
+        let l2 = AdamConfig { lr: 0.5, weight_decay: 0.25, ..AdamConfig::default() };
+        let decoupled = AdamConfig { decoupled_weight_decay: true, maximize: true, ..l2 };
+        assert_eq!((Hyper::for_step(&l2, 1).weight_decay, Hyper::for_step(&l2, 1).grad_sign), (0.25, 1.0));
+        let hyper = Hyper::for_step(&decoupled, 1);
+        assert_eq!((hyper.weight_decay, hyper.grad_sign), (0.875, -1.0));
+    }
+}

@@ -1,0 +1,145 @@
+//! The compute pipelines: one for each way of storing and combination of options in use, made when first needed.
+
+use crate::Error;
+use crate::gpu::Gpu;
+use crate::layout::{ENTRY_POINT, Frame, HYPERS, Hyper, TILE_INVOCATIONS, WORKGROUP_SIZE, binding, overrides};
+use crate::plan::{Kernel, Storage};
+
+const VEC4: &str = concat!(include_str!("../shaders/storage_vec4.wgsl"), include_str!("../shaders/adam.wgsl"));
+const SCALAR: &str = concat!(include_str!("../shaders/storage_scalar.wgsl"), include_str!("../shaders/adam.wgsl"));
+
+/// The bind group layouts, by how long their contents last: the tensors, a plan, a step.
+#[derive(Debug)]
+pub(crate) struct Layouts {
+    pub tensors: wgpu::BindGroupLayout,
+    pub plan: wgpu::BindGroupLayout,
+    pub step: wgpu::BindGroupLayout,
+}
+
+#[derive(Debug)]
+pub(crate) struct Kernels {
+    pub layouts: Layouts,
+    pub workgroup_size: u32,
+    /// Stands in for gradients where they are read through the parameters' binding.
+    pub unused: wgpu::Buffer,
+    pipeline_layout: wgpu::PipelineLayout,
+    vec4: wgpu::ShaderModule,
+    scalar: wgpu::ShaderModule,
+    /// Fewer than 32, so searched one by one.
+    pipelines: Vec<(Kernel, wgpu::ComputePipeline)>,
+}
+
+impl Kernels {
+    pub(crate) fn new(gpu: &Gpu) -> Result<Self, Error> {
+        let Gpu { device, guard, .. } = gpu;
+        let limits = device.limits();
+        let most = limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
+        guard.run("the shader modules and layouts", || {
+            let layouts = Layouts::new(device);
+            let bind_group_layouts = [Some(&layouts.tensors), Some(&layouts.plan), Some(&layouts.step)];
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some("wgpu_adam"),
+                bind_group_layouts: &bind_group_layouts,
+                immediate_size: 0,
+            });
+            let module = |label, source: &'static str| {
+                let source = wgpu::ShaderSource::Wgsl(source.into());
+                device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source })
+            };
+            Self {
+                pipeline_layout,
+                layouts,
+                unused: device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("wgpu_adam.unused"),
+                    size: 16,
+                    usage: wgpu::BufferUsages::STORAGE,
+                    mapped_at_creation: false,
+                }),
+                workgroup_size: WORKGROUP_SIZE.min(most / TILE_INVOCATIONS * TILE_INVOCATIONS),
+                vec4: module("wgpu_adam.adam [storage_vec4]", VEC4),
+                scalar: module("wgpu_adam.adam [storage_scalar]", SCALAR),
+                pipelines: Vec::new(),
+            }
+        })
+    }
+
+    /// The pipeline, compiled if this is the first request for it.
+    pub(crate) fn pipeline(&mut self, gpu: &Gpu, kernel: Kernel) -> Result<wgpu::ComputePipeline, Error> {
+        let Gpu { device, guard, .. } = gpu;
+        if let Some((_, pipeline)) = self.pipelines.iter().find(|(made, _)| *made == kernel) {
+            return Ok(pipeline.clone());
+        }
+        let flag = |on: bool| f64::from(u8::from(on));
+        let label = label(kernel);
+        let module = match kernel.storage {
+            Storage::Vec4 => &self.vec4,
+            Storage::Scalar => &self.scalar,
+        };
+        let constants = [
+            (overrides::WORKGROUP_SIZE, f64::from(self.workgroup_size)),
+            (overrides::TILED, flag(kernel.tiled)),
+            (overrides::AMSGRAD, flag(kernel.code.amsgrad)),
+            (overrides::DECOUPLED_WEIGHT_DECAY, flag(kernel.code.decoupled_weight_decay)),
+            (overrides::GRAD_IN_PARAM_BUFFER, flag(kernel.grad_in_param_buffer)),
+        ];
+        let pipeline = guard.run("a compute pipeline", || {
+            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&label),
+                layout: Some(&self.pipeline_layout),
+                module,
+                entry_point: Some(ENTRY_POINT),
+                compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
+                cache: None,
+            })
+        })?;
+        self.pipelines.push((kernel, pipeline.clone()));
+        Ok(pipeline)
+    }
+}
+
+/// The name of a kernel in GPU debuggers: what it does differently from the plain one.
+fn label(kernel: Kernel) -> String {
+    let storage = match kernel.storage {
+        Storage::Vec4 => "vec4",
+        Storage::Scalar => "scalar",
+    };
+    let options = [
+        (kernel.tiled, " tiled"),
+        (kernel.code.amsgrad, " amsgrad"),
+        (kernel.code.decoupled_weight_decay, " decoupled_weight_decay"),
+        (kernel.grad_in_param_buffer, " grad_in_param_buffer"),
+    ];
+    let options: String = options.into_iter().filter(|(on, _)| *on).map(|(_, option)| option).collect();
+    format!("wgpu_adam.adam [{storage}{options}]")
+}
+
+impl Layouts {
+    fn new(device: &wgpu::Device) -> Self {
+        let entry = |(_, binding): (u32, u32), ty, has_dynamic_offset, size: usize| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty,
+                has_dynamic_offset,
+                min_binding_size: wgpu::BufferSize::new(size as u64),
+            },
+            count: None,
+        };
+        let storage = |place, read_only| entry(place, wgpu::BufferBindingType::Storage { read_only }, false, 0);
+        let uniform = |place, size| entry(place, wgpu::BufferBindingType::Uniform, true, size);
+        let layout = |label, entries: &[wgpu::BindGroupLayoutEntry]| {
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries })
+        };
+        Self {
+            tensors: layout(
+                "wgpu_adam.tensors",
+                &[storage(binding::PARAM, false), storage(binding::GRAD, true), storage(binding::MOMENTS, false)],
+            ),
+            plan: layout(
+                "wgpu_adam.plan",
+                &[storage(binding::TILES, true), uniform(binding::FRAME, size_of::<Frame>())],
+            ),
+            step: layout("wgpu_adam.step", &[uniform(binding::HYPERS, HYPERS as usize * size_of::<Hyper>())]),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod arena;
+mod bound;
+mod buffers;
+mod config;
+mod error;
+mod gpu;
+mod gradients;
+mod group;
+mod guard;
+mod hyper;
+mod kernels;
+
+mod layout;
+mod moments;
+mod optimizer;
+mod options;
+mod plan;
+mod ranges;
+mod record;
+mod register;
+mod slots;
+mod state;
+mod tensor;
+
+pub use arena::TensorArena;
+pub use config::AdamConfig;
+pub use error::Error;
+pub use gradients::ZeroGrad;
+pub use group::{Group, ParamGroup, ParamGroups};
+pub use optimizer::{ParamId, WgpuAdam};
+pub use state::{ParamState, StatePiece};
+pub use tensor::{Param, TensorBuffer};
+/// The wgpu whose devices, queues and buffers this crate takes.
+pub use wgpu;

@@ -1,0 +1,303 @@
+//! The optimizer: what it holds, and how it is made ready to record.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::Error;
+use crate::bound::{Binder, Bound};
+use crate::buffers::Buffers;
+use crate::config::AdamConfig;
+use crate::gpu::{self, Gpu};
+use crate::gradients::Clear;
+use crate::group::{Group, ParamGroups};
+use crate::kernels::Kernels;
+use crate::layout::Hyper;
+use crate::moments::{Piece, Window};
+use crate::plan::{self, Class, Code, Dispatch, Input, Limits, Place, Work};
+use crate::ranges::Ranges;
+use crate::slots::{Maker, Slots};
+
+/// torch.optim.Adam over tensors in the caller's buffers, recorded into the caller's encoder.
+///
+/// Owns its state (8 bytes an element, 12 with amsgrad) and cheap clones of the device, the queue and the buffers: it
+/// has no lifetime, is `Send + Sync` on native, can be dropped at any moment, and shares a device with others.
+///
+/// Steps must be submitted in the order in which they were recorded. An encoder that is dropped unsubmitted leaves its
+/// step counted and not made.
+///
+/// What the optimizer cannot see is the caller's to avoid: buffers of another [`wgpu::Instance`] (wgpu takes one for
+/// another or panics), buffers destroyed or mapped while steps are recorded with them (the submit fails), and writes of
+/// the caller's own into an arena's padding.
+///
+/// ```no_run
+/// # fn demo(device: &wgpu::Device, queue: &wgpu::Queue, forward_and_backward: impl Fn(&mut wgpu::CommandEncoder))
+/// # -> Result<(), wgpu_adam::Error> {
+/// use wgpu_adam::{AdamConfig, TensorArena, WgpuAdam, ZeroGrad, wgpu};
+///
+/// let arena = TensorArena::new(device, [("layer0.weight", vec![128, 64]), ("layer0.bias", vec![128])])?;
+/// let mut adam = WgpuAdam::new(device, queue, arena.params(), AdamConfig { lr: 3e-3, ..Default::default() })?;
+/// for step in 0..1000 {
+///     adam.set_lr(0, 3e-3 * 0.999_f64.powi(step))?;
+///     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+///     adam.record_zero_grad(&mut encoder, ZeroGrad::Fill)?;
+///     forward_and_backward(&mut encoder);
+///     adam.record_step(&mut encoder)?;
+///     queue.submit([encoder.finish()]);
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct WgpuAdam {
+    pub(crate) gpu: Gpu,
+    /// Tells this optimizer's parameter ids from another's, and names it in labels.
+    pub(crate) number: u32,
+    pub(crate) defaults: AdamConfig,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) buffers: Buffers,
+    /// Where parameters lie.
+    pub(crate) ranges: Ranges,
+    /// State, none for a window that nothing lies in any more.
+    pub(crate) windows: Vec<Option<Window>>,
+    /// In the order of windows, then of places.
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) kernels: Kernels,
+    pub(crate) slots: Slots,
+    pub(crate) limits: Limits,
+    pub(crate) prepared: Prepared,
+    /// Whether parameters, gradients or options may have changed since `prepared` was made.
+    pub(crate) stale: bool,
+    /// The ranges that zero_grad clears, until gradients change.
+    pub(crate) clears: Option<Vec<Clear>>,
+}
+
+/// What the next steps record.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    /// What it was made from.
+    input: Input,
+    pub bound: Bound,
+    /// Of each class of the plan: its group and its step count.
+    pub classes: Vec<(u32, u64)>,
+    /// The parameters that have gradients.
+    pub stepping: Vec<u32>,
+    /// Reused for every step's hyper blocks.
+    pub hypers: Vec<Hyper>,
+}
+
+/// A parameter of an optimizer: what [`find`](WgpuAdam::find) and [`param_groups`](WgpuAdam::param_groups) give and
+/// methods about one parameter take. Valid as long as the optimizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParamId {
+    pub(crate) optimizer: u32,
+    pub(crate) index: u32,
+}
+
+/// What the optimizer knows of a parameter.
+#[derive(Clone, Debug)]
+pub(crate) struct Tensor {
+    pub name: Option<String>,
+    pub shape: Vec<usize>,
+    pub length: u64,
+    pub group: u32,
+    /// t: the steps it has taken.
+    pub step: u64,
+    pub param: Spot,
+    pub grad: Option<Spot>,
+}
+
+/// A place in a numbered buffer, in elements, and the zero padding behind the tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spot {
+    pub place: Place,
+    pub padding: u64,
+}
+
+static OPTIMIZERS: AtomicU32 = AtomicU32::new(1);
+
+impl WgpuAdam {
+    /// Makes an optimizer over parameters (one group) or groups. `config` is for options that a group does not set
+    /// itself, now and for groups added later.
+    ///
+    /// Allocates the state, compiles what the parameters need, and waits for nothing. On software adapters the first
+    /// dispatch compiles once more. In a browser, [`ready`](Self::ready) tells whether the device could do it.
+    ///
+    /// # Errors
+    /// An empty parameter list; options out of range; buffers too small, of the wrong usage or misaligned; parameters
+    /// that overlap; names given twice, or to some and not to others; a device opened with too small limits.
+    pub fn new(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        params: impl Into<ParamGroups>,
+        config: AdamConfig,
+    ) -> Result<Self, Error> {
+        let limits = device.limits();
+        gpu::check_limits(&limits)?;
+        config.validate(None)?;
+        let groups = params.into().0;
+        if groups.is_empty() {
+            return Err(Error::EmptyParameterList);
+        }
+        let gpu = Gpu::new(device, queue);
+        let kernels = Kernels::new(&gpu)?;
+        let limits = Limits {
+            // Elements are counted in u32 in shaders, four at a time.
+            binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(1 << 31),
+            alignment: u64::from(limits.min_storage_buffer_offset_alignment).max(256),
+            workgroups: limits.max_compute_workgroups_per_dimension,
+            workgroup_size: kernels.workgroup_size,
+        };
+        let mut adam = Self {
+            gpu,
+            number: OPTIMIZERS.fetch_add(1, Ordering::Relaxed),
+            defaults: config,
+            groups: Vec::new(),
+            tensors: Vec::new(),
+            buffers: Buffers::default(),
+            ranges: Ranges::default(),
+            windows: Vec::new(),
+            pieces: Vec::new(),
+            kernels,
+            slots: Slots::new(),
+            limits,
+            prepared: Prepared::default(),
+            stale: false,
+            clears: None,
+        };
+        adam.register(groups)?;
+        Ok(adam)
+    }
+
+    /// The least limits a device must be opened with, for an application to merge into its own by
+    /// [`wgpu::Limits::or_better_values_from`]. Any WebGPU device and `Limits::downlevel_defaults()` have them. Larger
+    /// bindings and buffers are used where they are allowed.
+    #[must_use]
+    pub fn required_limits() -> wgpu::Limits {
+        gpu::required_limits()
+    }
+
+    /// Waits until the device has made all that was asked of it so far. Native: it has, and nothing waits.
+    ///
+    /// # Errors
+    /// In a browser, what constructors and `record_step` could not tell at once: no memory, a lost device.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.gpu.guard.ready().await
+    }
+
+    /// Makes a plan of what is to be stepped, and all that recording it takes, unless it is the one at hand.
+    pub(crate) fn prepare(&mut self) -> Result<(), Error> {
+        let (input, classes) = self.input();
+        if input != self.prepared.input {
+            let planes: Vec<u64> = self.windows.iter().map(|w| w.as_ref().map_or(0, |w| w.layout.plane)).collect();
+            let plan = plan::plan(&input, &planes, &self.limits);
+            let mut kernels = &mut self.kernels;
+            let binder =
+                Binder { gpu: &self.gpu, buffers: &self.buffers, windows: &self.windows, limits: &self.limits };
+            let (tensors, number) = (&self.tensors, self.number);
+            let label = |dispatch: &Dispatch| label(number, dispatch, tensors);
+            let bound = binder.bind(&plan, &mut kernels, &self.prepared.bound, label)?;
+            let maker = Maker { gpu: &self.gpu, layout: &self.kernels.layouts.step };
+            self.slots.fit(input.classes.len(), maker)?;
+            self.prepared = Prepared { input, bound, ..Prepared::default() };
+            self.release_buffers();
+        }
+        self.prepared.classes = classes;
+        self.prepared.stepping =
+            (0_u32..).zip(&self.tensors).filter(|(_, t)| t.grad.is_some()).map(|(i, _)| i).collect();
+        self.stale = false;
+        Ok(())
+    }
+
+    /// What a plan is made from, and the group and step count of each of its classes.
+    fn input(&self) -> (Input, Vec<(u32, u64)>) {
+        let mut input = Input { work: Vec::with_capacity(self.pieces.len()), classes: Vec::new() };
+        let mut classes: Vec<(u32, u64)> = Vec::new();
+        // Of each group, the classes there are so far: few, so searched from the latest.
+        let mut of_group: Vec<Vec<(u64, u32)>> = vec![Vec::new(); self.groups.len()];
+        for piece in &self.pieces {
+            let Some(tensor) = self.tensors.get(piece.tensor as usize) else { continue };
+            let Some(grad) = tensor.grad else { continue };
+            let (Some(group), Some(known)) =
+                (self.groups.get(tensor.group as usize), of_group.get_mut(tensor.group as usize))
+            else {
+                continue;
+            };
+            let class = match known.iter().rev().find(|(step, _)| *step == tensor.step) {
+                Some(&(_, class)) => class,
+                None => {
+                    let class = classes.len() as u32;
+                    known.push((tensor.step, class));
+                    classes.push((tensor.group, tensor.step));
+                    input.classes.push(Class {
+                        group: tensor.group,
+                        code: Code::of(&group.config),
+                        padding_stays_zero: group.config.eps > 0.0,
+                    });
+                    class
+                }
+            };
+            let is_end = piece.start + piece.length == tensor.length;
+            input.work.push(Work {
+                tensor: piece.tensor,
+                class,
+                param: Place { start: piece.param, ..tensor.param.place },
+                grad: Place { start: grad.place.start + piece.start, ..grad.place },
+                window: piece.window,
+                moment: piece.moment,
+                length: piece.length,
+                padding: if is_end { piece.padding.min(grad.padding) } else { 0 },
+            });
+        }
+        (input, classes)
+    }
+
+    /// Lets go of gradient buffers that no parameter has any more.
+    fn release_buffers(&mut self) {
+        let spots = self.tensors.iter().flat_map(|tensor| [Some(tensor.param), tensor.grad]).flatten();
+        let used: HashSet<u32> = spots.map(|spot| spot.place.buffer).collect();
+        self.buffers.retain(&used);
+    }
+
+    /// How errors call a parameter.
+    pub(crate) fn describe(&self, index: u32) -> String {
+        self.tensors.get(index as usize).map_or_else(String::new, |tensor| tensor.describe(index))
+    }
+}
+
+impl Tensor {
+    /// The name in quotation marks, or the place among all parameters where there is no name.
+    pub(crate) fn describe(&self, index: u32) -> String {
+        match &self.name {
+            Some(name) => format!("parameter \"{name}\""),
+            None => format!("parameter {index}"),
+        }
+    }
+
+    pub(crate) fn describe_grad(&self, index: u32) -> String {
+        match &self.name {
+            Some(name) => format!("gradient of \"{name}\""),
+            None => format!("gradient of parameter {index}"),
+        }
+    }
+}
+
+impl Code {
+    fn of(config: &AdamConfig) -> Self {
+        Self { amsgrad: config.amsgrad, decoupled_weight_decay: config.decoupled_weight_decay }
+    }
+}
+
+/// What a GPU debugger shows of a dispatch.
+fn label(number: u32, dispatch: &Dispatch, tensors: &[Tensor]) -> String {
+    let name = |index: u32| {
+        let tensor = tensors.get(index as usize);
+        let group = tensor.map_or(0, |tensor| tensor.group);
+        format!("{} of group {group}", tensor.map_or_else(String::new, |tensor| tensor.describe(index)))
+    };
+    let (first, last) = dispatch.tensors;
+    if dispatch.pieces == 1 {
+        format!("wgpu_adam {number}: {}", name(first))
+    } else {
+        format!("wgpu_adam {number}: {} pieces, {} to {}", dispatch.pieces, name(first), name(last))
+    }
+}

@@ -1,0 +1,298 @@
+//! Dispatches: spans that share buffers and code, within the device's limits.
+
+use super::runs::Run;
+use super::spans::{self, Span, Storage};
+use super::{Code, Input, Limits, Plan};
+use crate::layout::{ELEMENTS_PER_INVOCATION, Frame, HYPERS, TILE_ELEMENTS, TILE_INVOCATIONS, Tile};
+
+/// A span of this many elements gets a flat dispatch of its own: what that saves an element then pays for the dispatch.
+const FLAT_FROM: u64 = 1 << 18;
+
+/// A part of a buffer, in bytes: a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Binding {
+    pub buffer: u32,
+    pub offset: u64,
+    pub size: u64,
+}
+
+/// What code a dispatch runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Kernel {
+    pub storage: Storage,
+    pub tiled: bool,
+    pub grad_in_param_buffer: bool,
+    pub code: Code,
+}
+
+/// One dispatch of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Dispatch {
+    pub kernel: Kernel,
+    pub param: Binding,
+    /// None where gradients are read through the parameters' binding.
+    pub grad: Option<Binding>,
+    pub window: u32,
+    /// The records of a tiled dispatch among all of the plan's: the first, and the one behind the last.
+    pub tiles: Option<(u64, u64)>,
+    /// The first of the hyper blocks it can reach.
+    pub first_class: u32,
+    pub frame: Frame,
+    pub workgroups: (u32, u32),
+    /// The first and the last tensor, for labels, and how many there are.
+    pub tensors: (u32, u32),
+    pub pieces: u32,
+}
+
+/// What runs must share to share a dispatch. The window implies the parameter buffer.
+type Key = (u32, u32, Code, u32);
+
+fn key(run: &Run, input: &Input) -> Key {
+    let code = input.classes.get(run.first.class as usize).map_or(Code::default(), |class| class.code);
+    (run.first.window, run.first.grad.buffer, code, run.first.class / HYPERS)
+}
+
+pub(super) fn plan(runs: &mut [Run], input: &Input, planes: &[u64], limits: &Limits) -> Plan {
+    let mut plan = Plan::default();
+    // Stable: runs of one key stay in the order of their places.
+    runs.sort_by_key(|run| key(run, input));
+    for runs in runs.chunk_by(|a, b| key(a, input) == key(b, input)) {
+        let Some(first) = runs.first() else { continue };
+        let (.., code, class_window) = key(first, input);
+        let (vec4, scalar) = spans::cut(runs);
+        for (storage, spans) in [(Storage::Vec4, vec4), (Storage::Scalar, scalar)] {
+            let shared = Shared {
+                storage,
+                code,
+                param_buffer: first.first.param.buffer,
+                grad_buffer: first.first.grad.buffer,
+                window: first.first.window,
+                plane: planes.get(first.first.window as usize).map_or(0, |&plane| plane as u32),
+                first_class: class_window * HYPERS,
+            };
+            shared.dispatch(spans, limits, &mut plan);
+        }
+    }
+    plan
+}
+
+/// What the spans of some dispatches share.
+struct Shared {
+    storage: Storage,
+    code: Code,
+    param_buffer: u32,
+    grad_buffer: u32,
+    window: u32,
+    plane: u32,
+    first_class: u32,
+}
+
+impl Shared {
+    fn dispatch(&self, spans: Vec<Span>, limits: &Limits, plan: &mut Plan) {
+        let spans = self.within_reach(spans, limits);
+        // A span that is alone needs no records.
+        let alone = spans.len() == 1;
+        let (flat, tiled): (Vec<Span>, Vec<Span>) = spans.into_iter().partition(|s| alone || s.length >= FLAT_FROM);
+        for span in &flat {
+            self.flat(span, limits, plan);
+        }
+        let mut batch = Batch::default();
+        for span in tiled {
+            self.batch(span, &mut batch, limits, plan);
+        }
+        self.flush(&mut batch, plan, limits);
+    }
+
+    fn grad_in_param_buffer(&self) -> bool {
+        self.param_buffer == self.grad_buffer
+    }
+
+    /// Cuts spans whose parameters and gradients, in one buffer, are together out of one binding's reach. Where they
+    /// have buffers of their own, a window is small enough.
+    fn within_reach(&self, spans: Vec<Span>, limits: &Limits) -> Vec<Span> {
+        let mut cut = Vec::with_capacity(spans.len());
+        for mut rest in spans {
+            while self.grad_in_param_buffer() && !self.extents(&rest).fit(limits) {
+                let apart = rest.param.abs_diff(rest.grad) * 4 + limits.alignment;
+                let length = (limits.binding.saturating_sub(apart) / 16 * 4).max(4);
+                if length >= rest.length {
+                    break;
+                }
+                cut.push(rest.part(0, length));
+                rest = rest.part(length, rest.length - length);
+            }
+            cut.push(rest);
+        }
+        cut
+    }
+
+    fn extents(&self, span: &Span) -> Extents {
+        let extent = |start: u64| Extent { begin: start * 4, end: (start + span.length) * 4 };
+        let (param, grad) = (extent(span.param), extent(span.grad));
+        if self.grad_in_param_buffer() {
+            Extents { param: param.and(grad), grad: None }
+        } else {
+            Extents { param, grad: Some(grad) }
+        }
+    }
+
+    fn flat(&self, span: &Span, limits: &Limits, plan: &mut Plan) {
+        let per_workgroup = u64::from(limits.workgroup_size * ELEMENTS_PER_INVOCATION);
+        let per_dispatch = most_workgroups(limits) * per_workgroup;
+        let mut start = 0;
+        while start < span.length {
+            let part = span.part(start, per_dispatch.min(span.length - start));
+            let workgroups = fold(part.length.div_ceil(per_workgroup), limits);
+            let mut dispatch = self.base(self.extents(&part), workgroups, limits);
+            let place = self.tile(&part, &dispatch);
+            dispatch.frame = Frame {
+                param: place.param,
+                grad: place.grad,
+                moment: place.moment,
+                length: part.length as u32,
+                hyper: place.length_hyper >> 16,
+                ..dispatch.frame
+            };
+            dispatch.tensors = (part.first_tensor, part.last_tensor);
+            dispatch.pieces = part.pieces;
+            plan.dispatches.push(dispatch);
+            start += part.length;
+        }
+    }
+
+    /// Adds a span to the batch, flushing that where bindings or grid are full.
+    fn batch(&self, mut span: Span, batch: &mut Batch, limits: &Limits, plan: &mut Plan) {
+        let records = |length: u64| length.div_ceil(u64::from(TILE_ELEMENTS));
+        let most = (most_workgroups(limits) * u64::from(limits.workgroup_size / TILE_INVOCATIONS))
+            .min(limits.binding / size_of::<Tile>() as u64);
+        loop {
+            let extents = self.extents(&span);
+            let together = batch.extents.map_or(extents, |all| all.and(extents));
+            if !batch.spans.is_empty() && (batch.records == most || !together.fit(limits)) {
+                self.flush(batch, plan, limits);
+                continue;
+            }
+            let room = (most - batch.records) * u64::from(TILE_ELEMENTS);
+            let part = span.part(0, span.length.min(room));
+            batch.records += records(part.length);
+            batch.extents = Some(together);
+            batch.spans.push(part);
+            if part.length == span.length {
+                return;
+            }
+            span = span.part(part.length, span.length - part.length);
+        }
+    }
+
+    /// Makes the batch a tiled dispatch.
+    fn flush(&self, batch: &mut Batch, plan: &mut Plan, limits: &Limits) {
+        let Batch { spans, records, extents } = std::mem::take(batch);
+        let (Some(first), Some(last), Some(extents)) = (spans.first(), spans.last(), extents) else { return };
+        let workgroups = fold(records.div_ceil(u64::from(limits.workgroup_size / TILE_INVOCATIONS)), limits);
+        let mut dispatch = self.base(extents, workgroups, limits);
+        // Where a binding may begin.
+        let aligned = limits.alignment as usize / size_of::<Tile>();
+        plan.tiles.resize(plan.tiles.len().next_multiple_of(aligned), Tile::default());
+        let begin = plan.tiles.len() as u64;
+        for span in &spans {
+            for start in (0..span.length).step_by(TILE_ELEMENTS as usize) {
+                let part = span.part(start, u64::from(TILE_ELEMENTS).min(span.length - start));
+                plan.tiles.push(self.tile(&part, &dispatch));
+            }
+        }
+        dispatch.tiles = Some((begin, begin + records));
+        dispatch.kernel.tiled = true;
+        dispatch.frame.length = records as u32;
+        dispatch.tensors = (first.first_tensor, last.last_tensor);
+        dispatch.pieces = spans.iter().map(|span| span.pieces).sum();
+        plan.dispatches.push(dispatch);
+    }
+
+    /// A dispatch over these extents that does nothing yet.
+    fn base(&self, extents: Extents, workgroups: (u32, u32), limits: &Limits) -> Dispatch {
+        Dispatch {
+            kernel: Kernel {
+                storage: self.storage,
+                tiled: false,
+                grad_in_param_buffer: self.grad_in_param_buffer(),
+                code: self.code,
+            },
+            param: extents.param.bind(self.param_buffer, limits),
+            grad: extents.grad.map(|grad| grad.bind(self.grad_buffer, limits)),
+            window: self.window,
+            tiles: None,
+            first_class: self.first_class,
+            frame: Frame { plane: self.plane, workgroups_x: workgroups.0, ..Frame::default() },
+            workgroups,
+            tensors: (0, 0),
+            pieces: 0,
+        }
+    }
+
+    /// The record of at most [`TILE_ELEMENTS`] elements, or the place of more, in the dispatch's bindings.
+    fn tile(&self, span: &Span, dispatch: &Dispatch) -> Tile {
+        let grad_offset = dispatch.grad.map_or(dispatch.param.offset, |grad| grad.offset);
+        Tile {
+            param: (span.param - dispatch.param.offset / 4) as u32,
+            grad: (span.grad - grad_offset / 4) as u32,
+            moment: span.moment as u32,
+            length_hyper: ((span.class - self.first_class) << 16) | (span.length & 0xffff) as u32,
+        }
+    }
+}
+
+/// Spans for one tiled dispatch.
+#[derive(Default)]
+struct Batch {
+    spans: Vec<Span>,
+    records: u64,
+    extents: Option<Extents>,
+}
+
+/// Bytes of a buffer.
+#[derive(Clone, Copy)]
+struct Extent {
+    begin: u64,
+    end: u64,
+}
+
+impl Extent {
+    fn and(self, other: Self) -> Self {
+        Self { begin: self.begin.min(other.begin), end: self.end.max(other.end) }
+    }
+
+    /// The smallest aligned binding that reaches it.
+    fn bind(self, buffer: u32, limits: &Limits) -> Binding {
+        let offset = self.begin / limits.alignment * limits.alignment;
+        Binding { buffer, offset, size: self.end - offset }
+    }
+}
+
+/// What the bindings of a dispatch must reach.
+#[derive(Clone, Copy)]
+struct Extents {
+    param: Extent,
+    grad: Option<Extent>,
+}
+
+impl Extents {
+    fn and(self, other: Self) -> Self {
+        let grad = self.grad.zip(other.grad).map(|(a, b)| a.and(b));
+        Self { param: self.param.and(other.param), grad }
+    }
+
+    fn fit(self, limits: &Limits) -> bool {
+        let fits = |extent: Extent| extent.bind(0, limits).size <= limits.binding;
+        fits(self.param) && self.grad.is_none_or(fits)
+    }
+}
+
+fn most_workgroups(limits: &Limits) -> u64 {
+    u64::from(limits.workgroups) * u64::from(limits.workgroups)
+}
+
+/// A grid for so many workgroups, folded where one dimension does not hold them, with few to spare.
+fn fold(workgroups: u64, limits: &Limits) -> (u32, u32) {
+    let rows = workgroups.div_ceil(u64::from(limits.workgroups));
+    (workgroups.div_ceil(rows.max(1)) as u32, rows as u32)
+}

@@ -1,0 +1,149 @@
+//! Slots: where the hyper blocks of recorded steps wait for their submit.
+//!
+//! Every `queue.write_buffer` lands before the next submit, so steps recorded into one encoder need blocks of their own:
+//! a block written twice would be the last one for all of them. Each recorded step leases a slot of a uniform buffer
+//! and gives the lease to the encoder. It comes back when the GPU has done the work, or when the encoder is dropped
+//! unsubmitted. When all slots are out their number doubles.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::Error;
+use crate::gpu::Gpu;
+use crate::layout::{HYPERS, Hyper, binding};
+
+/// Bytes that one dispatch can reach from its dynamic offset.
+const REACH: u64 = HYPERS as u64 * size_of::<Hyper>() as u64;
+const FIRST_SLOTS: u32 = 8;
+
+#[derive(Debug)]
+pub(crate) struct Slots {
+    /// Bytes from one slot to the next.
+    stride: u64,
+    count: u32,
+    chunks: Vec<Chunk>,
+    free: Free,
+}
+
+/// The numbers of the slots that no step in flight reads. No wgpu object is in it: what is given to an encoder must be
+/// `Send`, in a browser too.
+type Free = Arc<Mutex<Vec<u32>>>;
+
+/// A uniform buffer of slots.
+#[derive(Debug)]
+struct Chunk {
+    first: u32,
+    buffer: wgpu::Buffer,
+    bind_group: wgpu::BindGroup,
+}
+
+/// What makes and fills a chunk.
+#[derive(Clone, Copy)]
+pub(crate) struct Maker<'a> {
+    pub gpu: &'a Gpu,
+    pub layout: &'a wgpu::BindGroupLayout,
+}
+
+/// A leased slot: what a step binds, and what it gives to the encoder.
+pub(crate) struct Slot<'a> {
+    pub bind_group: &'a wgpu::BindGroup,
+    pub offset: u64,
+    pub lease: Lease,
+}
+
+/// Returns its slot when dropped.
+pub(crate) struct Lease {
+    free: Free,
+    slot: u32,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        lock(&self.free).push(self.slot);
+    }
+}
+
+impl Slots {
+    pub(crate) fn new() -> Self {
+        Self { stride: 0, count: 0, chunks: Vec::new(), free: Free::default() }
+    }
+
+    /// Makes room for so many hyper blocks a slot. Slots that are too small are given up; steps in flight keep theirs.
+    pub(crate) fn fit(&mut self, blocks: usize, maker: Maker<'_>) -> Result<(), Error> {
+        let alignment = u64::from(maker.gpu.device.limits().min_uniform_buffer_offset_alignment).max(256);
+        let bytes = (blocks.max(1) * size_of::<Hyper>()) as u64;
+        let stride = bytes.next_multiple_of(alignment);
+        if stride > self.stride {
+            let mut larger = Self { stride, ..Self::new() };
+            larger.grow(&[], maker)?;
+            *self = larger;
+        }
+        Ok(())
+    }
+
+    /// Writes a step's blocks into a slot that nothing in flight reads: in steady state by one `write_buffer`.
+    pub(crate) fn write(&mut self, blocks: &[Hyper], maker: Maker<'_>) -> Result<Slot<'_>, Error> {
+        let free = lock(&self.free).pop();
+        let lease = match free {
+            Some(slot) => Lease { free: Arc::clone(&self.free), slot },
+            None => self.grow(blocks, maker)?,
+        };
+        let chunk = self.chunk(lease.slot)?;
+        let offset = u64::from(lease.slot - chunk.first) * self.stride;
+        // A new chunk's first slot was written under its guard.
+        if free.is_some() {
+            maker.gpu.queue.write_buffer(&chunk.buffer, offset, bytemuck::cast_slice(blocks));
+        }
+        Ok(Slot { bind_group: &chunk.bind_group, offset, lease })
+    }
+
+    fn chunk(&self, slot: u32) -> Result<&Chunk, Error> {
+        let missing = || Error::Device { what: "a slot of hyper blocks".into(), message: "it has no buffer".into() };
+        self.chunks.iter().rev().find(|chunk| chunk.first <= slot).ok_or_else(missing)
+    }
+
+    /// Doubles the number of slots and leases the first new one, with these blocks in it.
+    fn grow(&mut self, blocks: &[Hyper], maker: Maker<'_>) -> Result<Lease, Error> {
+        let Maker { gpu: Gpu { device, queue, guard }, layout } = maker;
+        // Offsets are u32; the reach of the last slot goes past its end.
+        let most = device.limits().max_buffer_size.min(u64::from(u32::MAX)).saturating_sub(REACH) / self.stride;
+        let count = most.min(u64::from(self.count.max(FIRST_SLOTS))) as u32;
+        if count == 0 {
+            return Err(Error::DeviceLimit {
+                what: "a slot of hyper blocks".into(),
+                limit: "max_buffer_size",
+                needed: self.stride + REACH,
+                allowed: device.limits().max_buffer_size,
+                remedy: "or give the optimizer fewer groups",
+            });
+        }
+        let first = self.count;
+        let chunk = guard.run("a buffer of hyper blocks", || {
+            let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("wgpu_adam.hypers"),
+                size: u64::from(count) * self.stride + REACH,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            let hypers = wgpu::BufferBinding { buffer: &buffer, offset: 0, size: wgpu::BufferSize::new(REACH) };
+            let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("wgpu_adam.step"),
+                layout,
+                entries: &[wgpu::BindGroupEntry {
+                    binding: binding::HYPERS.1,
+                    resource: wgpu::BindingResource::Buffer(hypers),
+                }],
+            });
+            queue.write_buffer(&buffer, 0, bytemuck::cast_slice(blocks));
+            Chunk { first, buffer, bind_group }
+        })?;
+        self.chunks.push(chunk);
+        self.count += count;
+        lock(&self.free).extend((first + 1..self.count).rev());
+        Ok(Lease { free: Arc::clone(&self.free), slot: first })
+    }
+}
+
+/// A poisoned lock is only one that a panicking thread of the application held: the list is whole.
+fn lock(free: &Free) -> MutexGuard<'_, Vec<u32>> {
+    free.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,225 @@
+//! The shaders without a GPU: they parse, validate with no optional capability, take every variant's overrides, and are
+//! translated for every backend; and they agree with the host about every struct, binding and override. All failures are
+//! reported at once.
+
+use naga::back::{hlsl, msl, spv};
+use naga::proc::{Layouter, TypeLayout};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{Module, ScalarKind, ShaderStage, TypeInner};
+
+#[allow(dead_code, reason = "the test reads what it compares")]
+#[path = "../src/layout.rs"]
+mod layout;
+
+use layout::{Frame, Hyper, Tile, binding, overrides};
+
+const ADAM: &str = include_str!("../shaders/adam.wgsl");
+/// The modules: a storage prelude, then adam.wgsl.
+const MODULES: [(&str, &str); 2] = [
+    (
+        "storage_vec4.wgsl + adam.wgsl",
+        concat!(include_str!("../shaders/storage_vec4.wgsl"), include_str!("../shaders/adam.wgsl")),
+    ),
+    (
+        "storage_scalar.wgsl + adam.wgsl",
+        concat!(include_str!("../shaders/storage_scalar.wgsl"), include_str!("../shaders/adam.wgsl")),
+    ),
+];
+const FLAGS: [&str; 4] =
+    [overrides::TILED, overrides::AMSGRAD, overrides::DECOUPLED_WEIGHT_DECAY, overrides::GRAD_IN_PARAM_BUFFER];
+
+/// Collects failures, and shows them together.
+#[derive(Default)]
+struct Report {
+    checks: usize,
+    failures: Vec<String>,
+}
+
+impl Report {
+    fn check(&mut self, what: impl FnOnce() -> String, problem: Option<String>) {
+        self.checks += 1;
+        if let Some(problem) = problem {
+            self.failures.push(format!("{}: {problem}", what()));
+        }
+    }
+
+    fn equal<T: PartialEq + std::fmt::Debug>(&mut self, what: impl FnOnce() -> String, wgsl: T, host: T) {
+        let problem = (wgsl != host).then(|| format!("{wgsl:?} in WGSL, {host:?} on the host"));
+        self.check(what, problem);
+    }
+
+    fn finish(self, at_least: usize) {
+        assert!(self.failures.is_empty(), "{} failures:\n{}", self.failures.len(), self.failures.join("\n"));
+        assert!(self.checks >= at_least, "only {} checks were made", self.checks);
+    }
+}
+
+fn parse(source: &str) -> Result<(Module, ModuleInfo), String> {
+    let module = naga::front::wgsl::parse_str(source).map_err(|error| error.emit_to_string(source))?;
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+    let info = validator.validate(&module).map_err(|error| error.emit_to_string(source))?;
+    Ok((module, info))
+}
+
+#[test]
+fn every_variant_is_translated_for_every_backend() {
+    let mut report = Report::default();
+    for (name, source) in MODULES {
+        let (module, info) = match parse(source) {
+            Ok(parsed) => parsed,
+            Err(problem) => {
+                report.check(|| name.into(), Some(problem));
+                continue;
+            }
+        };
+        for variant in 0..1_u32 << FLAGS.len() {
+            for workgroup_size in [32, 64, 256] {
+                let mut constants = naga::back::PipelineConstants::default();
+                constants.insert(overrides::WORKGROUP_SIZE.into(), f64::from(workgroup_size));
+                let flags = FLAGS.iter().enumerate().map(|(bit, flag)| (*flag, variant >> bit & 1));
+                constants.extend(flags.map(|(flag, on)| (flag.to_owned(), f64::from(on))));
+                let what = || format!("{name} {constants:?}");
+                for (backend, result) in translate(&module, &info, &constants) {
+                    report.check(|| format!("{} for {backend}", what()), result.err());
+                }
+            }
+        }
+    }
+    report.finish(2 * 16 * 3 * 4);
+}
+
+fn translate(
+    module: &Module,
+    info: &ModuleInfo,
+    constants: &naga::back::PipelineConstants,
+) -> Vec<(&'static str, Result<(), String>)> {
+    let entry = Some((ShaderStage::Compute, layout::ENTRY_POINT));
+    let resolved = naga::back::pipeline_constants::process_overrides(module, info, entry, constants);
+    let (module, info) = match resolved {
+        Ok(resolved) => resolved,
+        Err(error) => return vec![("overrides", Err(error.to_string()))],
+    };
+    let functions = module.functions.iter().map(|(_, function)| function);
+    let functions = functions.chain(module.entry_points.iter().map(|entry| &entry.function));
+    let is_override = |(_, expression): (_, &naga::Expression)| matches!(expression, naga::Expression::Override(_));
+    let unresolved = functions.flat_map(|function| function.expressions.iter()).filter(|e| is_override(*e)).count();
+    let size = module.entry_points.iter().map(|entry| f64::from(entry.workgroup_size[0])).next();
+    let overrides = match unresolved {
+        0 if size == constants.get(overrides::WORKGROUP_SIZE).copied() => Ok(()),
+        _ => Err(format!("{unresolved} overrides are left, workgroups are of {size:?}")),
+    };
+    let spirv = spv::write_vec(&module, &info, &spv::Options::default(), None).map(drop).map_err(|e| e.to_string());
+    let options = msl::Options { fake_missing_bindings: true, ..msl::Options::default() };
+    let metal = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default());
+    let options = hlsl::Options { fake_missing_bindings: true, ..hlsl::Options::default() };
+    let pipeline = hlsl::PipelineOptions { entry_point: None };
+    let mut text = String::new();
+    let direct = hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None).map(drop);
+    vec![
+        ("overrides", overrides),
+        ("SPIR-V", spirv),
+        ("MSL", metal.map(drop).map_err(|error| error.to_string())),
+        ("HLSL", direct.map_err(|error| error.to_string())),
+    ]
+}
+
+/// A struct's members as (name, offset), and its size.
+fn members(module: &Module, name: &str) -> Option<(Vec<(String, u32)>, u32)> {
+    let mut layouter = Layouter::default();
+    layouter.update(module.to_ctx()).ok()?;
+    let (handle, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name))?;
+    let TypeInner::Struct { members, .. } = &ty.inner else { return None };
+    let TypeLayout { size, .. } = layouter[handle];
+    Some((members.iter().map(|m| (m.name.clone().unwrap_or_default(), m.offset)).collect(), size))
+}
+
+macro_rules! host_struct {
+    ($name:ident { $($field:ident),* $(,)? }) => {
+        (
+            stringify!($name),
+            vec![$((stringify!($field).to_owned(), std::mem::offset_of!($name, $field) as u32)),*],
+            size_of::<$name>() as u32,
+        )
+    };
+}
+
+#[test]
+fn host_and_shaders_agree() {
+    let mut report = Report::default();
+    let structs = [
+        host_struct!(Hyper {
+            exp_avg_weight,
+            exp_avg_keep,
+            exp_avg_sq_weight,
+            exp_avg_sq_keep,
+            step_size,
+            denom_eps,
+            weight_decay,
+            grad_sign,
+        }),
+        host_struct!(Frame { param, grad, moment, length, first_tile, hyper, plane, workgroups_x }),
+        host_struct!(Tile { param, grad, moment, length_hyper }),
+    ];
+    let bindings = [
+        ("param", binding::PARAM, "storage, read_write"),
+        ("grad", binding::GRAD, "storage, read"),
+        ("moments", binding::MOMENTS, "storage, read_write"),
+        ("tiles", binding::TILES, "storage, read"),
+        ("frame", binding::FRAME, "uniform"),
+        ("hypers", binding::HYPERS, "uniform"),
+    ];
+    for (name, source) in MODULES {
+        let (module, _) = parse(source).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+        for (structure, host, size) in &structs {
+            let wgsl = members(&module, structure);
+            report.equal(|| format!("{name}: {structure}"), wgsl, Some((host.clone(), *size)));
+        }
+        let mut globals: Vec<(String, (u32, u32), &str)> = Vec::new();
+        for (_, global) in module.global_variables.iter() {
+            let place = global.binding.as_ref().map_or((u32::MAX, u32::MAX), |b| (b.group, b.binding));
+            let space = match global.space {
+                naga::AddressSpace::Uniform => "uniform",
+                naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE) => {
+                    "storage, read_write"
+                }
+                naga::AddressSpace::Storage { .. } => "storage, read",
+                _ => "other",
+            };
+            globals.push((global.name.clone().unwrap_or_default(), place, space));
+        }
+        globals.sort();
+        let mut host: Vec<(String, (u32, u32), &str)> =
+            bindings.map(|(name, at, space)| (name.into(), at, space)).into();
+        host.sort();
+        report.equal(|| format!("{name}: bindings"), globals, host);
+        let mut wgsl: Vec<(String, bool, bool)> = Vec::new();
+        for (_, constant) in module.overrides.iter() {
+            let is_bool = matches!(module.types[constant.ty].inner, TypeInner::Scalar(s) if s.kind == ScalarKind::Bool);
+            wgsl.push((constant.name.clone().unwrap_or_default(), is_bool, constant.init.is_some()));
+        }
+        wgsl.sort();
+        let flags = FLAGS.iter().map(|flag| ((*flag).to_owned(), true, true));
+        let mut host: Vec<(String, bool, bool)> = flags.collect();
+        host.push((overrides::WORKGROUP_SIZE.into(), false, true));
+        host.sort();
+        report.equal(|| format!("{name}: overrides as (name, is bool, has a default)"), wgsl, host);
+        report.equal(|| format!("{name}: length of hypers"), hypers(&module), Some(layout::HYPERS));
+        let entries: Vec<&str> = module.entry_points.iter().map(|entry| entry.name.as_str()).collect();
+        report.equal(|| format!("{name}: entry points"), entries, vec![layout::ENTRY_POINT]);
+    }
+    for (name, host) in
+        [("TILE_INVOCATIONS", layout::TILE_INVOCATIONS), ("TILE_INVOCATIONS_LOG2", layout::TILE_INVOCATIONS.ilog2())]
+    {
+        let declared = ADAM.contains(&format!("const {name}: u32 = {host}u;"));
+        report.equal(|| format!("adam.wgsl: {name}"), declared, true);
+    }
+    report.finish(2 * 7 + 2);
+}
+
+fn hypers(module: &Module) -> Option<u32> {
+    let (_, global) = module.global_variables.iter().find(|(_, global)| global.name.as_deref() == Some("hypers"))?;
+    match module.types[global.ty].inner {
+        TypeInner::Array { size: naga::ArraySize::Constant(length), .. } => Some(length.get()),
+        _ => None,
+    }
+}

@@ -1,0 +1,276 @@
+//! The rules by which results are accepted, and the figures behind them.
+//!
+//! torch's float32 results carry an error of their own, so a bar at "equal to torch" would reject better results.
+//! Finite cases are therefore judged by float64, with torch's own error as the yardstick. Where float32 itself fails
+//! (overflow, squares that vanish), float64 is no guide, and torch's float32 values are the reference.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::{
+    golden::{Case, Expected, Key, Run, Tag},
+    plain::{Flushed, Plain, run},
+    replay::{Checkpoint, Group, Outcome},
+    stats::{error_stats, ulp},
+};
+
+/// Tensors of fewer elements are judged element by element only: their norm says little, torch's or ours.
+const NORM_ELEMENTS: usize = 32;
+/// Half an ULP of 1: an error that a float32 result may have however lucky torch was.
+const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
+/// How many times torch's `norm_rel` a parameter and a moment may have.
+const NORM_FACTOR_PARAM: f64 = 1.5;
+const NORM_FACTOR_MOMENT: f64 = 2.0;
+/// In the very long run a parameter has to be this much better than torch, whose second moment drifts.
+const LONG_RUN_FACTOR: f64 = 0.6;
+const LONG_RUN_STEPS: u64 = 1000;
+/// How many times torch's `max_abs` an element may have, and how many ULPs it always may.
+const ELEMENT_FACTOR: f64 = 4.0;
+const ELEMENT_ULPS: f64 = 2.0;
+/// The same for tensors below `NORM_ELEMENTS`: torch's largest error among one or two elements is no measure, and
+/// torch's own order of operations exceeds two ULPs there when it is rounded without fused multiply-add.
+const ELEMENT_ULPS_FEW: f64 = 4.0;
+/// How far, relatively, an element may be from torch's float32 value where that is the reference.
+const TORCH_RELATIVE: f64 = 1e-5;
+/// Failures that are written out.
+const SHOWN: usize = 6;
+
+/// The outcome of one case.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    pub figures: Figures,
+    /// The first failures, for reading.
+    pub failures: Vec<String>,
+    pub failed: usize,
+}
+
+impl Verdict {
+    pub fn passed(&self) -> bool {
+        self.failed == 0
+    }
+
+    /// An error with the failures, if there are any.
+    pub fn into_result(self) -> Result<()> {
+        if !self.passed() {
+            bail!("{} failures ({})\n  {}", self.failed, self.figures, self.failures.join("\n  "));
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, failure: impl FnOnce() -> String) {
+        self.failed += 1;
+        if self.failures.len() < SHOWN {
+            self.failures.push(failure());
+        }
+    }
+}
+
+/// The worst of a case.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// `norm_rel` against float64, ours and torch's, where the ratio is the worst.
+    pub param: Option<(f64, f64)>,
+    pub moment: Option<(f64, f64)>,
+    /// The largest part of an allowed norm, and of an allowed difference, that was used up.
+    pub norm_share: f64,
+    pub element_share: f64,
+    /// The element that is farthest from torch's float32 value: where, in ULPs, absolutely.
+    pub from_torch: Option<(String, f64, f64)>,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let norms = [("param", self.param), ("moments", self.moment)];
+        for (name, (ours, torch)) in norms.iter().filter_map(|(name, norm)| norm.map(|norm| (name, norm))) {
+            write!(f, "{name} off f64 by {ours:.1e} (torch {torch:.1e}), ")?;
+        }
+        if let Some((place, ulps, difference)) = &self.from_torch {
+            write!(f, "off torch f32 by at most {ulps:.1} ULP = {difference:.1e} ({place}), ")?;
+        }
+        write!(f, "of the bars used: norm {:.2}, element {:.2}", self.norm_share, self.element_share)
+    }
+}
+
+/// One tensor at one checkpoint.
+struct Subject<'a> {
+    checkpoint: &'a str,
+    id: &'a str,
+    key: Key,
+    got: &'a [f32],
+    /// What hardware without denormals computes, where that counts as right too.
+    flushed: Option<&'a [f64]>,
+}
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.checkpoint, self.id, self.key)
+    }
+}
+
+/// Judges all checkpoints of a replay.
+pub fn judge(case: &Case, checkpoints: &[Checkpoint]) -> Result<Verdict> {
+    ensure!(case.checkpoints().count() == checkpoints.len(), "{} has other checkpoints", case.name());
+    let mut verdict = Verdict::default();
+    let flushed = if case.tag() == Tag::Denormal { run::<Flushed>(case)? } else { Vec::new() };
+    for (index, (expected, ours)) in case.checkpoints().zip(checkpoints).enumerate() {
+        ensure!(expected.name == ours.name, "checkpoint {} instead of {}", ours.name, expected.name);
+        judge_groups(&mut verdict, case, expected, &ours.groups);
+        for id in expected.steps.keys() {
+            match ours.params.iter().find(|outcome| outcome.id == *id) {
+                Some(outcome) => judge_param(&mut verdict, case, expected, flushed.get(index), outcome)?,
+                None => verdict.fail(|| format!("{}: nothing for {id}", ours.name)),
+            }
+        }
+    }
+    Ok(verdict)
+}
+
+/// The seven options, and which parameters a group has, exactly.
+fn judge_groups(verdict: &mut Verdict, case: &Case, expected: &Expected, ours: &[Group]) {
+    let checkpoint = &expected.name;
+    if ours.len() != expected.param_groups.len() {
+        verdict.fail(|| format!("{checkpoint}: {} groups, not {}", ours.len(), expected.param_groups.len()));
+    }
+    let names = case.packed_names();
+    for (index, (group, want)) in ours.iter().zip(&expected.param_groups).enumerate() {
+        // What an older torch does not mention has the value it had before there was an option.
+        let config = want.options.over(&wgpu_adam::AdamConfig::default());
+        let params: Vec<&str> = want.params.iter().map(|&packed| names[packed]).collect();
+        if group.config != config || group.params != params {
+            verdict.fail(|| format!("{checkpoint}: group {index} is {group:?} and not {config:?} with {params:?}"));
+        }
+    }
+}
+
+/// `flushed` is what hardware without denormals computes, for the case that has them.
+fn judge_param(
+    verdict: &mut Verdict,
+    case: &Case,
+    expected: &Expected,
+    flushed: Option<&BTreeMap<String, Flushed>>,
+    outcome: &Outcome,
+) -> Result<()> {
+    let id = outcome.id.as_str();
+    let checkpoint = expected.name.as_str();
+    let step = expected.steps[id].unwrap_or(0);
+    if outcome.step != step {
+        verdict.fail(|| format!("{checkpoint} {id} step: got {}, want {step}", outcome.step));
+    }
+    for key in Key::ALL.into_iter().filter(|&key| case.has_result(checkpoint, id, key)) {
+        let Some(values) = outcome.values.get(&key) else {
+            verdict.fail(|| format!("{checkpoint} {id} {key}: missing"));
+            continue;
+        };
+        let got = case.sample(id, values)?;
+        let flushed = flushed.and_then(|params| params.get(id)).map(|param| param.tensor(key));
+        let flushed = flushed.map(|values| case.sample(id, &values).map(Cow::into_owned)).transpose()?;
+        let subject = Subject { checkpoint, id, key, got: &got, flushed: flushed.as_deref() };
+        judge_tensor(verdict, case, expected, &subject)?;
+    }
+    Ok(())
+}
+
+fn judge_tensor(verdict: &mut Verdict, case: &Case, expected: &Expected, subject: &Subject) -> Result<()> {
+    let &Subject { checkpoint, id, key, got, flushed } = subject;
+    let reference = case.result(Run::F64, checkpoint, id, key)?;
+    let torch_values = case.result(Run::F32, checkpoint, id, key)?;
+    ensure!(reference.len() == got.len() && torch_values.len() == got.len(), "{subject}: another length");
+    let torch = expected.torch_error(id, key);
+    let initial = case.initial(id)?;
+    let initial = case.sample(id, &initial)?;
+    // A parameter that has come close to zero still has the rounding errors of where it came from.
+    let size = |i: usize, want: f64| if key == Key::Param { want.abs().max(f64::from(initial[i].abs())) } else { want };
+    let norm = note(&mut verdict.figures, subject, &reference, &torch_values, torch.norm_rel);
+
+    match case.tag() {
+        Tag::Finite | Tag::StepSaturation => {
+            let long_run = case.name() == "very_long_run"
+                && key == Key::Param
+                && expected.steps[id].is_some_and(|step| step >= LONG_RUN_STEPS);
+            if got.len() >= NORM_ELEMENTS {
+                let factor = if key == Key::Param { NORM_FACTOR_PARAM } else { NORM_FACTOR_MOMENT };
+                let bar = factor * torch.norm_rel.max(ROUNDING);
+                let bar = if long_run { bar.min(LONG_RUN_FACTOR * torch.norm_rel) } else { bar };
+                judge_norm(verdict, subject, norm, bar);
+            }
+            let ulps = if got.len() >= NORM_ELEMENTS { ELEMENT_ULPS } else { ELEMENT_ULPS_FEW };
+            judge_elements(verdict, subject, &reference, |i, want| {
+                ELEMENT_FACTOR * torch.max_abs + ulps * ulp(size(i, want))
+            });
+        }
+        // torch 2.x and 1.x disagree about the moments that an infinity leaves behind.
+        Tag::Nonfinite if key != Key::Param => {}
+        // One max_abs for all sizes would excuse anything in the small elements: each has torch's own error as its bar.
+        // Denormals are another matter: they are rounded by the same amount whatever their size.
+        Tag::WideRange | Tag::Denormal | Tag::Nonfinite => {
+            let steps = expected.steps[id].unwrap_or(0) as f64;
+            let lost = if key == Key::Param { 0.0 } else { steps * f64::from(f32::MIN_POSITIVE) };
+            judge_elements(verdict, subject, &torch_values, |i, want| {
+                let error = match (want - reference[i]).abs() {
+                    _ if case.tag() == Tag::Denormal => torch.max_abs,
+                    error if error.is_finite() => error,
+                    _ => 0.0,
+                };
+                // Kept or flushed at each operation, a denormal leads to something between the two.
+                let other = flushed.map_or(want, |flushed| flushed[i]);
+                let relative = TORCH_RELATIVE * want.abs().max(other.abs());
+                let rounding = (ELEMENT_ULPS + steps) * ulp(size(i, want));
+                ELEMENT_FACTOR * error + relative + rounding + lost + between(got[i], want, other)
+            });
+        }
+        Tag::GradScale | Tag::Checkpoint => bail!("{} is not judged here", case.name()),
+    }
+    Ok(())
+}
+
+/// How far `got` lies from `want` on the way to `other`: the part of the difference that `other` explains.
+fn between(got: f32, want: f64, other: f64) -> f64 {
+    let way = other - want;
+    let covered = (f64::from(got) - want) * way.signum();
+    if way.is_finite() { covered.clamp(0.0, way.abs()) } else { 0.0 }
+}
+
+fn judge_norm(verdict: &mut Verdict, subject: &Subject, norm: f64, bar: f64) {
+    verdict.figures.norm_share = verdict.figures.norm_share.max(norm / bar);
+    if norm > bar {
+        verdict.fail(|| format!("{subject}: norm_rel {norm:.3e} against float64, allowed {bar:.3e}"));
+    }
+}
+
+/// Each element within its allowance; where `want` is not finite, ours must not be either.
+fn judge_elements(verdict: &mut Verdict, subject: &Subject, want: &[f64], allowed: impl Fn(usize, f64) -> f64) {
+    for (i, (&got, &want)) in subject.got.iter().zip(want).enumerate() {
+        let difference = (f64::from(got) - want).abs();
+        let allowed = allowed(i, want);
+        let passed = if want.is_finite() { difference <= allowed } else { !got.is_finite() };
+        if passed {
+            let share = if want.is_finite() && difference > 0.0 { difference / allowed } else { 0.0 };
+            verdict.figures.element_share = verdict.figures.element_share.max(share);
+        } else {
+            let ulps = difference / ulp(want);
+            verdict.fail(|| {
+                format!("{subject} [{i}]: got {got:e}, want {want:e}: {ulps:.1} ULP, {difference:.2e} > {allowed:.2e}")
+            });
+        }
+    }
+}
+
+/// Keeps the figures up and returns our `norm_rel`.
+fn note(figures: &mut Figures, subject: &Subject, reference: &[f64], torch_values: &[f64], torch_norm: f64) -> f64 {
+    let norm = error_stats(subject.got, reference).unwrap_or_default().norm_rel;
+    let ratio = |(ours, torch): (f64, f64)| ours / torch.max(ROUNDING);
+    let worst = if subject.key == Key::Param { &mut figures.param } else { &mut figures.moment };
+    if worst.is_none_or(|worst| ratio((norm, torch_norm)) > ratio(worst)) {
+        *worst = Some((norm, torch_norm));
+    }
+    for (i, (&got, &want)) in subject.got.iter().zip(torch_values).enumerate() {
+        let difference = (f64::from(got) - want).abs();
+        let ulps = difference / ulp(want);
+        // A NaN on either side compares false: those elements are not measured.
+        if ulps.is_finite() && figures.from_torch.as_ref().is_none_or(|&(_, worst, _)| ulps > worst) {
+            figures.from_torch = Some((format!("{subject} [{i}]"), ulps, difference));
+        }
+    }
+    norm
+}

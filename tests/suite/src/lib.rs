@@ -1,0 +1,53 @@
+//! What the tests of wgpu-adam share: adapters, readback, a float64 Adam, and the golden cases with their judge.
+//!
+//! A test is a [`Body`]: an async function of a [`Gpu`] that never blocks. The native harness runs every body on
+//! every adapter of the machine, a browser runs the same ones in a page.
+
+pub mod adapter;
+pub mod dump;
+pub mod golden;
+mod golden_bodies;
+pub mod judge;
+pub mod plain;
+pub mod readback;
+pub mod reference;
+pub mod replay;
+pub mod stats;
+
+use std::{fmt, sync::LazyLock};
+
+use anyhow::Result;
+use futures::future::LocalBoxFuture;
+
+pub use adapter::Gpu;
+pub use golden_bodies::golden_case;
+
+/// A test: it fails by its error, or by one the device reports (see [`Gpu::check_errors`]).
+pub type Body = for<'a> fn(&'a Gpu) -> LocalBoxFuture<'a, Result<()>>;
+
+/// The error of a body that has nothing to test here; harnesses report it as ignored, not as passed.
+#[derive(Debug)]
+pub struct Skipped(pub String);
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "skipped: {}", self.0)
+    }
+}
+
+impl std::error::Error for Skipped {}
+
+/// A row of a table of bodies.
+macro_rules! body {
+    ($name:expr, $gpu:ident => $test:expr) => {
+        ($name, |$gpu| Box::pin($test))
+    };
+}
+use body;
+
+/// Every test body with its name; a module of bodies adds its table here.
+pub fn bodies() -> &'static [(&'static str, Body)] {
+    static ALL: LazyLock<Vec<(&'static str, Body)>> =
+        LazyLock::new(|| [readback::BODIES, golden_bodies::BODIES].concat());
+    &ALL
+}

@@ -1,0 +1,271 @@
+//! Doing to a [`WgpuAdam`] what a golden case says was done to torch's optimizer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, bail};
+use wgpu_adam::{AdamConfig, Param, ParamGroup, ParamId, ParamState, TensorArena, TensorBuffer, WgpuAdam};
+
+use crate::{
+    adapter::Gpu,
+    golden::{Algorithm, Case, Expected, GroupSpec, Key, Op, Options},
+    readback::{Span, read_all, state_spans},
+};
+
+/// Where the tensors of a replay lie.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Placement {
+    /// All tensors of one constructor or add_param_group call in one [`TensorArena`].
+    Arena,
+    /// Each parameter and each gradient in a buffer of its own that is exactly as long.
+    OwnBuffers,
+}
+
+/// What the library had at a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    pub name: String,
+    pub groups: Vec<Group>,
+    /// In the order of their names.
+    pub params: Vec<Outcome>,
+}
+
+/// A parameter group: its options and the names of its parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    pub config: AdamConfig,
+    pub params: Vec<String>,
+}
+
+/// One parameter at a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    pub id: String,
+    /// 0: no state yet.
+    pub step: u64,
+    /// The whole tensors, for the keys that the case has results for and the library has too.
+    pub values: BTreeMap<Key, Vec<f32>>,
+}
+
+/// Replays a case; each step is a submit of its own.
+pub async fn replay(gpu: &Gpu, case: &Case, placement: Placement) -> Result<Vec<Checkpoint>> {
+    if let Some(reason) = case.unsupported() {
+        bail!("{} {reason}", case.name());
+    }
+    let Some((Op::Construct { algorithm, defaults, groups }, rest)) = case.timeline().split_first() else {
+        bail!("{} does not begin with a constructor", case.name());
+    };
+    let mut replay = Replay::construct(gpu, case, placement, *algorithm, defaults, groups)?;
+    let mut checkpoints = Vec::new();
+    for op in rest {
+        match op {
+            Op::Step { n, none, .. } => replay.step(*n, none).with_context(|| format!("step {n}"))?,
+            Op::Set { group, values } => replay.set(*group, values)?,
+            Op::AddGroup { group } => replay.add_group(group)?,
+            Op::Checkpoint(expected) => checkpoints.push(replay.read(expected).await?),
+            Op::Construct { .. } | Op::Reload { .. } | Op::LoadState { .. } => bail!("{op:?} is not replayed"),
+        }
+    }
+    Ok(checkpoints)
+}
+
+struct Replay<'a> {
+    gpu: &'a Gpu,
+    case: &'a Case,
+    tensors: Tensors<'a>,
+    adam: WgpuAdam,
+    /// The parameters whose gradient is none now.
+    none: BTreeSet<String>,
+}
+
+impl<'a> Replay<'a> {
+    fn construct(
+        gpu: &'a Gpu,
+        case: &'a Case,
+        placement: Placement,
+        algorithm: Algorithm,
+        defaults: &Options,
+        groups: &[GroupSpec],
+    ) -> Result<Self> {
+        let mut tensors = Tensors { gpu, case, placement, arenas: Vec::new(), places: BTreeMap::new() };
+        let ids: Vec<&String> = groups.iter().flat_map(|group| &group.params).collect();
+        let mut params = tensors.create(&ids)?.into_iter();
+        let groups: Vec<ParamGroup> =
+            groups.iter().map(|group| make_group(params.by_ref().take(group.params.len()), &group.options)).collect();
+        let defaults = defaults.over(&algorithm.defaults());
+        let adam = WgpuAdam::new(&gpu.device, &gpu.queue, groups, defaults).context("building the optimizer")?;
+        Ok(Self { gpu, case, tensors, adam, none: BTreeSet::new() })
+    }
+
+    fn add_group(&mut self, group: &GroupSpec) -> Result<()> {
+        let params = self.tensors.create(&group.params.iter().collect::<Vec<_>>())?;
+        self.adam.add_param_group(make_group(params.into_iter(), &group.options)).context("adding a group")?;
+        Ok(())
+    }
+
+    fn set(&mut self, group: usize, values: &Options) -> Result<()> {
+        let adam = &mut self.adam;
+        values.lr.map(|lr| adam.set_lr(group, lr)).transpose()?;
+        values.betas.map(|betas| adam.set_betas(group, betas)).transpose()?;
+        values.eps.map(|eps| adam.set_eps(group, eps)).transpose()?;
+        values.weight_decay.map(|decay| adam.set_weight_decay(group, decay)).transpose()?;
+        values.amsgrad.map(|on| adam.set_amsgrad(group, on)).transpose()?;
+        values.maximize.map(|on| adam.set_maximize(group, on)).transpose()?;
+        values.decoupled_weight_decay.map(|on| adam.set_decoupled_weight_decay(group, on)).transpose()?;
+        Ok(())
+    }
+
+    fn step(&mut self, n: u64, none: &[String]) -> Result<()> {
+        let ids: Vec<String> = self.tensors.places.keys().cloned().collect();
+        for id in ids {
+            if none.contains(&id) {
+                if self.none.insert(id.clone()) {
+                    self.adam.set_grad_to_none(self.find(&id)?)?;
+                }
+                continue;
+            }
+            if self.none.remove(&id) {
+                self.adam.set_grad(self.find(&id)?, self.tensors.place(&id)?.grad.clone())?;
+            }
+            self.tensors.write_grad(&id, &self.case.gradient(n, &id)?)?;
+        }
+        self.adam.step()?;
+        Ok(())
+    }
+
+    async fn read(&self, expected: &Expected) -> Result<Checkpoint> {
+        let mut params = Vec::new();
+        let mut wanted = Vec::new();
+        let mut spans = Vec::new();
+        for id in expected.steps.keys() {
+            let handle = self.find(id)?;
+            let state = self.adam.state(handle)?;
+            for key in Key::ALL {
+                let spans_of_key = match key {
+                    _ if !self.case.has_result(&expected.name, id, key) => None,
+                    Key::Param => Some(vec![self.param_span(id)?]),
+                    _ if !has_state(&state, key) => None,
+                    _ => Some(state_spans(&state, key).with_context(|| format!("the {key} of {id}"))?),
+                };
+                if let Some(found) = spans_of_key {
+                    wanted.push((params.len(), key));
+                    spans.push(found);
+                }
+            }
+            let step = self.adam.step_count(handle)?;
+            params.push(Outcome { id: id.clone(), step, values: BTreeMap::new() });
+        }
+        for ((index, key), values) in wanted.into_iter().zip(read_all(self.gpu, &spans).await?) {
+            params[index].values.insert(key, values);
+        }
+        Ok(Checkpoint { name: expected.name.clone(), groups: self.groups()?, params })
+    }
+
+    fn groups(&self) -> Result<Vec<Group>> {
+        let name = |&id: &ParamId| Ok(self.adam.name(id)?.unwrap_or_default().to_owned());
+        let group = |group: &wgpu_adam::Group| {
+            Ok(Group { config: *group.config(), params: group.params().iter().map(name).collect::<Result<_>>()? })
+        };
+        self.adam.param_groups().iter().map(group).collect()
+    }
+
+    fn param_span(&self, id: &str) -> Result<Span> {
+        let place = &self.tensors.place(id)?.param;
+        let elements = self.case.param(id)?.elements() as u64;
+        Ok(Span { buffer: place.buffer().clone(), offset: place.offset(), elements })
+    }
+
+    fn find(&self, id: &str) -> Result<ParamId> {
+        self.adam.find(id).with_context(|| format!("the optimizer has no parameter {id}"))
+    }
+}
+
+/// Zero-length moments have no piece to say whether there is a maximum, so those count as present.
+fn has_state(state: &ParamState, key: Key) -> bool {
+    state.step > 0 && (key != Key::MaxExpAvgSq || state.pieces.iter().all(|piece| piece.max_exp_avg_sq.is_some()))
+}
+
+/// Leaves out what the case leaves out, so that inherited options are tested too.
+fn make_group(params: impl Iterator<Item = Param>, options: &Options) -> ParamGroup {
+    let Options { lr, betas, eps, weight_decay, amsgrad, maximize, decoupled_weight_decay } = *options;
+    let group = ParamGroup::new(params);
+    let group = lr.into_iter().fold(group, ParamGroup::lr);
+    let group = betas.into_iter().fold(group, ParamGroup::betas);
+    let group = eps.into_iter().fold(group, ParamGroup::eps);
+    let group = weight_decay.into_iter().fold(group, ParamGroup::weight_decay);
+    let group = amsgrad.into_iter().fold(group, ParamGroup::amsgrad);
+    let group = maximize.into_iter().fold(group, ParamGroup::maximize);
+    decoupled_weight_decay.into_iter().fold(group, ParamGroup::decoupled_weight_decay)
+}
+
+/// The buffers of a replay.
+struct Tensors<'a> {
+    gpu: &'a Gpu,
+    case: &'a Case,
+    placement: Placement,
+    arenas: Vec<TensorArena>,
+    places: BTreeMap<String, Place>,
+}
+
+struct Place {
+    param: TensorBuffer,
+    grad: TensorBuffer,
+    /// The index of its arena.
+    arena: Option<usize>,
+}
+
+impl Tensors<'_> {
+    /// Parameters with their initial values.
+    fn create(&mut self, ids: &[&String]) -> Result<Vec<Param>> {
+        match self.placement {
+            Placement::Arena if ids.is_empty() => Ok(Vec::new()),
+            Placement::Arena => self.create_arena(ids),
+            Placement::OwnBuffers => ids.iter().map(|id| self.create_own(id)).collect(),
+        }
+    }
+
+    fn create_arena(&mut self, ids: &[&String]) -> Result<Vec<Param>> {
+        let shapes: Vec<(&str, &[usize])> =
+            ids.iter().map(|id| Ok((id.as_str(), self.case.param(id)?.shape.as_slice()))).collect::<Result<_>>()?;
+        let arena = TensorArena::new(&self.gpu.device, shapes).context("building an arena")?;
+        for &id in ids {
+            arena.write_param(&self.gpu.queue, id, &self.case.initial(id)?)?;
+            let (param, grad) = (arena.param_buffer(id)?, arena.grad_buffer(id)?);
+            self.places.insert(id.clone(), Place { param, grad, arena: Some(self.arenas.len()) });
+        }
+        let params = arena.params();
+        self.arenas.push(arena);
+        Ok(params)
+    }
+
+    fn create_own(&mut self, id: &str) -> Result<Param> {
+        let spec = self.case.param(id)?;
+        let buffer = |label: String| {
+            self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(&label),
+                // A tensor without elements still needs a buffer to stand for it.
+                size: (4 * spec.elements() as u64).max(4),
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        };
+        let (param, grad) = (buffer(format!("{id} param")), buffer(format!("{id} grad")));
+        self.gpu.queue.write_buffer(&param, 0, bytemuck::cast_slice(&self.case.initial(id)?));
+        let place = Place { param: (&param).into(), grad: (&grad).into(), arena: None };
+        self.places.insert(id.to_owned(), place);
+        Ok(Param::new(id, spec.shape.clone(), &param, &grad))
+    }
+
+    fn place(&self, id: &str) -> Result<&Place> {
+        self.places.get(id).with_context(|| format!("{id} has no buffers"))
+    }
+
+    fn write_grad(&self, id: &str, values: &[f32]) -> Result<()> {
+        let place = self.place(id)?;
+        let queue = &self.gpu.queue;
+        match place.arena {
+            Some(arena) => self.arenas[arena].write_grad(queue, id, values)?,
+            None => queue.write_buffer(place.grad.buffer(), place.grad.offset(), bytemuck::cast_slice(values)),
+        }
+        Ok(())
+    }
+}

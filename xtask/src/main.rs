@@ -1,0 +1,55 @@
+//! `cargo xtask`: the commands of the README, with all the set-up they need.
+
+mod adapters;
+mod demo;
+mod drivers;
+mod report;
+mod run;
+mod steps;
+mod test;
+mod toolchain;
+
+use std::env;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+Usage: cargo xtask COMMAND
+
+Commands:
+  demo [ARGUMENTS]   run the digits example with these arguments (--help lists them)
+  test [--quick]     run every test and check; --quick leaves out the MSRV, the documentation and the examples
+  help               print this text
+
+Both commands make sure of a wgpu adapter. On a Debian or Ubuntu without one they install Mesa's software
+driver with apt-get, through sudo when not root; elsewhere they say what to install.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<()> {
+    let Some((command, rest)) = arguments.split_first() else {
+        bail!("no command\n\n{HELP}");
+    };
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    match (command.as_str(), rest.as_slice()) {
+        ("demo", arguments) => demo::run(arguments),
+        ("test", []) => test::run(test::Extent::Full),
+        ("test", ["--quick"]) => test::run(test::Extent::Quick),
+        ("help" | "--help" | "-h", _) | ("test", ["--help" | "-h"]) => {
+            println!("{HELP}");
+            Ok(())
+        }
+        ("test", unknown) => bail!("`test` does not know {}\n\n{HELP}", unknown.join(" ")),
+        (unknown, _) => bail!("no command `{unknown}`\n\n{HELP}"),
+    }
+}

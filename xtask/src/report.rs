@@ -1,0 +1,111 @@
+//! The steps of a run: what became of each, how long it took, and the closing table.
+
+use std::fmt::{self, Display, Formatter};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+/// How a step that did not fail ended.
+pub enum Outcome {
+    Done,
+    /// With the reason why this run or this machine does not do it.
+    NotDone(String),
+}
+
+/// How a step ended.
+enum Verdict {
+    Passed,
+    Failed,
+    NotDone(String),
+}
+
+struct Entry {
+    name: &'static str,
+    verdict: Verdict,
+    time: Duration,
+}
+
+/// What became of the steps so far.
+#[derive(Default)]
+pub struct Report {
+    entries: Vec<Entry>,
+}
+
+impl Report {
+    /// Runs a step under a heading; after a failure the remaining steps are only noted.
+    pub fn step(&mut self, name: &'static str, step: impl FnOnce() -> Result<Outcome>) {
+        let start = Instant::now();
+        let verdict = if self.count(|verdict| matches!(verdict, Verdict::Failed)) > 0 {
+            Verdict::NotDone("an earlier step failed".to_owned())
+        } else {
+            println!("\n=== {name} ===");
+            match step() {
+                Ok(Outcome::Done) => Verdict::Passed,
+                Ok(Outcome::NotDone(reason)) => {
+                    println!("not done: {reason}");
+                    Verdict::NotDone(reason)
+                }
+                Err(error) => {
+                    println!("failed: {error:#}");
+                    Verdict::Failed
+                }
+            }
+        };
+        self.entries.push(Entry { name, verdict, time: start.elapsed() });
+    }
+
+    /// Whether no step failed.
+    pub fn is_success(&self) -> bool {
+        self.count(|verdict| matches!(verdict, Verdict::Failed)) == 0
+    }
+
+    fn count(&self, which: impl Fn(&Verdict) -> bool) -> usize {
+        self.entries.iter().filter(|entry| which(&entry.verdict)).count()
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for Entry { name, verdict, time } in &self.entries {
+            write!(f, "{name:<22} {:>7.1} s  ", time.as_secs_f64())?;
+            match verdict {
+                Verdict::Passed => writeln!(f, "passed")?,
+                Verdict::Failed => writeln!(f, "FAILED")?,
+                Verdict::NotDone(reason) => writeln!(f, "not done: {reason}")?,
+            }
+        }
+        let passed = self.count(|verdict| matches!(verdict, Verdict::Passed));
+        let failed = self.count(|verdict| matches!(verdict, Verdict::Failed));
+        let not_done = self.entries.len() - passed - failed;
+        // Alone on its line and in this form, because programs that watch test runs read it.
+        write!(f, "\n{passed} passed, {failed} failed")?;
+        if not_done > 0 {
+            write!(f, ", {not_done} skipped")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_runs_after_a_failure() {
+        let mut report = Report::default();
+        report.step("first", || Ok(Outcome::Done));
+        report.step("second", || Ok(Outcome::NotDone("no tool".to_owned())));
+        assert!(report.is_success());
+        report.step("third", || anyhow::bail!("broken"));
+        report.step("fourth", || unreachable!("a step after a failure"));
+        assert!(!report.is_success());
+        assert!(report.to_string().ends_with("\n1 passed, 1 failed, 2 skipped"));
+    }
+
+    #[test]
+    fn a_clean_run_has_no_skipped_steps() {
+        let mut report = Report::default();
+        report.step("only", || Ok(Outcome::Done));
+        assert!(report.to_string().ends_with("\n1 passed, 0 failed"));
+    }
+}

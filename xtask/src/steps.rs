@@ -1,0 +1,71 @@
+//! The steps of `cargo xtask test`, run in the workspace's folder.
+
+use anyhow::Result;
+
+use crate::adapters;
+use crate::drivers;
+use crate::report::Outcome;
+use crate::run::{built, cargo, command, run, target_dir};
+use crate::toolchain::{MSRV, WASM, ensure_component, ensure_wasm_target, msrv_toolchain};
+
+pub fn formatting() -> Result<Outcome> {
+    if let Err(reason) = ensure_component("rustfmt", "fmt") {
+        return Ok(Outcome::NotDone(reason));
+    }
+    run(&mut cargo("fmt --all --check"))?;
+    Ok(Outcome::Done)
+}
+
+pub fn clippy() -> Result<Outcome> {
+    if let Err(reason) = ensure_component("clippy", "clippy") {
+        return Ok(Outcome::NotDone(reason));
+    }
+    run(&mut cargo("clippy --workspace --all-targets -- -D warnings"))?;
+    Ok(Outcome::Done)
+}
+
+pub fn msrv() -> Result<Outcome> {
+    let Some(toolchain) = msrv_toolchain() else {
+        let reason = format!("no toolchain {MSRV} is installed; clippy's incompatible_msrv was the check");
+        return Ok(Outcome::NotDone(reason));
+    };
+    // A target folder of its own, so that the two compilers do not undo each other's work.
+    let mut check = command("rustup");
+    check.args(["run", &toolchain, "cargo", "check", "-p", "wgpu-adam", "--lib", "--target-dir"]);
+    run(check.arg(target_dir()?.join("msrv")))?;
+    Ok(Outcome::Done)
+}
+
+pub fn wasm() -> Result<Outcome> {
+    if let Err(reason) = ensure_wasm_target().and_then(|()| ensure_component("clippy", "clippy")) {
+        return Ok(Outcome::NotDone(reason));
+    }
+    run(&mut cargo(&format!("clippy -p wgpu-adam --lib --target {WASM} --features wgpu/webgpu -- -D warnings")))?;
+    Ok(Outcome::Done)
+}
+
+pub fn documentation() -> Result<Outcome> {
+    run(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
+    Ok(Outcome::Done)
+}
+
+/// Builds the listing program as `cargo test` would (with the examples, which draw in the dev-dependencies), so that
+/// wgpu is not compiled twice, and makes sure of adapters to test on.
+pub fn build_and_adapters() -> Result<Outcome> {
+    run(&mut cargo("build --workspace --bin adapters --examples"))?;
+    let expected: &[_] = if cfg!(target_os = "linux") { &["vulkan", "gl"] } else { &[] };
+    adapters::ensure(|| built("adapters"), expected, &drivers::VULKAN_AND_GL)?;
+    Ok(Outcome::Done)
+}
+
+pub fn tests() -> Result<Outcome> {
+    run(&mut cargo("test --workspace"))?;
+    Ok(Outcome::Done)
+}
+
+/// The examples that check themselves, as built above: for `cargo run --example` cargo would select other features.
+pub fn examples() -> Result<Outcome> {
+    run(&mut built("examples/quickstart")?)?;
+    run(built("examples/replay")?.arg("tests/golden"))?;
+    Ok(Outcome::Done)
+}

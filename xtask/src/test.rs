@@ -1,0 +1,45 @@
+//! `cargo xtask test`: every check and test in order, the fast ones first, up to the first failure.
+
+use std::env;
+
+use anyhow::{Context, Result, bail};
+
+use crate::report::{Outcome, Report};
+use crate::{run, steps};
+
+/// How much of the test run is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    Full,
+    /// Without the steps that seldom find anything between two edits.
+    Quick,
+}
+
+type Step = fn() -> Result<Outcome>;
+
+/// Name, whether a quick run includes it, and the step.
+const STEPS: [(&str, bool, Step); 8] = [
+    ("formatting", true, steps::formatting),
+    ("clippy", true, steps::clippy),
+    ("library on the MSRV", false, steps::msrv),
+    ("library for browsers", true, steps::wasm),
+    ("documentation", false, steps::documentation),
+    ("build and adapters", true, steps::build_and_adapters),
+    ("tests", true, steps::tests),
+    ("examples", false, steps::examples),
+];
+
+/// Runs the steps and prints the closing table; a failed step is an error.
+pub fn run(extent: Extent) -> Result<()> {
+    env::set_current_dir(run::workspace_root()).context("the workspace's folder")?;
+    let mut report = Report::default();
+    for (name, quick, step) in STEPS {
+        if quick || extent == Extent::Full {
+            report.step(name, step);
+        } else {
+            report.step(name, || Ok(Outcome::NotDone("left out by --quick".to_owned())));
+        }
+    }
+    println!("\n=== summary ===\n{report}");
+    if report.is_success() { Ok(()) } else { bail!("a step failed; the first failure is told above") }
+}
