@@ -76,9 +76,11 @@ mod tests {
     use super::AdamConfig;
     use crate::Error;
 
+    type Change = fn(&mut AdamConfig);
+
     #[test]
     fn ranges() {
-        let accepted: [(&str, fn(&mut AdamConfig)); 6] = [
+        let accepted: [(&str, Change); 6] = [
             ("lr 0", |c| c.lr = 0.0),
             ("eps 0", |c| c.eps = 0.0),
             ("eps that rounds to 0", |c| c.eps = 1e-60),
@@ -91,7 +93,7 @@ mod tests {
             change(&mut config);
             assert_eq!(config.validate(None), Ok(()), "{case}");
         }
-        let refused: [(&str, &str, fn(&mut AdamConfig)); 14] = [
+        let refused: [(&str, &str, Change); 14] = [
             ("negative lr", "lr", |c| c.lr = -1e-3),
             ("NaN lr", "lr", |c| c.lr = f64::NAN),
             ("infinite lr", "lr", |c| c.lr = f64::INFINITY),

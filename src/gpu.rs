@@ -18,8 +18,8 @@ impl Gpu {
     }
 }
 
-/// The limits that any optimizer needs: what is asked of the device, in WebGPU's words.
-pub(crate) fn required_limits() -> wgpu::Limits {
+/// The least limits with which an optimizer can do anything.
+fn least_limits() -> wgpu::Limits {
     wgpu::Limits {
         max_bind_groups: 3,
         max_bindings_per_bind_group: 3,
@@ -40,7 +40,7 @@ pub(crate) fn required_limits() -> wgpu::Limits {
 
 /// Whether a device was opened with at least those.
 pub(crate) fn check_limits(device: &wgpu::Limits) -> Result<(), Error> {
-    let needed = required_limits();
+    let needed = least_limits();
     let table: [(&'static str, u64, u64); 11] = [
         ("max_bind_groups", needed.max_bind_groups.into(), device.max_bind_groups.into()),
         (

@@ -43,7 +43,6 @@ impl Guard {
     }
 
     #[cfg(not(target_family = "wasm"))]
-    #[expect(clippy::unused_self, reason = "the browser's version keeps the promise in self")]
     fn settle(&self, what: &str, error: impl Future<Output = Option<wgpu::Error>>) -> Result<(), Error> {
         // Native wgpu knows the answer when the scope is popped: one poll reads it.
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -60,10 +59,6 @@ impl Guard {
     }
 
     /// The first error of all that was made since the last call. Native: there is none left to tell.
-    #[cfg_attr(
-        not(target_family = "wasm"),
-        expect(clippy::unused_async, clippy::unused_self, reason = "waits in a browser")
-    )]
     pub(crate) async fn ready(&self) -> Result<(), Error> {
         #[cfg(target_family = "wasm")]
         {

@@ -168,12 +168,14 @@ impl WgpuAdam {
         Ok(adam)
     }
 
-    /// The least limits a device must be opened with, for an application to merge into its own by
-    /// [`wgpu::Limits::or_better_values_from`]. Any WebGPU device and `Limits::downlevel_defaults()` have them. Larger
-    /// bindings and buffers are used where they are allowed.
+    /// Limits to open a device with: those of [`wgpu::Limits::downlevel_defaults`], which any adapter with compute
+    /// shaders has. An application merges them into its own by [`wgpu::Limits::or_better_values_from`].
+    ///
+    /// Larger `max_storage_buffer_binding_size` and `max_buffer_size` make for fewer dispatches on models of more than
+    /// 16 M parameters. Smaller ones work as well, down to bindings of 1 KiB and workgroups of 32.
     #[must_use]
     pub fn required_limits() -> wgpu::Limits {
-        gpu::required_limits()
+        wgpu::Limits::downlevel_defaults()
     }
 
     /// Waits until the device has made all that was asked of it so far. Native: it has, and nothing waits.
@@ -190,12 +192,11 @@ impl WgpuAdam {
         if input != self.prepared.input {
             let planes: Vec<u64> = self.windows.iter().map(|w| w.as_ref().map_or(0, |w| w.layout.plane)).collect();
             let plan = plan::plan(&input, &planes, &self.limits);
-            let mut kernels = &mut self.kernels;
             let binder =
                 Binder { gpu: &self.gpu, buffers: &self.buffers, windows: &self.windows, limits: &self.limits };
             let (tensors, number) = (&self.tensors, self.number);
             let label = |dispatch: &Dispatch| label(number, dispatch, tensors);
-            let bound = binder.bind(&plan, &mut kernels, &self.prepared.bound, label)?;
+            let bound = binder.bind(&plan, &mut self.kernels, &self.prepared.bound, label)?;
             let maker = Maker { gpu: &self.gpu, layout: &self.kernels.layouts.step };
             self.slots.fit(input.classes.len(), maker)?;
             self.prepared = Prepared { input, bound, ..Prepared::default() };

@@ -45,7 +45,7 @@ impl TensorBuffer {
         if !has.contains(usage) {
             return Err(Error::BufferUsage { tensor: tensor(), missing: usage - has, usage: has });
         }
-        if self.offset % 4 != 0 {
+        if !self.offset.is_multiple_of(4) {
             return Err(Error::UnalignedOffset { tensor: tensor(), offset: self.offset });
         }
         let size = self.buffer.size();

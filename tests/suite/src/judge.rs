@@ -28,9 +28,6 @@ const LONG_RUN_STEPS: u64 = 1000;
 /// How many times torch's `max_abs` an element may have, and how many ULPs it always may.
 const ELEMENT_FACTOR: f64 = 4.0;
 const ELEMENT_ULPS: f64 = 2.0;
-/// The same for tensors below `NORM_ELEMENTS`: torch's largest error among one or two elements is no measure, and
-/// torch's own order of operations exceeds two ULPs there when it is rounded without fused multiply-add.
-const ELEMENT_ULPS_FEW: f64 = 4.0;
 /// How far, relatively, an element may be from torch's float32 value where that is the reference.
 const TORCH_RELATIVE: f64 = 1e-5;
 /// Failures that are written out.
@@ -194,31 +191,29 @@ fn judge_tensor(verdict: &mut Verdict, case: &Case, expected: &Expected, subject
                 let bar = if long_run { bar.min(LONG_RUN_FACTOR * torch.norm_rel) } else { bar };
                 judge_norm(verdict, subject, norm, bar);
             }
-            let ulps = if got.len() >= NORM_ELEMENTS { ELEMENT_ULPS } else { ELEMENT_ULPS_FEW };
             judge_elements(verdict, subject, &reference, |i, want| {
-                ELEMENT_FACTOR * torch.max_abs + ulps * ulp(size(i, want))
+                ELEMENT_FACTOR * torch.max_abs + ELEMENT_ULPS * ulp(size(i, want))
             });
         }
         // torch 2.x and 1.x disagree about the moments that an infinity leaves behind.
         Tag::Nonfinite if key != Key::Param => {}
-        // One max_abs for all sizes would excuse anything in the small elements: each has torch's own error as its bar.
-        // Denormals are another matter: they are rounded by the same amount whatever their size.
-        Tag::WideRange | Tag::Denormal | Tag::Nonfinite => {
+        Tag::WideRange | Tag::Nonfinite => {
             let steps = expected.steps[id].unwrap_or(0) as f64;
             let lost = if key == Key::Param { 0.0 } else { steps * f64::from(f32::MIN_POSITIVE) };
             judge_elements(verdict, subject, &torch_values, |i, want| {
-                let error = match (want - reference[i]).abs() {
-                    _ if case.tag() == Tag::Denormal => torch.max_abs,
-                    error if error.is_finite() => error,
-                    _ => 0.0,
-                };
-                // Kept or flushed at each operation, a denormal leads to something between the two.
-                let other = flushed.map_or(want, |flushed| flushed[i]);
-                let relative = TORCH_RELATIVE * want.abs().max(other.abs());
+                let rule = ELEMENT_FACTOR * torch.max_abs + TORCH_RELATIVE * want.abs();
+                // One max_abs for all sizes would excuse anything in the small elements: torch's own error at each
+                // element, with what rounding adds in another order, is a bar too.
+                let error = Some((want - reference[i]).abs()).filter(|error| error.is_finite()).unwrap_or(0.0);
                 let rounding = (ELEMENT_ULPS + steps) * ulp(size(i, want));
-                ELEMENT_FACTOR * error + relative + rounding + lost + between(got[i], want, other)
+                rule.min(ELEMENT_FACTOR * error + TORCH_RELATIVE * want.abs() + rounding + lost)
             });
         }
+        Tag::Denormal => judge_elements(verdict, subject, &torch_values, |i, want| {
+            // Kept or flushed at each operation, a denormal leads to something between the two.
+            let other = flushed.map_or(want, |flushed| flushed[i]);
+            ELEMENT_FACTOR * torch.max_abs + TORCH_RELATIVE * want.abs() + between(got[i], want, other)
+        }),
         Tag::GradScale | Tag::Checkpoint => bail!("{} is not judged here", case.name()),
     }
     Ok(())

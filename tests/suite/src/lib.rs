@@ -7,12 +7,17 @@ pub mod adapter;
 pub mod dump;
 pub mod golden;
 mod golden_bodies;
+mod gradients;
 pub mod judge;
+mod ordering;
+mod placing;
 pub mod plain;
 pub mod readback;
 pub mod reference;
 pub mod replay;
 pub mod stats;
+pub mod twin;
+pub mod values;
 
 use std::{fmt, sync::LazyLock};
 
@@ -47,7 +52,8 @@ use body;
 
 /// Every test body with its name; a module of bodies adds its table here.
 pub fn bodies() -> &'static [(&'static str, Body)] {
-    static ALL: LazyLock<Vec<(&'static str, Body)>> =
-        LazyLock::new(|| [readback::BODIES, golden_bodies::BODIES].concat());
+    static ALL: LazyLock<Vec<(&'static str, Body)>> = LazyLock::new(|| {
+        [readback::BODIES, golden_bodies::BODIES, placing::BODIES, ordering::BODIES, gradients::BODIES].concat()
+    });
     &ALL
 }

@@ -1,0 +1,186 @@
+//! An optimizer on the GPU and the float64 reference beside it, stepped and compared together.
+
+use anyhow::{Context, Result, bail};
+use wgpu_adam::{AdamConfig, Param, ParamId, TensorBuffer, WgpuAdam};
+
+use crate::{
+    Gpu,
+    golden::Key,
+    readback::{read_state, read_tensor},
+    reference::Reference,
+    stats::ulp,
+    values::values,
+};
+
+/// A parameter on both sides.
+pub struct TwinTensor {
+    pub name: String,
+    pub length: u64,
+    pub param: TensorBuffer,
+    pub grad: TensorBuffer,
+    /// What the gradient holds; none where the optimizer was told that there is none.
+    pub grad_values: Option<Vec<f32>>,
+    pub initial: Vec<f32>,
+    pub reference: Reference,
+}
+
+impl TwinTensor {
+    /// A parameter with pseudo-random values, written to its place, and a gradient of zeros.
+    pub fn new(gpu: &Gpu, name: &str, length: u64, param: TensorBuffer, grad: TensorBuffer) -> Self {
+        let seed = name.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(byte.into()) & 0xff_ffff);
+        let initial = values(seed, length);
+        gpu.queue.write_buffer(param.buffer(), param.offset(), bytemuck::cast_slice(&initial));
+        let grad_values = Some(vec![0.0; length as usize]);
+        let reference = Reference::new(&initial);
+        Self { name: name.into(), length, param, grad, grad_values, initial, reference }
+    }
+
+    /// In buffers of its own, exactly as long as it is.
+    pub fn alone(gpu: &Gpu, name: &str, length: u64) -> Self {
+        let buffer = || TensorBuffer::from(&storage(gpu, length * 4));
+        Self::new(gpu, name, length, buffer(), buffer())
+    }
+
+    pub fn as_param(&self) -> Param {
+        Param::new(self.name.clone(), [self.length as usize], self.param.clone(), self.grad.clone())
+    }
+}
+
+/// A storage buffer of at least 4 bytes.
+pub fn storage(gpu: &Gpu, bytes: u64) -> wgpu::Buffer {
+    gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("test"),
+        size: bytes.max(4),
+        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
+pub struct Twin<'a> {
+    pub gpu: &'a Gpu,
+    pub adam: WgpuAdam,
+    pub tensors: Vec<TwinTensor>,
+    steps: u64,
+    /// The sum of the learning rates so far: what a parameter may have moved, give or take a factor.
+    moved: f64,
+}
+
+impl<'a> Twin<'a> {
+    pub fn new(gpu: &'a Gpu, tensors: Vec<TwinTensor>, config: AdamConfig) -> Result<Self> {
+        let params: Vec<Param> = tensors.iter().map(TwinTensor::as_param).collect();
+        let adam = WgpuAdam::new(&gpu.device, &gpu.queue, params, config)?;
+        Ok(Self { gpu, adam, tensors, steps: 0, moved: 0.0 })
+    }
+
+    pub fn id(&self, name: &str) -> Result<ParamId> {
+        self.adam.find(name).with_context(|| format!("no parameter {name}"))
+    }
+
+    /// New gradients for all that have one, by `queue.write_buffer`.
+    pub fn write_grads(&mut self) {
+        let step = self.steps + 1;
+        for (number, tensor) in (1..).zip(&mut self.tensors) {
+            if let Some(grad) = &mut tensor.grad_values {
+                *grad = values((number * 4099 + step * 17) & 0xff_ffff, tensor.length);
+                self.gpu.queue.write_buffer(tensor.grad.buffer(), tensor.grad.offset(), bytemuck::cast_slice(grad));
+            }
+        }
+    }
+
+    /// Steps the reference as the optimizer's groups now say, and counts the step.
+    pub fn step_reference(&mut self) -> Result<()> {
+        let mut largest = 0.0_f64;
+        for group in self.adam.param_groups() {
+            largest = largest.max(group.config().lr);
+            for &id in group.params() {
+                let name = self.adam.name(id)?.context("a tensor without a name")?;
+                let tensor = self.tensors.iter_mut().find(|tensor| tensor.name == name).context("unknown name")?;
+                if let Some(grad) = &tensor.grad_values {
+                    tensor.reference.step(grad, group.config());
+                }
+            }
+        }
+        self.steps += 1;
+        self.moved += largest;
+        Ok(())
+    }
+
+    /// New gradients and a step on both sides, by a submit of its own.
+    pub fn step(&mut self) -> Result<()> {
+        self.write_grads();
+        self.adam.step()?;
+        self.step_reference()
+    }
+
+    /// Takes a gradient away on both sides.
+    pub fn drop_grad(&mut self, index: usize) -> Result<()> {
+        let id = self.id(&self.tensors[index].name)?;
+        self.tensors[index].grad_values = None;
+        Ok(self.adam.set_grad_to_none(id)?)
+    }
+
+    /// Gives it back.
+    pub fn give_grad(&mut self, index: usize) -> Result<()> {
+        let tensor = &self.tensors[index];
+        let (id, grad) = (self.id(&tensor.name)?, tensor.grad.clone());
+        self.tensors[index].grad_values = Some(vec![0.0; self.tensors[index].length as usize]);
+        Ok(self.adam.set_grad(id, grad)?)
+    }
+
+    /// Holds parameters, moments and step counts against the reference.
+    pub async fn check(&self, case: &str) -> Result<()> {
+        for tensor in &self.tensors {
+            let id = self.id(&tensor.name)?;
+            let state = self.adam.state(id)?;
+            let case = format!("{case}: {}", tensor.name);
+            if state.step != tensor.reference.step {
+                bail!("{case}: step {} instead of {}", state.step, tensor.reference.step);
+            }
+            let steps = tensor.reference.step.max(1) as f64;
+            let param = read_tensor(self.gpu, &tensor.param, tensor.length).await?;
+            compare(&format!("{case} param"), &param, &tensor.reference.param, |i, want| {
+                let size = want.abs().max(f64::from(tensor.initial[i].abs()));
+                steps * ulp(size) + 32.0 * self.moved * f64::from(f32::EPSILON)
+            })?;
+            // Gradients are below 1, and so are both moments.
+            let moment = |_, _: f64| 4.0 * steps.min(1000.0) * f64::from(f32::EPSILON);
+            for (key, want) in [(Key::ExpAvg, &tensor.reference.exp_avg), (Key::ExpAvgSq, &tensor.reference.exp_avg_sq)]
+            {
+                let got = read_state(self.gpu, &state, key).await?;
+                compare(&format!("{case} {key}"), &got, want, moment)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fails with the first elements that differ by more than they may.
+pub fn compare(case: &str, got: &[f32], want: &[f64], allowed: impl Fn(usize, f64) -> f64) -> Result<()> {
+    if got.len() != want.len() {
+        bail!("{case}: {} elements instead of {}", got.len(), want.len());
+    }
+    let mut wrong = Vec::new();
+    for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+        let (off, allowed) = ((f64::from(got) - want).abs(), allowed(i, want));
+        if off.is_nan() || off > allowed {
+            wrong.push(format!(
+                "[{i}] got {got:e}, want {want:e}: {:.1} ULP, {off:.2e} > {allowed:.2e}",
+                off / ulp(want)
+            ));
+        }
+    }
+    match wrong.len() {
+        0 => Ok(()),
+        count => bail!("{case}: {count} elements are off:\n  {}", wrong[..count.min(5)].join("\n  ")),
+    }
+}
+
+/// Fails where bits differ.
+pub fn same_bits(case: &str, got: &[f32], want: &[f32]) -> Result<()> {
+    let different = got.iter().zip(want).position(|(got, want)| got.to_bits() != want.to_bits());
+    match different {
+        Some(i) => bail!("{case} [{i}]: got {:e}, want {:e}", got[i], want[i]),
+        None if got.len() != want.len() => bail!("{case}: {} elements instead of {}", got.len(), want.len()),
+        None => Ok(()),
+    }
+}
