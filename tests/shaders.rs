@@ -216,6 +216,41 @@ fn host_and_shaders_agree() {
     report.finish(2 * 7 + 2);
 }
 
+/// shaders/README.md says what the shaders say.
+#[test]
+fn the_manual_agrees() {
+    const MANUAL: &str = include_str!("../shaders/README.md");
+    let mut report = Report::default();
+    let (module, _) = parse(MODULES[0].1).unwrap_or_else(|problem| panic!("{problem}"));
+    let mut row = |what: &str, begin: String| {
+        let problem =
+            (!MANUAL.lines().any(|line| line.starts_with(&begin))).then(|| format!("no line begins {begin:?}"));
+        report.check(|| what.to_owned(), problem);
+    };
+    for (_, global) in module.global_variables.iter() {
+        let (name, place) = (global.name.as_deref().unwrap_or_default(), global.binding.as_ref());
+        let (group, binding) = place.map_or((u32::MAX, u32::MAX), |place| (place.group, place.binding));
+        let space = match global.space {
+            naga::AddressSpace::Uniform => "uniform",
+            naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE) => {
+                "storage, read_write"
+            }
+            _ => "storage, read",
+        };
+        row("bindings", format!("| {group} | {binding} | `{name}` | {space}"));
+    }
+    for flag in FLAGS {
+        row("overrides", format!("| `{flag}` | bool | false |"));
+    }
+    row("overrides", format!("| `{}` | u32 | {} |", overrides::WORKGROUP_SIZE, layout::WORKGROUP_SIZE));
+    for name in ["Hyper", "Frame", "Tile"] {
+        let (members, size) = members(&module, name).unwrap_or_default();
+        let members: Vec<String> = members.into_iter().map(|(name, _)| name).collect();
+        row("structs", format!("| `{name}` | {size} | {} (", members.join(", ")));
+    }
+    report.finish(6 + 5 + 3);
+}
+
 fn hypers(module: &Module) -> Option<u32> {
     let (_, global) = module.global_variables.iter().find(|(_, global)| global.name.as_deref() == Some("hypers"))?;
     match module.types[global.ty].inner {
