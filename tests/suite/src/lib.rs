@@ -9,6 +9,7 @@ pub mod golden;
 mod golden_bodies;
 mod gradients;
 pub mod judge;
+mod numbers;
 mod ordering;
 mod placing;
 pub mod plain;
@@ -53,7 +54,8 @@ use body;
 /// Every test body with its name; a module of bodies adds its table here.
 pub fn bodies() -> &'static [(&'static str, Body)] {
     static ALL: LazyLock<Vec<(&'static str, Body)>> = LazyLock::new(|| {
-        [readback::BODIES, golden_bodies::BODIES, placing::BODIES, ordering::BODIES, gradients::BODIES].concat()
+        [readback::BODIES, golden_bodies::BODIES, placing::BODIES, numbers::BODIES, ordering::BODIES, gradients::BODIES]
+            .concat()
     });
     &ALL
 }
