@@ -34,9 +34,12 @@ pub enum Error {
         count: usize,
     },
 
-    /// A [`ParamId`](crate::ParamId) that another optimizer gave out.
-    #[error("this parameter id belongs to another optimizer; take ids from this one's find or param_groups")]
-    ForeignParam,
+    /// A [`ParamId`](crate::ParamId) that another optimizer gave out, or of a parameter that was removed.
+    #[error(
+        "this parameter id belongs to another optimizer or to a removed parameter; take ids from this optimizer's \
+         find or param_groups"
+    )]
+    NoSuchParam,
 
     /// A name that the arena does not have.
     #[error("the arena has no tensor \"{name}\"")]
@@ -177,6 +180,93 @@ pub enum Error {
         tensor: String,
         /// Its step count.
         steps: u64,
+    },
+
+    /// A parameter was given twice to be replaced.
+    #[error("{tensor} is to be replaced twice in one call; give each parameter once")]
+    ReplacedTwice {
+        /// The parameter.
+        tensor: String,
+    },
+
+    /// Moments were given for a parameter whose group uses amsgrad, and max_exp_avg_sq was not among them.
+    #[error("{tensor} has a max_exp_avg_sq, and the moments given for it have none; give it too")]
+    MissingMoments {
+        /// The parameter.
+        tensor: String,
+    },
+
+    /// Steps were recorded into encoders that were not submitted when the state was copied: the step counts know of them
+    /// and the moments do not.
+    #[error(
+        "{steps} recorded steps were not submitted yet when the state was copied; submit their encoders before \
+         state_dict"
+    )]
+    UnsubmittedSteps {
+        /// How many.
+        steps: usize,
+    },
+
+    /// A state dict of another number of groups.
+    #[error("the state dict has {saved} parameter groups, the optimizer {current}; add or leave out groups first")]
+    StateGroups {
+        /// The state dict's.
+        saved: usize,
+        /// The optimizer's.
+        current: usize,
+    },
+
+    /// A group of a state dict that has another number of parameters.
+    #[error("group {group} of the state dict has {saved} parameters, that of the optimizer {current}")]
+    StateGroupSize {
+        /// The group.
+        group: usize,
+        /// The state dict's number.
+        saved: usize,
+        /// The optimizer's number.
+        current: usize,
+    },
+
+    /// Some names of a state dict are the optimizer's and some are not.
+    #[error(
+        "some parameters of the state dict are the optimizer's by name and some are not: only the state dict has \
+         {only_saved:?}, only the optimizer has {only_current:?}; rename parameters, or take all names from the state \
+         dict to match by position as torch does"
+    )]
+    StateNames {
+        /// Names in the state dict alone.
+        only_saved: Vec<String>,
+        /// Names in the optimizer alone.
+        only_current: Vec<String>,
+    },
+
+    /// An option without which a state dict's group cannot be used.
+    #[error("group {group} of the state dict has no {option}")]
+    StateOption {
+        /// The group.
+        group: usize,
+        /// The option.
+        option: &'static str,
+    },
+
+    /// An entry of a state dict that does not fit its parameter, or is not finite.
+    #[error("{key} of {tensor} in the state dict {problem}")]
+    StateEntry {
+        /// The parameter.
+        tensor: String,
+        /// exp_avg, exp_avg_sq, max_exp_avg_sq or shape.
+        key: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+
+    /// An id of a state dict that its groups do not list, or list twice.
+    #[error("the state dict {problem} id {id}")]
+    StateId {
+        /// The id.
+        id: u64,
+        /// What it does with the id.
+        problem: &'static str,
     },
 
     /// The device is out of memory. What was being made is dropped.

@@ -1,7 +1,8 @@
 //! Gradients: giving them, taking them away, clearing them.
 
 use crate::Error;
-use crate::optimizer::{ParamId, Tensor, WgpuAdam};
+use crate::optimizer::{ParamId, WgpuAdam};
+use crate::registry::Tensor;
 use crate::tensor::TensorBuffer;
 
 /// How [`record_zero_grad`](WgpuAdam::record_zero_grad) zeros. There is no default: torch's own changed with 2.0.
@@ -44,7 +45,7 @@ impl WgpuAdam {
                 self.clears = Some(clears);
             }
             ZeroGrad::SetToNone => {
-                for tensor in &mut self.tensors {
+                for tensor in self.registry.tensors_mut() {
                     tensor.grad = None;
                 }
                 self.grads_changed();
@@ -58,12 +59,13 @@ impl WgpuAdam {
     /// Giving back the buffer that it had costs nothing; other changes make the next step plan anew.
     ///
     /// # Errors
-    /// An id of another optimizer; a buffer too small, without `STORAGE`, at an offset that is no multiple of 4; a range
+    /// An id of another optimizer or of a removed parameter; a buffer too small, without `STORAGE`, at an offset that is no multiple of 4; a range
     /// that overlaps a parameter.
     pub fn set_grad(&mut self, id: ParamId, grad: impl Into<TensorBuffer>) -> Result<(), Error> {
         let tensor = self.tensor(id)?.clone();
         let spot = self.admit_grad(&tensor, id.index, &grad.into())?;
-        self.ranges.check(&spot.unpadded(&tensor, id.index)).map_err(|conflict| self.grad_overlap(&conflict))?;
+        let clear = self.registry.ranges.check(&spot.unpadded(&tensor, id.index));
+        clear.map_err(|conflict| self.registry.grad_overlap(&conflict))?;
         if tensor.grad != Some(spot) {
             self.tensor_mut(id)?.grad = Some(spot);
             self.grads_changed();
@@ -74,7 +76,7 @@ impl WgpuAdam {
     /// Takes a parameter's gradient away: from the next recorded step on, steps pass the parameter over.
     ///
     /// # Errors
-    /// An id of another optimizer.
+    /// An id of another optimizer or of a removed parameter.
     pub fn set_grad_to_none(&mut self, id: ParamId) -> Result<(), Error> {
         if self.tensor_mut(id)?.grad.take().is_some() {
             self.grads_changed();
@@ -82,7 +84,7 @@ impl WgpuAdam {
         Ok(())
     }
 
-    fn grads_changed(&mut self) {
+    pub(crate) fn grads_changed(&mut self) {
         self.stale = true;
         self.clears = None;
     }
@@ -90,7 +92,7 @@ impl WgpuAdam {
     /// The ranges of all gradients, neighbours merged, over an arena's padding too.
     fn plan_clears(&self) -> Result<Vec<Clear>, Error> {
         let mut ranges: Vec<(u32, u64, u64)> = Vec::new();
-        for (index, tensor) in (0_u32..).zip(&self.tensors) {
+        for (index, tensor) in self.registry.tensors() {
             let Some(grad) = tensor.grad else { continue };
             let Some(buffer) = self.buffers.get(grad.place.buffer) else { continue };
             let (usage, missing) = (buffer.usage(), wgpu::BufferUsages::COPY_DST);
@@ -116,12 +118,12 @@ impl WgpuAdam {
     }
 
     pub(crate) fn tensor(&self, id: ParamId) -> Result<&Tensor, Error> {
-        let own = self.tensors.get(id.index as usize).filter(|_| id.optimizer == self.number);
-        own.ok_or(Error::ForeignParam)
+        let own = self.registry.tensor(id.index).filter(|_| id.optimizer == self.number);
+        own.ok_or(Error::NoSuchParam)
     }
 
-    fn tensor_mut(&mut self, id: ParamId) -> Result<&mut Tensor, Error> {
-        let own = self.tensors.get_mut(id.index as usize).filter(|_| id.optimizer == self.number);
-        own.ok_or(Error::ForeignParam)
+    pub(crate) fn tensor_mut(&mut self, id: ParamId) -> Result<&mut Tensor, Error> {
+        let own = self.registry.tensor_mut(id.index).filter(|_| id.optimizer == self.number);
+        own.ok_or(Error::NoSuchParam)
     }
 }

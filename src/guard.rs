@@ -59,20 +59,21 @@ impl Guard {
     }
 
     /// The first error of all that was made since the last call. Native: there is none left to tell.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) async fn ready(&self) -> Result<(), Error> {
-        #[cfg(target_family = "wasm")]
-        {
-            let pending = self.pending.take();
-            let mut first = Ok(());
-            for (what, error) in pending {
-                if let Some(error) = error.await {
-                    first = first.and(Err(translate(&what, &error)));
-                }
-            }
-            return first;
-        }
-        #[cfg(not(target_family = "wasm"))]
         Ok(())
+    }
+
+    /// The first error of all that was made since the last call, all of which it waits for.
+    #[cfg(target_family = "wasm")]
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        let mut first = Ok(());
+        for (what, error) in self.pending.take() {
+            if let Some(error) = error.await {
+                first = first.and(Err(translate(&what, &error)));
+            }
+        }
+        first
     }
 }
 

@@ -23,8 +23,10 @@ mod plan;
 mod ranges;
 mod record;
 mod register;
+mod registry;
 mod slots;
 mod state;
+mod surgery;
 mod tensor;
 
 pub use arena::TensorArena;
@@ -34,6 +36,7 @@ pub use gradients::ZeroGrad;
 pub use group::{Group, ParamGroup, ParamGroups};
 pub use optimizer::{ParamId, WgpuAdam};
 pub use state::{ParamState, StatePiece};
+pub use surgery::Moments;
 pub use tensor::{Param, TensorBuffer};
 /// The wgpu whose devices, queues and buffers this crate takes.
 pub use wgpu;

@@ -9,12 +9,11 @@ use crate::buffers::Buffers;
 use crate::config::AdamConfig;
 use crate::gpu::{self, Gpu};
 use crate::gradients::Clear;
-use crate::group::{Group, ParamGroups};
+use crate::group::ParamGroups;
 use crate::kernels::Kernels;
 use crate::layout::Hyper;
-use crate::moments::{Piece, Window};
 use crate::plan::{self, Class, Code, Dispatch, Input, Limits, Place, Work};
-use crate::ranges::Ranges;
+use crate::registry::Registry;
 use crate::slots::{Maker, Slots};
 
 /// torch.optim.Adam over tensors in the caller's buffers, recorded into the caller's encoder.
@@ -52,15 +51,8 @@ pub struct WgpuAdam {
     /// Tells this optimizer's parameter ids from another's, and names it in labels.
     pub(crate) number: u32,
     pub(crate) defaults: AdamConfig,
-    pub(crate) groups: Vec<Group>,
-    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) registry: Registry,
     pub(crate) buffers: Buffers,
-    /// Where parameters lie.
-    pub(crate) ranges: Ranges,
-    /// State, none for a window that nothing lies in any more.
-    pub(crate) windows: Vec<Option<Window>>,
-    /// In the order of windows, then of places.
-    pub(crate) pieces: Vec<Piece>,
     pub(crate) kernels: Kernels,
     pub(crate) slots: Slots,
     pub(crate) limits: Limits,
@@ -91,26 +83,6 @@ pub(crate) struct Prepared {
 pub struct ParamId {
     pub(crate) optimizer: u32,
     pub(crate) index: u32,
-}
-
-/// What the optimizer knows of a parameter.
-#[derive(Clone, Debug)]
-pub(crate) struct Tensor {
-    pub name: Option<String>,
-    pub shape: Vec<usize>,
-    pub length: u64,
-    pub group: u32,
-    /// t: the steps it has taken.
-    pub step: u64,
-    pub param: Spot,
-    pub grad: Option<Spot>,
-}
-
-/// A place in a numbered buffer, in elements, and the zero padding behind the tensor.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Spot {
-    pub place: Place,
-    pub padding: u64,
 }
 
 static OPTIMIZERS: AtomicU32 = AtomicU32::new(1);
@@ -151,12 +123,8 @@ impl WgpuAdam {
             gpu,
             number: OPTIMIZERS.fetch_add(1, Ordering::Relaxed),
             defaults: config,
-            groups: Vec::new(),
-            tensors: Vec::new(),
+            registry: Registry::default(),
             buffers: Buffers::default(),
-            ranges: Ranges::default(),
-            windows: Vec::new(),
-            pieces: Vec::new(),
             kernels,
             slots: Slots::new(),
             limits,
@@ -190,36 +158,34 @@ impl WgpuAdam {
     pub(crate) fn prepare(&mut self) -> Result<(), Error> {
         let (input, classes) = self.input();
         if input != self.prepared.input {
-            let planes: Vec<u64> = self.windows.iter().map(|w| w.as_ref().map_or(0, |w| w.layout.plane)).collect();
-            let plan = plan::plan(&input, &planes, &self.limits);
-            let binder =
-                Binder { gpu: &self.gpu, buffers: &self.buffers, windows: &self.windows, limits: &self.limits };
-            let (tensors, number) = (&self.tensors, self.number);
-            let label = |dispatch: &Dispatch| label(number, dispatch, tensors);
-            let bound = binder.bind(&plan, &mut self.kernels, &self.prepared.bound, label)?;
+            let Self { registry, gpu, buffers, limits, kernels, number, .. } = self;
+            let plan = plan::plan(&input, &registry.planes(), limits);
+            let binder = Binder { gpu, buffers, windows: &registry.windows, limits };
+            let label = |dispatch: &Dispatch| label(*number, dispatch, registry);
+            let bound = binder.bind(&plan, kernels, &self.prepared.bound, label)?;
             let maker = Maker { gpu: &self.gpu, layout: &self.kernels.layouts.step };
             self.slots.fit(input.classes.len(), maker)?;
             self.prepared = Prepared { input, bound, ..Prepared::default() };
             self.release_buffers();
         }
         self.prepared.classes = classes;
-        self.prepared.stepping =
-            (0_u32..).zip(&self.tensors).filter(|(_, t)| t.grad.is_some()).map(|(i, _)| i).collect();
+        let stepping = self.registry.tensors().filter(|(_, tensor)| tensor.grad.is_some());
+        self.prepared.stepping = stepping.map(|(number, _)| number).collect();
         self.stale = false;
         Ok(())
     }
 
     /// What a plan is made from, and the group and step count of each of its classes.
     fn input(&self) -> (Input, Vec<(u32, u64)>) {
-        let mut input = Input { work: Vec::with_capacity(self.pieces.len()), classes: Vec::new() };
+        let mut input = Input { work: Vec::with_capacity(self.registry.pieces.len()), classes: Vec::new() };
         let mut classes: Vec<(u32, u64)> = Vec::new();
         // Of each group, the classes there are so far: few, so searched from the latest.
-        let mut of_group: Vec<Vec<(u64, u32)>> = vec![Vec::new(); self.groups.len()];
-        for piece in &self.pieces {
-            let Some(tensor) = self.tensors.get(piece.tensor as usize) else { continue };
+        let mut of_group: Vec<Vec<(u64, u32)>> = vec![Vec::new(); self.registry.groups.len()];
+        for piece in &self.registry.pieces {
+            let Some(tensor) = self.registry.tensor(piece.tensor) else { continue };
             let Some(grad) = tensor.grad else { continue };
             let (Some(group), Some(known)) =
-                (self.groups.get(tensor.group as usize), of_group.get_mut(tensor.group as usize))
+                (self.registry.groups.get(tensor.group as usize), of_group.get_mut(tensor.group as usize))
             else {
                 continue;
             };
@@ -254,31 +220,9 @@ impl WgpuAdam {
 
     /// Lets go of gradient buffers that no parameter has any more.
     fn release_buffers(&mut self) {
-        let spots = self.tensors.iter().flat_map(|tensor| [Some(tensor.param), tensor.grad]).flatten();
+        let spots = self.registry.tensors().flat_map(|(_, tensor)| [Some(tensor.param), tensor.grad]).flatten();
         let used: HashSet<u32> = spots.map(|spot| spot.place.buffer).collect();
         self.buffers.retain(&used);
-    }
-
-    /// How errors call a parameter.
-    pub(crate) fn describe(&self, index: u32) -> String {
-        self.tensors.get(index as usize).map_or_else(String::new, |tensor| tensor.describe(index))
-    }
-}
-
-impl Tensor {
-    /// The name in quotation marks, or the place among all parameters where there is no name.
-    pub(crate) fn describe(&self, index: u32) -> String {
-        match &self.name {
-            Some(name) => format!("parameter \"{name}\""),
-            None => format!("parameter {index}"),
-        }
-    }
-
-    pub(crate) fn describe_grad(&self, index: u32) -> String {
-        match &self.name {
-            Some(name) => format!("gradient of \"{name}\""),
-            None => format!("gradient of parameter {index}"),
-        }
     }
 }
 
@@ -289,11 +233,10 @@ impl Code {
 }
 
 /// What a GPU debugger shows of a dispatch.
-fn label(number: u32, dispatch: &Dispatch, tensors: &[Tensor]) -> String {
-    let name = |index: u32| {
-        let tensor = tensors.get(index as usize);
-        let group = tensor.map_or(0, |tensor| tensor.group);
-        format!("{} of group {group}", tensor.map_or_else(String::new, |tensor| tensor.describe(index)))
+fn label(number: u32, dispatch: &Dispatch, registry: &Registry) -> String {
+    let name = |tensor: u32| {
+        let group = registry.tensor(tensor).map_or(0, |tensor| tensor.group);
+        format!("{} of group {group}", registry.describe(tensor))
     };
     let (first, last) = dispatch.tensors;
     if dispatch.pieces == 1 {

@@ -3,7 +3,6 @@
 use crate::Error;
 use crate::config::AdamConfig;
 use crate::group::Group;
-use crate::moments::{self, Window};
 use crate::optimizer::{ParamId, WgpuAdam};
 
 impl WgpuAdam {
@@ -67,60 +66,24 @@ impl WgpuAdam {
     /// No such group; parameters that have taken steps without recording max_exp_avg_sq (torch fails at the next step);
     /// no memory.
     pub fn set_amsgrad(&mut self, group: usize, amsgrad: bool) -> Result<(), Error> {
-        self.group(group)?;
-        let (pieces, windows) = (self.pieces.clone(), self.windows.clone());
-        let result = self.change_amsgrad(group, amsgrad);
-        if result.is_err() {
-            (self.pieces, self.windows) = (pieces, windows);
+        let params: Vec<u32> = self.group(group)?.params.iter().map(|id| id.index).collect();
+        let lacking = params.into_iter().filter(|number| !self.registry.has_max_exp_avg_sq(*number));
+        let lacking: Vec<(u32, bool)> = lacking.map(|number| (number, true)).collect();
+        if !amsgrad || lacking.is_empty() {
+            return self.change(group, |config| config.amsgrad = amsgrad);
         }
-        result
-    }
-
-    fn change_amsgrad(&mut self, group: usize, amsgrad: bool) -> Result<(), Error> {
-        let lacking = self.without_max_exp_avg_sq(group);
-        if amsgrad && !lacking.is_empty() {
-            for &index in &lacking {
-                let steps = self.tensors.get(index as usize).map_or(0, |tensor| tensor.step);
-                if steps > 0 {
-                    return Err(Error::AmsgradWithoutHistory { group, tensor: self.describe(index), steps });
-                }
-            }
-            let requests = lacking.iter().filter_map(|&index| {
-                let tensor = self.tensors.get(index as usize)?;
-                Some(moments::Request { planes: 3, ..self.request(tensor, index) })
-            });
-            let (layouts, pieces) =
-                moments::lay_out(requests.collect(), self.windows.len() as u32, self.limits.binding);
-            let windows = Window::create(&self.gpu, &layouts)?;
-            self.pieces.retain(|piece| !lacking.contains(&piece.tensor));
-            self.windows.extend(windows.into_iter().map(Some));
-            self.pieces.extend(pieces);
-            self.release_windows();
-        }
-        self.change(group, |config| config.amsgrad = amsgrad)
-    }
-
-    /// A group's parameters whose state has no place for max_exp_avg_sq.
-    fn without_max_exp_avg_sq(&self, group: usize) -> Vec<u32> {
-        let is_lacking = |window: u32| {
-            let window = self.windows.get(window as usize).and_then(Option::as_ref);
-            window.is_none_or(|window| window.layout.planes < 3)
-        };
-        let of_group = |index: u32| self.tensors.get(index as usize).is_some_and(|t| t.group as usize == group);
-        let pieces = self.pieces.iter().filter(|piece| of_group(piece.tensor) && is_lacking(piece.window));
-        let mut tensors: Vec<u32> = pieces.map(|piece| piece.tensor).collect();
-        tensors.sort_unstable();
-        tensors.dedup();
-        tensors
-    }
-
-    /// Lets go of windows in which nothing lies any more.
-    fn release_windows(&mut self) {
-        for (number, window) in (0_u32..).zip(&mut self.windows) {
-            if !self.pieces.iter().any(|piece| piece.window == number) {
-                *window = None;
+        for &(number, _) in &lacking {
+            if let Some(tensor) = self.registry.tensor(number).filter(|tensor| tensor.step > 0) {
+                let (tensor, steps) = (tensor.describe(number), tensor.step);
+                return Err(Error::AmsgradWithoutHistory { group, tensor, steps });
             }
         }
+        let mut draft = self.registry.clone();
+        draft.add_state(&self.gpu, &self.limits, &lacking)?;
+        if let Some(group) = draft.groups.get_mut(group) {
+            group.config.amsgrad = true;
+        }
+        self.commit(draft)
     }
 
     /// Changes a group's options if the result is valid. Where other code is selected, that is compiled.
@@ -143,25 +106,25 @@ impl WgpuAdam {
     }
 
     fn set_config(&mut self, group: usize, config: AdamConfig) {
-        if let Some(group) = self.groups.get_mut(group) {
+        if let Some(group) = self.registry.groups.get_mut(group) {
             group.config = config;
         }
     }
 
     fn group(&self, group: usize) -> Result<&Group, Error> {
-        self.groups.get(group).ok_or(Error::NoSuchGroup { group, count: self.groups.len() })
+        self.registry.groups.get(group).ok_or(Error::NoSuchGroup { group, count: self.registry.groups.len() })
     }
 
     /// The groups, in the order in which they were given, with the options now in force.
     #[must_use]
     pub fn param_groups(&self) -> &[Group] {
-        &self.groups
+        &self.registry.groups
     }
 
     /// The parameter of this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ParamId> {
-        let index = self.tensors.iter().position(|tensor| tensor.name.as_deref() == Some(name))?;
-        Some(ParamId { optimizer: self.number, index: index as u32 })
+        let (index, _) = self.registry.tensors().find(|(_, tensor)| tensor.name.as_deref() == Some(name))?;
+        Some(ParamId { optimizer: self.number, index })
     }
 }

@@ -19,11 +19,11 @@ impl WgpuAdam {
         if self.stale {
             self.prepare()?;
         }
-        let Self { prepared, groups, tensors, slots, gpu, kernels, number, .. } = self;
+        let Self { prepared, registry, slots, gpu, kernels, number, .. } = self;
         let Prepared { bound, classes, stepping, hypers, .. } = prepared;
         if !bound.dispatches.is_empty() {
             hypers.clear();
-            let config = |group: u32| groups.get(group as usize).map(|group| &group.config);
+            let config = |group: u32| registry.groups.get(group as usize).map(|group| &group.config);
             hypers.extend(classes.iter().filter_map(|&(group, t)| Some(Hyper::for_step(config(group)?, t + 1))));
             let slot = slots.write(hypers, Maker { gpu, layout: &kernels.layouts.step })?;
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
@@ -48,7 +48,7 @@ impl WgpuAdam {
             *t += 1;
         }
         for &index in stepping.iter() {
-            if let Some(tensor) = tensors.get_mut(index as usize) {
+            if let Some(tensor) = registry.tensor_mut(index) {
                 tensor.step += 1;
             }
         }

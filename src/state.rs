@@ -35,12 +35,12 @@ impl WgpuAdam {
     /// Where a parameter's state lies. It stays there as long as the group's amsgrad does.
     ///
     /// # Errors
-    /// An id of another optimizer.
+    /// An id of another optimizer or of a removed parameter.
     pub fn state(&self, id: ParamId) -> Result<ParamState, Error> {
         let step = self.tensor(id)?.step;
         let mut pieces: Vec<StatePiece> = Vec::new();
-        for piece in self.pieces.iter().filter(|piece| piece.tensor == id.index && piece.length > 0) {
-            let Some(window) = self.windows.get(piece.window as usize).and_then(Option::as_ref) else { continue };
+        for piece in self.registry.pieces.iter().filter(|piece| piece.tensor == id.index && piece.length > 0) {
+            let Some(window) = self.registry.window(piece.window) else { continue };
             let plane = window.layout.plane * 4;
             let exp_avg = piece.moment * 4;
             pieces.push(StatePiece {
@@ -58,7 +58,7 @@ impl WgpuAdam {
     /// The steps that a parameter has taken, torch's `state["step"]`: recorded steps, whether submitted or not.
     ///
     /// # Errors
-    /// An id of another optimizer.
+    /// An id of another optimizer or of a removed parameter.
     pub fn step_count(&self, id: ParamId) -> Result<u64, Error> {
         Ok(self.tensor(id)?.step)
     }
@@ -66,7 +66,7 @@ impl WgpuAdam {
     /// A parameter's name, if it has one.
     ///
     /// # Errors
-    /// An id of another optimizer.
+    /// An id of another optimizer or of a removed parameter.
     pub fn name(&self, id: ParamId) -> Result<Option<&str>, Error> {
         Ok(self.tensor(id)?.name.as_deref())
     }
@@ -74,7 +74,7 @@ impl WgpuAdam {
     /// A parameter's shape.
     ///
     /// # Errors
-    /// An id of another optimizer.
+    /// An id of another optimizer or of a removed parameter.
     pub fn shape(&self, id: ParamId) -> Result<&[usize], Error> {
         Ok(&self.tensor(id)?.shape)
     }
@@ -82,7 +82,7 @@ impl WgpuAdam {
     /// Whether a parameter has a gradient, and so takes part in the next step.
     ///
     /// # Errors
-    /// An id of another optimizer.
+    /// An id of another optimizer or of a removed parameter.
     pub fn has_grad(&self, id: ParamId) -> Result<bool, Error> {
         Ok(self.tensor(id)?.grad.is_some())
     }
