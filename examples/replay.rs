@@ -87,7 +87,7 @@ fn run(gpu: &Gpu, arguments: &Arguments, name: &str) -> Result<Outcome> {
         let path = folder.join(format!("{name}.safetensors"));
         std::fs::write(&path, dump(&case, &results)?).with_context(|| format!("writing {}", path.display()))?;
     }
-    let verdict = judge(&case, &results)?;
+    let verdict = judge(&case, &results, pollster::block_on(gpu.keeps_denormals())?)?;
     let figures = verdict.figures.to_string();
     Ok(match verdict.into_result() {
         Ok(()) => Outcome::Passed(figures),

@@ -16,16 +16,20 @@ mod hyper;
 mod kernels;
 
 mod layout;
+mod loading;
 mod moments;
 mod optimizer;
 mod options;
 mod plan;
 mod ranges;
+mod readback;
 mod record;
 mod register;
 mod registry;
+mod saving;
 mod slots;
 mod state;
+mod state_dict;
 mod surgery;
 mod tensor;
 
@@ -36,6 +40,7 @@ pub use gradients::ZeroGrad;
 pub use group::{Group, ParamGroup, ParamGroups};
 pub use optimizer::{ParamId, WgpuAdam};
 pub use state::{ParamState, StatePiece};
+pub use state_dict::{StateDict, StateGroup, TensorState};
 pub use surgery::Moments;
 pub use tensor::{Param, TensorBuffer};
 /// The wgpu whose devices, queues and buffers this crate takes.

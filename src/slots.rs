@@ -5,6 +5,7 @@
 //! and gives the lease to the encoder. It comes back when the GPU has done the work, or when the encoder is dropped
 //! unsubmitted. When all slots are out their number doubles.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::Error;
@@ -22,11 +23,30 @@ pub(crate) struct Slots {
     count: u32,
     chunks: Vec<Chunk>,
     free: Free,
+    /// Leases are numbered in the order of recording.
+    next_lease: u64,
+    out: Out,
 }
 
 /// The numbers of the slots that no step in flight reads. No wgpu object is in it: what is given to an encoder must be
 /// `Send`, in a browser too.
 type Free = Arc<Mutex<Vec<u32>>>;
+
+/// The numbers of the leases that are out: of encoders not submitted, and of steps in flight.
+type Out = Arc<Mutex<BTreeSet<u64>>>;
+
+/// The leases that were out at one moment, or some of them.
+pub(crate) struct Outstanding {
+    out: Out,
+    before: u64,
+}
+
+impl Outstanding {
+    /// How many are out still.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.out).range(..self.before).count()
+    }
+}
 
 /// A uniform buffer of slots.
 #[derive(Debug)]
@@ -54,17 +74,20 @@ pub(crate) struct Slot<'a> {
 pub(crate) struct Lease {
     free: Free,
     slot: u32,
+    out: Out,
+    number: u64,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         lock(&self.free).push(self.slot);
+        lock(&self.out).remove(&self.number);
     }
 }
 
 impl Slots {
     pub(crate) fn new() -> Self {
-        Self { stride: 0, count: 0, chunks: Vec::new(), free: Free::default() }
+        Self { stride: 0, count: 0, chunks: Vec::new(), free: Free::default(), next_lease: 0, out: Out::default() }
     }
 
     /// Makes room for so many hyper blocks a slot. Slots that are too small are given up; steps in flight keep theirs.
@@ -73,7 +96,8 @@ impl Slots {
         let bytes = (blocks.max(1) * size_of::<Hyper>()) as u64;
         let stride = bytes.next_multiple_of(alignment);
         if stride > self.stride {
-            let mut larger = Self { stride, ..Self::new() };
+            let (next_lease, out) = (self.next_lease, Arc::clone(&self.out));
+            let mut larger = Self { stride, next_lease, out, ..Self::new() };
             larger.grow(&[], maker)?;
             *self = larger;
         }
@@ -84,7 +108,7 @@ impl Slots {
     pub(crate) fn write(&mut self, blocks: &[Hyper], maker: Maker<'_>) -> Result<Slot<'_>, Error> {
         let free = lock(&self.free).pop();
         let lease = match free {
-            Some(slot) => Lease { free: Arc::clone(&self.free), slot },
+            Some(slot) => self.lease(slot),
             None => self.grow(blocks, maker)?,
         };
         let chunk = self.chunk(lease.slot)?;
@@ -139,11 +163,23 @@ impl Slots {
         self.chunks.push(chunk);
         self.count += count;
         lock(&self.free).extend((first + 1..self.count).rev());
-        Ok(Lease { free: Arc::clone(&self.free), slot: first })
+        Ok(self.lease(first))
+    }
+
+    fn lease(&mut self, slot: u32) -> Lease {
+        let number = self.next_lease;
+        self.next_lease += 1;
+        lock(&self.out).insert(number);
+        Lease { free: Arc::clone(&self.free), slot, out: Arc::clone(&self.out), number }
+    }
+
+    /// The leases given so far.
+    pub(crate) fn outstanding(&self) -> Outstanding {
+        Outstanding { out: Arc::clone(&self.out), before: self.next_lease }
     }
 }
 
-/// A poisoned lock is only one that a panicking thread of the application held: the list is whole.
-fn lock(free: &Free) -> MutexGuard<'_, Vec<u32>> {
-    free.lock().unwrap_or_else(PoisonError::into_inner)
+/// A poisoned lock is only one that a panicking thread of the application held: what it holds is whole.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

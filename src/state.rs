@@ -31,8 +31,16 @@ pub struct StatePiece {
     pub max_exp_avg_sq: Option<u64>,
 }
 
+impl StatePiece {
+    /// The offsets of exp_avg, exp_avg_sq and max_exp_avg_sq.
+    pub(crate) fn planes(&self) -> [Option<u64>; 3] {
+        [Some(self.exp_avg), Some(self.exp_avg_sq), self.max_exp_avg_sq]
+    }
+}
+
 impl WgpuAdam {
-    /// Where a parameter's state lies. It stays there as long as the group's amsgrad does.
+    /// Where a parameter's state lies. It stays there until a state dict is loaded, the parameter is
+    /// replaced, or amsgrad is switched on.
     ///
     /// # Errors
     /// An id of another optimizer or of a removed parameter.

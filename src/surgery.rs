@@ -169,10 +169,6 @@ impl Moments {
 }
 
 impl StatePiece {
-    fn planes(&self) -> [Option<u64>; 3] {
-        [Some(self.exp_avg), Some(self.exp_avg_sq), self.max_exp_avg_sq]
-    }
-
     /// The copies of the elements that both pieces have.
     fn copies_to(&self, to: &Self) -> impl Iterator<Item = Copy> {
         let start = self.start.max(to.start);

@@ -8,73 +8,91 @@ use anyhow::{Result, bail};
 use crate::drivers;
 use crate::run::capture;
 
+/// An adapter that the tests want on this kind of machine.
+pub struct Expected {
+    /// What its line in the listing begins with, in lower case: the backend and as much of the name as tells it apart.
+    pub begins: &'static str,
+    /// Debian's and Ubuntu's packages that bring it; none where it comes with the system.
+    pub packages: &'static [&'static str],
+}
+
 /// Adapters as a listing program printed them.
-struct Listing {
+pub struct Listing {
     /// One line an adapter; its first word is the backend.
-    lines: Vec<String>,
+    pub lines: Vec<String>,
     /// What the program had to say besides, for the case that none is found.
     complaint: String,
 }
 
 impl Listing {
     /// What the program lists; one that exits with an error has found none.
-    fn from(program: &mut Command) -> Result<Self> {
+    pub fn from(program: &mut Command) -> Result<Self> {
         let output = capture(program.env("RUST_BACKTRACE", "0"))?;
         let text = if output.status.success() { String::from_utf8_lossy(&output.stdout) } else { "".into() };
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
         Ok(Self { lines, complaint: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
     }
 
-    /// The backends among `expected` that no adapter has.
-    fn missing(&self, expected: &[&'static str]) -> Vec<&'static str> {
-        let has = |backend: &str| {
-            self.lines
-                .iter()
-                .any(|line| line.split_whitespace().next().is_some_and(|b| b.eq_ignore_ascii_case(backend)))
-        };
-        expected.iter().copied().filter(|backend| !has(backend)).collect()
+    /// The lines that choose one adapter where any adapter containing them is taken: not those of two equal GPUs.
+    pub fn unambiguous(&self) -> impl Iterator<Item = &str> {
+        let containing = |part: &str| self.lines.iter().filter(|line| line.contains(part)).count();
+        self.lines.iter().map(String::as_str).filter(move |line| containing(line) == 1)
+    }
+
+    /// Those among `expected` that are not there.
+    fn missing<'a>(&self, expected: &'a [Expected]) -> Vec<&'a Expected> {
+        let has = |wanted: &Expected| self.lines.iter().any(|line| line.to_lowercase().starts_with(wanted.begins));
+        expected.iter().filter(|wanted| !has(wanted)).collect()
     }
 }
 
-/// Whether this is an unattended run, which must not pass with less than every expected backend.
+/// Whether this is an unattended run, which must not pass with less than every expected adapter.
 fn unattended() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
-/// Finds the adapters that `program` lists and prints them; installs `packages` where there is none.
+/// Finds the adapters that `program` lists and prints them; installs the packages in `least` where there is none.
 ///
-/// Of the `expected` backends, a missing one is installed and insisted on in CI, and named elsewhere: a user's own
-/// driver is enough, and what else is on the machine is the user's business.
-pub fn ensure(program: impl Fn() -> Result<Command>, expected: &[&'static str], packages: &[&str]) -> Result<()> {
-    let insufficient =
-        |listing: &Listing| listing.lines.is_empty() || unattended() && !listing.missing(expected).is_empty();
+/// Of the `expected` ones, a missing one is installed and insisted on in CI, and named elsewhere: a user's own driver
+/// is enough, and what else is on the machine is the user's business.
+pub fn ensure(program: impl Fn() -> Result<Command>, expected: &[Expected], least: &[&str]) -> Result<()> {
+    let lacking = |listing: &Listing| if unattended() { listing.missing(expected) } else { Vec::new() };
+    let suffices = |listing: &Listing| !listing.lines.is_empty() && lacking(listing).is_empty();
 
     let mut listing = Listing::from(&mut program()?)?;
-    if insufficient(&listing) {
+    if !suffices(&listing) {
         println!("{}", absence(&listing, expected));
-        drivers::install(packages)?;
+        let mut packages = if listing.lines.is_empty() { least.to_vec() } else { Vec::new() };
+        for package in lacking(&listing).into_iter().flat_map(|lacking| lacking.packages) {
+            if !packages.contains(package) {
+                packages.push(package);
+            }
+        }
+        drivers::install(&packages)?;
         // In a new process: the Vulkan loader reads the list of drivers only once.
         listing = Listing::from(&mut program()?)?;
-    }
-    if insufficient(&listing) {
-        bail!("{}, even with {} installed", absence(&listing, expected), packages.join(" "));
+        if !suffices(&listing) {
+            bail!("{}, even with {} installed", absence(&listing, expected), packages.join(" "));
+        }
     }
 
     println!("adapters:");
     for line in &listing.lines {
         println!("  {line}");
     }
-    for backend in listing.missing(expected) {
-        println!("  no {backend} adapter: nothing is tested on it (apt-get install {})", packages.join(" "));
+    for Expected { begins, packages } in listing.missing(expected) {
+        let remedy = if packages.is_empty() { String::new() } else { format!(" (packages: {})", packages.join(" ")) };
+        println!("  no adapter '{begins}': nothing is tested on it{remedy}");
     }
     Ok(())
 }
 
-fn absence(listing: &Listing, expected: &[&'static str]) -> String {
+fn absence(listing: &Listing, expected: &[Expected]) -> String {
+    let missing = || listing.missing(expected).iter().map(|missing| missing.begins).collect::<Vec<_>>();
     match (listing.lines.as_slice(), listing.complaint.as_str()) {
         ([], "") => "no wgpu adapter is found".to_owned(),
         ([], complaint) => format!("no wgpu adapter is found ({complaint})"),
-        _ => format!("no {} adapter is found, which CI needs", listing.missing(expected).join(" and no ")),
+        _ => format!("no adapter '{}' is found, which CI needs", missing().join("' and no adapter '")),
     }
 }
 
@@ -82,11 +100,23 @@ fn absence(listing: &Listing, expected: &[&'static str]) -> String {
 mod tests {
     use super::*;
 
+    fn listing(lines: &[&str]) -> Listing {
+        Listing { lines: lines.iter().map(ToString::to_string).collect(), complaint: String::new() }
+    }
+
     #[test]
-    fn missing_backends_are_told_by_the_first_word() {
-        let line = "vulkan llvmpipe gl".to_owned();
-        let listing = Listing { lines: vec![line], complaint: String::new() };
-        assert_eq!(listing.missing(&["vulkan", "gl"]), ["gl"]);
-        assert_eq!(listing.missing(&[]), [""; 0]);
+    fn missing_adapters_are_told_by_backend_and_name() {
+        let expected =
+            ["vulkan llvmpipe", "vulkan swiftshader", "gl "].map(|begins| Expected { begins, packages: &[] });
+        let missing =
+            |lines| listing(lines).missing(&expected).iter().map(|missing| missing.begins).collect::<Vec<_>>();
+        assert_eq!(missing(&["Vulkan llvmpipe (LLVM 15.0.6, 256 bits) gl"]), ["vulkan swiftshader", "gl "]);
+        assert_eq!(missing(&["Gl llvmpipe", "Vulkan SwiftShader Device (Subzero)"]), ["vulkan llvmpipe"]);
+    }
+
+    #[test]
+    fn equal_adapters_are_ambiguous() {
+        let listing = listing(&["Vulkan Big", "Vulkan Big", "Gl Big", "Vulkan llvmpipe"]);
+        assert_eq!(listing.unambiguous().collect::<Vec<_>>(), ["Gl Big", "Vulkan llvmpipe"]);
     }
 }

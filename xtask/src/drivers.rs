@@ -1,13 +1,33 @@
-//! Installing Mesa's software drivers, so that a machine without a GPU has an adapter.
+//! The software drivers that give a machine without a GPU an adapter, and installing them.
 
 use anyhow::{Context, Result, bail};
 
+use crate::adapters::Expected;
 use crate::run::{capture, command, exists, run};
+use crate::swiftshader;
 
 /// Debian's and Ubuntu's packages for the Vulkan adapter (lavapipe).
 pub const VULKAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
 /// The same, with those for the GL adapter (llvmpipe over EGL).
 pub const VULKAN_AND_GL: [&str; 4] = ["mesa-vulkan-drivers", "libvulkan1", "libegl1", "libgl1-mesa-dri"];
+
+/// The software adapters that a machine like this one can have.
+pub fn expected() -> Vec<Expected> {
+    if cfg!(windows) {
+        return vec![Expected { begins: "dx12 ", packages: &[] }];
+    }
+    if cfg!(target_os = "macos") {
+        return vec![Expected { begins: "metal ", packages: &[] }];
+    }
+    let mut expected = vec![
+        Expected { begins: "vulkan llvmpipe", packages: &VULKAN },
+        Expected { begins: "gl ", packages: &["libegl1", "libgl1-mesa-dri"] },
+    ];
+    if swiftshader::has_package() {
+        expected.push(swiftshader::EXPECTED);
+    }
+    expected
+}
 
 const ELSEWHERE: &str = "\
 This program installs a driver only with apt-get, which is not here. Install one and try again:
@@ -27,7 +47,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
     }
 
     let means = if root { "apt-get" } else { "sudo apt-get" };
-    println!("Installing Mesa's software driver with {means}: {packages}");
+    println!("Installing software drivers with {means}: {packages}");
     let apt_get = |arguments: &str| {
         // Through `env`, because sudo does not hand variables on.
         let line = format!("env DEBIAN_FRONTEND=noninteractive apt-get {arguments}");

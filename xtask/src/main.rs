@@ -6,6 +6,7 @@ mod drivers;
 mod report;
 mod run;
 mod steps;
+mod swiftshader;
 mod test;
 mod toolchain;
 
@@ -23,7 +24,9 @@ Commands:
   help               print this text
 
 Both commands make sure of a wgpu adapter. On a Debian or Ubuntu without one they install Mesa's software
-driver with apt-get, through sudo when not root; elsewhere they say what to install.";
+driver with apt-get, through sudo when not root; elsewhere they say what to install.
+`test` uses every adapter it finds, SwiftShader among them where Debian's Chromium is installed. Where the
+environment variable CI is set, it insists on all software adapters of the system, and installs them.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

@@ -8,13 +8,16 @@ use anyhow::Result;
 /// How a step that did not fail ended.
 pub enum Outcome {
     Done,
+    /// With the adapters that it was done on.
+    DoneOn(Vec<String>),
     /// With the reason why this run or this machine does not do it.
     NotDone(String),
 }
 
 /// How a step ended.
 enum Verdict {
-    Passed,
+    /// With the adapters that the step was done on, if it needs any.
+    Passed(Vec<String>),
     Failed,
     NotDone(String),
 }
@@ -40,7 +43,8 @@ impl Report {
         } else {
             println!("\n=== {name} ===");
             match step() {
-                Ok(Outcome::Done) => Verdict::Passed,
+                Ok(Outcome::Done) => Verdict::Passed(Vec::new()),
+                Ok(Outcome::DoneOn(adapters)) => Verdict::Passed(adapters),
                 Ok(Outcome::NotDone(reason)) => {
                     println!("not done: {reason}");
                     Verdict::NotDone(reason)
@@ -69,12 +73,16 @@ impl Display for Report {
         for Entry { name, verdict, time } in &self.entries {
             write!(f, "{name:<22} {:>7.1} s  ", time.as_secs_f64())?;
             match verdict {
-                Verdict::Passed => writeln!(f, "passed")?,
+                Verdict::Passed(adapters) if adapters.is_empty() => writeln!(f, "passed")?,
+                Verdict::Passed(adapters) => {
+                    writeln!(f, "passed on")?;
+                    adapters.iter().try_for_each(|adapter| writeln!(f, "{:36}{adapter}", ""))?;
+                }
                 Verdict::Failed => writeln!(f, "FAILED")?,
                 Verdict::NotDone(reason) => writeln!(f, "not done: {reason}")?,
             }
         }
-        let passed = self.count(|verdict| matches!(verdict, Verdict::Passed));
+        let passed = self.count(|verdict| matches!(verdict, Verdict::Passed(_)));
         let failed = self.count(|verdict| matches!(verdict, Verdict::Failed));
         let not_done = self.entries.len() - passed - failed;
         // Alone on its line and in this form, because programs that watch test runs read it.
@@ -103,9 +111,11 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_run_has_no_skipped_steps() {
+    fn a_clean_run_has_no_skipped_steps_and_tells_the_adapters() {
         let mut report = Report::default();
-        report.step("only", || Ok(Outcome::Done));
-        assert!(report.to_string().ends_with("\n1 passed, 0 failed"));
+        report.step("only", || Ok(Outcome::DoneOn(vec!["Vulkan Big".to_owned()])));
+        let text = report.to_string();
+        assert!(text.contains("passed on\n") && text.contains(" Vulkan Big\n"), "{text}");
+        assert!(text.ends_with("\n1 passed, 0 failed"));
     }
 }

@@ -1,12 +1,14 @@
 //! The steps of `cargo xtask test`, run in the workspace's folder.
 
+use std::process::Command;
+
 use anyhow::Result;
 
-use crate::adapters;
-use crate::drivers;
+use crate::adapters::{self, Listing};
 use crate::report::Outcome;
 use crate::run::{built, cargo, command, run, target_dir};
 use crate::toolchain::{MSRV, WASM, ensure_component, ensure_wasm_target, msrv_toolchain};
+use crate::{drivers, swiftshader};
 
 pub fn formatting() -> Result<Outcome> {
     if let Err(reason) = ensure_component("rustfmt", "fmt") {
@@ -53,19 +55,25 @@ pub fn documentation() -> Result<Outcome> {
 /// wgpu is not compiled twice, and makes sure of adapters to test on.
 pub fn build_and_adapters() -> Result<Outcome> {
     run(&mut cargo("build --workspace --bin adapters --examples"))?;
-    let expected: &[_] = if cfg!(target_os = "linux") { &["vulkan", "gl"] } else { &[] };
-    adapters::ensure(|| built("adapters"), expected, &drivers::VULKAN_AND_GL)?;
+    adapters::ensure(listing, &drivers::expected(), &drivers::VULKAN_AND_GL)?;
     Ok(Outcome::Done)
 }
 
+fn listing() -> Result<Command> {
+    Ok(swiftshader::added(built("adapters")?))
+}
+
 pub fn tests() -> Result<Outcome> {
-    run(&mut cargo("test --workspace"))?;
-    Ok(Outcome::Done)
+    run(&mut swiftshader::added(cargo("test --workspace")))?;
+    Ok(Outcome::DoneOn(Listing::from(&mut listing()?)?.lines))
 }
 
 /// The examples that check themselves, as built above: for `cargo run --example` cargo would select other features.
 pub fn examples() -> Result<Outcome> {
     run(&mut built("examples/quickstart")?)?;
-    run(built("examples/replay")?.arg("tests/golden"))?;
+    let adapters = Listing::from(&mut listing()?)?;
+    for adapter in adapters.unambiguous() {
+        run(swiftshader::added(built("examples/replay")?).args(["tests/golden", "--adapter", adapter]))?;
+    }
     Ok(Outcome::Done)
 }

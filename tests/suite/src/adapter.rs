@@ -1,8 +1,24 @@
 //! Finding adapters and opening devices on them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, bail};
+use wgpu::DownlevelFlags;
+
+use crate::readback::read_f32;
+
+/// Works on denormals, results and operands: a product, a sum, a quotient and a root. The numbers come from a buffer,
+/// so that no compiler computes them beforehand.
+const DENORMALS: &str = "
+    @group(0) @binding(0) var<storage, read_write> numbers: array<f32>;
+    @compute @workgroup_size(1) fn denormals() {
+        let small = numbers[0];
+        let denormal = numbers[1];
+        numbers[0] = small * small;
+        numbers[1] = denormal + denormal;
+        numbers[2] = small / numbers[2];
+        numbers[3] = sqrt(numbers[3]);
+    }";
 
 /// A device with what a test needs to know about it.
 pub struct Gpu {
@@ -12,6 +28,7 @@ pub struct Gpu {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     errors: Arc<Mutex<Vec<String>>>,
+    keeps_denormals: OnceLock<bool>,
 }
 
 impl Gpu {
@@ -26,7 +43,8 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             sink.lock().unwrap_or_else(PoisonError::into_inner).push(error.to_string());
         }));
-        Ok(Self { adapter_name, adapter: adapter.clone(), device, queue, errors })
+        let keeps_denormals = OnceLock::new();
+        Ok(Self { adapter_name, adapter: adapter.clone(), device, queue, errors, keeps_denormals })
     }
 
     /// A device with all that the adapter offers.
@@ -39,6 +57,52 @@ impl Gpu {
         Self::open(adapter, wgpu::Limits::default().or_worse_values_from(&adapter.limits())).await
     }
 
+    /// Whether shaders compute with denormals; WGSL allows them to be replaced by zero. Found out once, by computing.
+    pub async fn keeps_denormals(&self) -> Result<bool> {
+        if let Some(&known) = self.keeps_denormals.get() {
+            return Ok(known);
+        }
+        let results = self.compute_denormals().await?;
+        Ok(*self.keeps_denormals.get_or_init(|| results.iter().all(|&x| x != 0.0)))
+    }
+
+    async fn compute_denormals(&self) -> Result<Vec<f32>> {
+        use wgpu::BufferUsages as Usage;
+        let numbers: [f32; 4] = [1e-20, 1e-40, 1e20, 1e-40];
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("denormals"),
+            size: size_of_val(&numbers) as u64,
+            usage: Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&numbers));
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some("denormals"),
+            source: wgpu::ShaderSource::Wgsl(DENORMALS.into()),
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some("denormals"),
+            layout: None,
+            module: &module,
+            entry_point: None,
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        let bindings = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("denormals"),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
+        });
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        pass.set_pipeline(&pipeline);
+        pass.set_bind_group(0, &bindings, &[]);
+        pass.dispatch_workgroups(1, 1, 1);
+        drop(pass);
+        self.queue.submit([encoder.finish()]);
+        read_f32(self, &buffer, 0, numbers.len() as u64).await
+    }
+
     /// Fails if the device reported an error that no scope caught, and forgets it.
     pub fn check_errors(&self) -> Result<()> {
         let errors = std::mem::take(&mut *self.errors.lock().unwrap_or_else(PoisonError::into_inner));
@@ -49,10 +113,12 @@ impl Gpu {
     }
 }
 
-/// All adapters of all backends.
+/// All adapters of all backends that run compute shaders.
 pub async fn adapters() -> Vec<wgpu::Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    instance.enumerate_adapters(wgpu::Backends::all()).await
+    let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    found.retain(|adapter| adapter.get_downlevel_capabilities().flags.contains(DownlevelFlags::COMPUTE_SHADERS));
+    found
 }
 
 /// `BACKEND NAME DRIVER DRIVER_INFO`. The backend belongs to it: Mesa's Vulkan and GL adapters share a name.

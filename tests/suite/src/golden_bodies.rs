@@ -17,7 +17,8 @@ pub async fn golden_case(gpu: &Gpu, name: &str, placement: Placement) -> Result<
     if let Some(reason) = case.unsupported() {
         return Err(Skipped(format!("{name} {reason}")).into());
     }
-    judge(&case, &replay(gpu, &case, placement).await?)?.into_result()
+    let results = replay(gpu, &case, placement).await?;
+    judge(&case, &results, gpu.keeps_denormals().await?)?.into_result()
 }
 
 /// Where the tensors lie changes how they are batched, but no result.

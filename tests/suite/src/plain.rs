@@ -1,4 +1,4 @@
-//! Golden cases done on the CPU: by the float64 reference, and by float32 hardware that flushes denormals.
+//! Golden cases done on the CPU: by the float64 reference, and by one that flushes denormals.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,8 @@ use crate::{
 pub trait Plain: Clone {
     fn new(param: &[f32]) -> Self;
     fn step(&mut self, grad: &[f32], config: &AdamConfig);
+    /// Takes over a step count and moments.
+    fn load(&mut self, step: u64, moments: &[(Key, Vec<f32>)]);
     fn step_count(&self) -> u64;
     /// All values of one tensor.
     fn tensor(&self, key: Key) -> Vec<f64>;
@@ -51,7 +53,18 @@ pub fn run<T: Plain>(case: &Case) -> Result<Vec<BTreeMap<String, T>>> {
                 }
             }
             Op::Checkpoint(_) => checkpoints.push(params.clone()),
-            Op::Step { .. } | Op::Reload { .. } | Op::LoadState { .. } => bail!("{op:?} is not done on the CPU"),
+            // The state stays; only groups added later notice.
+            Op::Reload { defaults: options } => defaults = options.over(&defaults),
+            Op::LoadState { steps } => {
+                for (id, &step) in steps {
+                    let mut moments = Vec::new();
+                    for key in [Key::ExpAvg, Key::ExpAvgSq, Key::MaxExpAvgSq] {
+                        moments.extend(case.loaded(id, key)?.map(|values| (key, values)));
+                    }
+                    params.get_mut(id).context("unknown parameter")?.load(step, &moments);
+                }
+            }
+            Op::Step { .. } => bail!("{op:?} is not done on the CPU"),
         }
     }
     Ok(checkpoints)
@@ -64,6 +77,19 @@ impl Plain for Reference {
 
     fn step(&mut self, grad: &[f32], config: &AdamConfig) {
         self.step(grad, config);
+    }
+
+    fn load(&mut self, step: u64, moments: &[(Key, Vec<f32>)]) {
+        self.step = step;
+        for (key, values) in moments {
+            let values = values.iter().copied().map(f64::from).collect();
+            match key {
+                Key::ExpAvg => self.exp_avg = values,
+                Key::ExpAvgSq => self.exp_avg_sq = values,
+                Key::MaxExpAvgSq => self.max_exp_avg_sq = values,
+                Key::Param => self.param = values,
+            }
+        }
     }
 
     fn step_count(&self) -> u64 {
@@ -81,76 +107,55 @@ impl Plain for Reference {
     }
 }
 
-/// Float32 in torch's order of operations, with every denormal operand and result replaced by zero, as WGSL allows.
+/// Float64 on hardware that flushes denormals: what it reads of parameters and gradients, and what it keeps of second
+/// moments, is zero where a float32 would be a denormal. Nothing else is rounded.
 #[derive(Clone, Debug)]
-pub struct Flushed {
-    elements: Vec<Element>,
-    step: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Element {
-    param: f32,
-    exp_avg: f32,
-    exp_avg_sq: f32,
-    max_exp_avg_sq: f32,
-}
+pub struct Flushed(Reference);
 
 impl Plain for Flushed {
     fn new(param: &[f32]) -> Self {
-        let element = |&param: &f32| Element { param, exp_avg: 0.0, exp_avg_sq: 0.0, max_exp_avg_sq: 0.0 };
-        Self { elements: param.iter().map(element).collect(), step: 0 }
+        Self(Reference::new(param))
     }
 
     fn step(&mut self, grad: &[f32], config: &AdamConfig) {
-        self.step += 1;
-        let t = self.step as f64;
+        let Reference { param, exp_avg, exp_avg_sq, max_exp_avg_sq, step } = &mut self.0;
+        *step += 1;
         let (beta1, beta2) = config.betas;
-        let (weight1, weight2) = ((1.0 - beta1) as f32, (1.0 - beta2) as f32);
-        let step_size = (config.lr / (1.0 - beta1.powf(t))) as f32;
-        let root_correction = (1.0 - beta2.powf(t)).sqrt() as f32;
-        for (element, &grad) in self.elements.iter_mut().zip(grad) {
-            let mut p = flush(element.param);
-            let mut g = flush(if config.maximize { -grad } else { grad });
-            if config.weight_decay != 0.0 && config.decoupled_weight_decay {
-                p = flush(p * (1.0 - config.lr * config.weight_decay) as f32);
-            } else if config.weight_decay != 0.0 {
-                g = flush(g + flush(p * config.weight_decay as f32));
-            }
-            let difference = flush(g - element.exp_avg);
-            element.exp_avg = if weight1 < 0.5 {
-                flush(element.exp_avg + flush(weight1 * difference))
+        let step_size = config.lr / (1.0 - beta1.powf(*step as f64));
+        let root_correction = (1.0 - beta2.powf(*step as f64)).sqrt();
+        for (i, &grad) in grad.iter().enumerate() {
+            let mut p = flush(param[i]);
+            let mut g = flush(if config.maximize { -grad } else { grad }.into());
+            if config.decoupled_weight_decay {
+                p *= 1.0 - config.lr * config.weight_decay;
             } else {
-                flush(g - flush(difference * (1.0 - weight1)))
-            };
-            let square = flush(flush(weight2 * g) * g);
-            element.exp_avg_sq = flush(flush(element.exp_avg_sq * beta2 as f32) + square);
-            let mut second = element.exp_avg_sq;
-            if config.amsgrad {
-                second = second.max(element.max_exp_avg_sq);
-                element.max_exp_avg_sq = second;
+                g += config.weight_decay * p;
             }
-            let denominator = flush(flush(second.sqrt() / root_correction) + config.eps as f32);
-            element.param = flush(p - flush(flush(step_size * element.exp_avg) / denominator));
+            exp_avg[i] = beta1 * exp_avg[i] + (1.0 - beta1) * g;
+            exp_avg_sq[i] = flush(beta2 * exp_avg_sq[i] + (1.0 - beta2) * g * g);
+            let mut second = exp_avg_sq[i];
+            if config.amsgrad {
+                second = second.max(max_exp_avg_sq[i]);
+                max_exp_avg_sq[i] = second;
+            }
+            param[i] = p - step_size * exp_avg[i] / (second.sqrt() / root_correction + config.eps);
         }
     }
 
+    fn load(&mut self, step: u64, moments: &[(Key, Vec<f32>)]) {
+        Plain::load(&mut self.0, step, moments);
+    }
+
     fn step_count(&self) -> u64 {
-        self.step
+        self.0.step
     }
 
     fn tensor(&self, key: Key) -> Vec<f64> {
-        let value = |element: &Element| match key {
-            Key::Param => element.param,
-            Key::ExpAvg => element.exp_avg,
-            Key::ExpAvgSq => element.exp_avg_sq,
-            Key::MaxExpAvgSq => element.max_exp_avg_sq,
-        };
-        self.elements.iter().map(value).map(f64::from).collect()
+        self.0.tensor(key)
     }
 }
 
-/// Zero, of the same sign, in place of a denormal.
-fn flush(x: f32) -> f32 {
-    if x.is_subnormal() { 0.0_f32.copysign(x) } else { x }
+/// Zero in place of what is a denormal in float32.
+fn flush(x: f64) -> f64 {
+    if x.abs() < f64::from(f32::MIN_POSITIVE) { 0.0 } else { x }
 }

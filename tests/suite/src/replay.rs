@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
-use wgpu_adam::{AdamConfig, Param, ParamGroup, ParamId, ParamState, TensorArena, TensorBuffer, WgpuAdam};
+use wgpu_adam::{
+    AdamConfig, Param, ParamGroup, ParamId, ParamState, StateDict, StateGroup, TensorArena, TensorBuffer, TensorState,
+    WgpuAdam,
+};
 
 use crate::{
     adapter::Gpu,
@@ -62,7 +65,9 @@ pub async fn replay(gpu: &Gpu, case: &Case, placement: Placement) -> Result<Vec<
             Op::Set { group, values } => replay.set(*group, values)?,
             Op::AddGroup { group } => replay.add_group(group)?,
             Op::Checkpoint(expected) => checkpoints.push(replay.read(expected).await?),
-            Op::Construct { .. } | Op::Reload { .. } | Op::LoadState { .. } => bail!("{op:?} is not replayed"),
+            Op::Reload { defaults } => replay.reload(*algorithm, defaults).await.context("reloading")?,
+            Op::LoadState { steps } => replay.load(steps).context("loading a state")?,
+            Op::Construct { .. } => bail!("{op:?} is not replayed"),
         }
     }
     Ok(checkpoints)
@@ -130,6 +135,46 @@ impl<'a> Replay<'a> {
         }
         self.adam.step()?;
         Ok(())
+    }
+
+    /// A new optimizer over the same tensors and as many groups, with the state of the old one.
+    async fn reload(&mut self, algorithm: Algorithm, defaults: &Options) -> Result<()> {
+        let dict = self.adam.state_dict().await?;
+        let group = |group: &wgpu_adam::Group| {
+            let param = |&id: &ParamId| self.tensors.param(self.adam.name(id)?.unwrap_or_default());
+            Ok(ParamGroup::new(group.params().iter().map(param).collect::<Result<Vec<_>>>()?))
+        };
+        let groups: Vec<ParamGroup> = self.adam.param_groups().iter().map(group).collect::<Result<_>>()?;
+        let defaults = defaults.over(&algorithm.defaults());
+        self.adam = WgpuAdam::new(&self.gpu.device, &self.gpu.queue, groups, defaults)?;
+        self.none.clear();
+        Ok(self.adam.load_state_dict(&dict)?)
+    }
+
+    /// A state dict with the groups as they are, and the case's moments.
+    fn load(&mut self, steps: &BTreeMap<String, u64>) -> Result<()> {
+        let mut dict = StateDict::default();
+        let mut next_id = 0;
+        for group in self.adam.param_groups() {
+            let first = next_id;
+            for &param in group.params() {
+                let id = self.adam.name(param)?.unwrap_or_default();
+                if let Some(&step) = steps.get(id) {
+                    let moment = |key| anyhow::Ok(self.case.loaded(id, key)?.unwrap_or_default());
+                    let entry = TensorState {
+                        step,
+                        shape: self.adam.shape(param)?.to_vec(),
+                        exp_avg: moment(Key::ExpAvg)?,
+                        exp_avg_sq: moment(Key::ExpAvgSq)?,
+                        max_exp_avg_sq: self.case.loaded(id, Key::MaxExpAvgSq)?,
+                    };
+                    dict.state.insert(next_id, entry);
+                }
+                next_id += 1;
+            }
+            dict.param_groups.push(StateGroup::new(group.config(), (first..next_id).collect(), None));
+        }
+        Ok(self.adam.load_state_dict(&dict)?)
     }
 
     async fn read(&self, expected: &Expected) -> Result<Checkpoint> {
@@ -253,6 +298,12 @@ impl Tensors<'_> {
         let place = Place { param: (&param).into(), grad: (&grad).into(), arena: None };
         self.places.insert(id.to_owned(), place);
         Ok(Param::new(id, spec.shape.clone(), &param, &grad))
+    }
+
+    /// A parameter that was created, to be given to another optimizer.
+    fn param(&self, id: &str) -> Result<Param> {
+        let Place { param, grad, .. } = self.place(id)?;
+        Ok(Param::new(id, self.case.param(id)?.shape.clone(), param.clone(), grad.clone()))
     }
 
     fn place(&self, id: &str) -> Result<&Place> {

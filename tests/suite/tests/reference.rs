@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use wgpu_adam_suite::{
-    golden::{Case, Key, Run, names},
+    golden::{Case, Key, Run, Tag, names},
     plain::{Plain, run},
     reference::Reference,
     stats::error_stats,
@@ -47,7 +47,8 @@ fn the_reference_is_torch_in_float64() {
     let mut replayed = BTreeSet::new();
     for name in names(FOLDER).unwrap().iter().filter(|name| *name != "checkpoint") {
         let case = Case::load(FOLDER, name).unwrap();
-        if case.unsupported().is_some() {
+        // torch's step count stops at 2^24, the reference's goes on.
+        if case.unsupported().is_some() || case.tag() == Tag::StepSaturation {
             continue;
         }
         let worst = worst(&case);

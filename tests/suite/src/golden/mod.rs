@@ -100,8 +100,6 @@ impl Case {
     pub fn unsupported(&self) -> Option<&'static str> {
         self.manifest.timeline.iter().find_map(|op| match op {
             Op::Step { grad_scale: Some(_), .. } => Some("needs gradient scaling"),
-            Op::Reload { .. } => Some("needs state_dict (reload)"),
-            Op::LoadState { .. } => Some("needs load_state_dict (load_state)"),
             _ => None,
         })
     }
@@ -118,6 +116,12 @@ impl Case {
     /// The gradient of step `n`, counted from 1.
     pub fn gradient(&self, n: u64, id: &str) -> Result<Vec<f32>> {
         self.input(n, id, || format!("grad.{n}.{id}"))
+    }
+
+    /// A moment that `load_state` loads, if it does.
+    pub fn loaded(&self, id: &str, key: Key) -> Result<Option<Vec<f32>>> {
+        let name = format!("load.{id}.{key}");
+        self.metadata.info(&name).map(|_| self.floats(&name)).transpose()
     }
 
     /// True where torch had this tensor at a checkpoint.

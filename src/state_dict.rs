@@ -1,0 +1,70 @@
+//! State dicts: what an optimizer knows, on the host, in torch's terms.
+
+use std::collections::BTreeMap;
+
+use crate::config::AdamConfig;
+
+/// What torch's `state_dict()` holds: the groups' options and each parameter's moments and step count.
+///
+/// Parameters go by packed ids: 0, 1, 2, ... over all groups in order. A parameter that has taken no step has no entry in
+/// `state`. Parameters' own values are no part of it, as in torch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StateDict {
+    /// By id.
+    pub state: BTreeMap<u64, TensorState>,
+    /// In the order of the groups.
+    pub param_groups: Vec<StateGroup>,
+}
+
+/// A parameter's entry in a state dict.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TensorState {
+    /// t: the steps taken.
+    pub step: u64,
+    /// The parameter's shape.
+    pub shape: Vec<usize>,
+    /// The running average of the gradient; row-major, as are the others.
+    pub exp_avg: Vec<f32>,
+    /// The running average of its square.
+    pub exp_avg_sq: Vec<f32>,
+    /// The largest `exp_avg_sq` so far, where amsgrad is or was used.
+    pub max_exp_avg_sq: Option<Vec<f32>>,
+}
+
+/// A group's entry in a state dict.
+///
+/// Options are optional because a dict may come from an older torch: missing `amsgrad`, `maximize` and
+/// `decoupled_weight_decay` mean false when loaded, as in torch; the others must be there.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "the options are documented at AdamConfig")]
+pub struct StateGroup {
+    pub lr: Option<f64>,
+    pub betas: Option<(f64, f64)>,
+    pub eps: Option<f64>,
+    pub weight_decay: Option<f64>,
+    pub amsgrad: Option<bool>,
+    pub maximize: Option<bool>,
+    pub decoupled_weight_decay: Option<bool>,
+    /// The ids of the group's parameters, in order.
+    pub params: Vec<u64>,
+    /// Their names, if they have names.
+    pub param_names: Option<Vec<String>>,
+}
+
+impl StateGroup {
+    /// A group's entry with all of its options.
+    #[must_use]
+    pub fn new(config: &AdamConfig, params: Vec<u64>, param_names: Option<Vec<String>>) -> Self {
+        Self {
+            lr: Some(config.lr),
+            betas: Some(config.betas),
+            eps: Some(config.eps),
+            weight_decay: Some(config.weight_decay),
+            amsgrad: Some(config.amsgrad),
+            maximize: Some(config.maximize),
+            decoupled_weight_decay: Some(config.decoupled_weight_decay),
+            params,
+            param_names,
+        }
+    }
+}
