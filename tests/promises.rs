@@ -225,7 +225,7 @@ fn slots_are_bounded_by_what_is_in_flight() {
     }
 }
 
-/// A step submits once; nothing else in the library submits, polls or maps.
+/// A step submits once; but for state_dict, nothing else in the library submits, polls or maps.
 #[test]
 fn only_step_submits() {
     for (name, device, queue) in devices() {
@@ -253,7 +253,8 @@ fn only_step_submits() {
     let files = source_files("src".as_ref());
     assert!(files.len() > 20, "the sources are not where they were: {files:?}");
     let with: Vec<_> = files.iter().filter(|file| submits(file) > 0).collect();
-    assert_eq!(with, [std::path::Path::new("src/record.rs")], "submits outside of step");
+    let allowed = ["src/readback.rs", "src/record.rs"].map(std::path::Path::new);
+    assert_eq!(with, allowed, "submits outside of step and state_dict");
 }
 
 fn source_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -13,10 +13,13 @@ mod numbers;
 mod ordering;
 mod placing;
 pub mod plain;
+pub mod program;
 pub mod readback;
 pub mod reference;
 pub mod replay;
+mod states;
 pub mod stats;
+mod surgery;
 pub mod twin;
 pub mod values;
 
@@ -54,8 +57,17 @@ use body;
 /// Every test body with its name; a module of bodies adds its table here.
 pub fn bodies() -> &'static [(&'static str, Body)] {
     static ALL: LazyLock<Vec<(&'static str, Body)>> = LazyLock::new(|| {
-        [readback::BODIES, golden_bodies::BODIES, placing::BODIES, numbers::BODIES, ordering::BODIES, gradients::BODIES]
-            .concat()
+        [
+            readback::BODIES,
+            golden_bodies::BODIES,
+            placing::BODIES,
+            numbers::BODIES,
+            ordering::BODIES,
+            gradients::BODIES,
+            states::BODIES,
+            surgery::BODIES,
+        ]
+        .concat()
     });
     &ALL
 }

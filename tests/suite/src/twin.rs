@@ -136,7 +136,8 @@ impl<'a> Twin<'a> {
             if state.step != tensor.reference.step {
                 bail!("{case}: step {} instead of {}", state.step, tensor.reference.step);
             }
-            let steps = tensor.reference.step.max(1) as f64;
+            // Loading a state takes the count back, and not what the parameter has been through.
+            let steps = tensor.reference.step.max(self.steps).max(1) as f64;
             let param = read_tensor(self.gpu, &tensor.param, tensor.length).await?;
             compare(&format!("{case} param"), &param, &tensor.reference.param, |i, want| {
                 let size = want.abs().max(f64::from(tensor.initial[i].abs()));

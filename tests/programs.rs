@@ -1,0 +1,69 @@
+//! Random programs on the first adapter (or the one that `WGPU_ADAM_ADAPTER` matches) against a plain float64 model. A
+//! failing program is shrunk and printed as a script.
+
+use std::cell::OnceCell;
+
+use pollster::block_on;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use wgpu_adam_suite::Gpu;
+use wgpu_adam_suite::adapter::{adapters, matches, select};
+use wgpu_adam_suite::program::{Change, How, Line, Program, run};
+
+const PROGRAMS: u32 = 200;
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        prop::sample::select(vec![0.0, 1e-4, 0.01, 0.1]).prop_map(Change::Lr),
+        prop::sample::select(vec![(0.9, 0.999), (0.0, 0.9), (0.5, 0.5), (0.95, 0.99)])
+            .prop_map(|(beta1, beta2)| Change::Betas(beta1, beta2)),
+        prop::sample::select(vec![1e-8, 1e-3]).prop_map(Change::Eps),
+        prop::sample::select(vec![0.0, 0.01, 0.1]).prop_map(Change::WeightDecay),
+        any::<bool>().prop_map(Change::Amsgrad),
+        any::<bool>().prop_map(Change::Maximize),
+        any::<bool>().prop_map(Change::Decoupled),
+    ]
+}
+
+fn length() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => 1_u64..9, 3 => 60_u64..70, 2 => 250_u64..260, 1 => Just(0_u64), 1 => 1000_u64..3000]
+}
+
+fn line() -> impl Strategy<Value = Line> {
+    let lengths = prop::collection::vec(length(), 0..5);
+    let how = prop::sample::select(vec![How::Keep, How::Clear, How::From]);
+    prop_oneof![
+        3 => (lengths, any::<bool>(), any::<bool>(), any::<bool>())
+            .prop_map(|(lengths, arena, amsgrad, decoupled)| Line::AddGroup { lengths, arena, amsgrad, decoupled }),
+        8 => (1_u32..4).prop_map(Line::Step),
+        1 => Just(Line::StepOnZeros),
+        2 => any::<usize>().prop_map(Line::DropGrad),
+        2 => any::<usize>().prop_map(Line::GiveGrad),
+        5 => (any::<usize>(), change()).prop_map(|(group, change)| Line::Set(group, change)),
+        2 => Just(Line::Save),
+        2 => Just(Line::Load),
+        2 => (any::<usize>(), length(), how).prop_map(|(tensor, length, how)| Line::Replace { tensor, length, how }),
+        1 => any::<usize>().prop_map(Line::Remove),
+        1 => any::<usize>().prop_map(Line::Reset),
+    ]
+}
+
+#[test]
+fn random_programs_agree_with_float64() {
+    let mut found = block_on(adapters());
+    if let Ok(wanted) = std::env::var("WGPU_ADAM_ADAPTER") {
+        found.retain(|adapter| matches(&adapter.get_info(), &wanted));
+    }
+    found.truncate(1);
+    let adapter = select(found, None).expect("an adapter to test on");
+    let gpu = OnceCell::new();
+    let config = Config { cases: PROGRAMS, failure_persistence: None, ..Config::default() };
+    let programs = prop::collection::vec(line(), 1..25).prop_map(Program);
+    let result = TestRunner::new(config).run(&programs, |program| {
+        let gpu = gpu.get_or_init(|| block_on(Gpu::default_limits(&adapter)).expect("a device"));
+        block_on(run(gpu, &program)).map_err(|error| TestCaseError::fail(format!("{error:#}")))
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}

@@ -1,0 +1,322 @@
+//! Programs: lists of what an application may do to an optimizer, run on the GPU and on a plain float64 model at once.
+
+use std::fmt;
+
+use anyhow::{Context, Result, bail, ensure};
+use wgpu_adam::{AdamConfig, Error, Moments, ParamGroup, StateDict, TensorArena, TensorBuffer, ZeroGrad};
+
+use crate::{
+    Gpu,
+    reference::Reference,
+    twin::{Twin, TwinTensor, storage},
+    values::values,
+};
+
+/// One line of a program. Numbers choose among what there is, modulo its count.
+#[derive(Clone, Debug)]
+pub enum Line {
+    /// Tensors of these lengths in an arena, or each in buffers of its own, as a new group.
+    AddGroup {
+        lengths: Vec<u64>,
+        arena: bool,
+        amsgrad: bool,
+        decoupled: bool,
+    },
+    /// New gradients and a step, so many times.
+    Step(u32),
+    /// The gradients are filled with zeros, and a step is made on them.
+    StepOnZeros,
+    DropGrad(usize),
+    GiveGrad(usize),
+    Set(usize, Change),
+    Save,
+    Load,
+    Replace {
+        tensor: usize,
+        length: u64,
+        how: How,
+    },
+    Remove(usize),
+    Reset(usize),
+}
+
+/// A change of a group's options.
+#[derive(Clone, Copy, Debug)]
+pub enum Change {
+    Lr(f64),
+    Betas(f64, f64),
+    Eps(f64),
+    WeightDecay(f64),
+    Amsgrad(bool),
+    Maximize(bool),
+    Decoupled(bool),
+}
+
+/// What becomes of a replaced tensor's moments.
+#[derive(Clone, Copy, Debug)]
+pub enum How {
+    Keep,
+    Clear,
+    From,
+}
+
+/// A program, shown as a script of a line for each of its lines.
+#[derive(Clone)]
+pub struct Program(pub Vec<Line>);
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f)?;
+        for (number, line) in (1..).zip(&self.0) {
+            writeln!(f, "{number:3} {line:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a program from an optimizer of one tensor of 10 elements, comparing at every save and at the end.
+pub async fn run(gpu: &Gpu, program: &Program) -> Result<()> {
+    let config = AdamConfig { lr: 0.01, ..Default::default() };
+    let mut machine = Machine {
+        twin: Twin::new(gpu, vec![TwinTensor::alone(gpu, "t0", 10)], config)?,
+        amsgrad_from_the_start: vec![false],
+        names: 1,
+        saved: None,
+    };
+    for (number, line) in (1..).zip(&program.0) {
+        machine.run(line).await.with_context(|| format!("line {number}: {line:?}"))?;
+    }
+    machine.twin.check("at the end").await?;
+    gpu.check_errors()
+}
+
+struct Machine<'a> {
+    twin: Twin<'a>,
+    /// Of each group, whether it was made with amsgrad.
+    amsgrad_from_the_start: Vec<bool>,
+    names: usize,
+    saved: Option<Saved>,
+}
+
+struct Saved {
+    dict: StateDict,
+    /// Group for group, the options and the parameters: name, length, state.
+    groups: Vec<(AdamConfig, Vec<(String, Reference)>)>,
+}
+
+impl Machine<'_> {
+    async fn run(&mut self, line: &Line) -> Result<()> {
+        match line {
+            Line::AddGroup { lengths, arena, amsgrad, decoupled } => self.add(lengths, *arena, *amsgrad, *decoupled),
+            Line::Step(count) => (0..*count).try_for_each(|_| self.twin.step()),
+            Line::StepOnZeros => self.step_on_zeros(),
+            Line::DropGrad(_) | Line::GiveGrad(_) | Line::Replace { .. } | Line::Remove(_) | Line::Reset(_)
+                if self.twin.tensors.is_empty() =>
+            {
+                Ok(())
+            }
+            Line::DropGrad(tensor) => self.twin.drop_grad(tensor % self.twin.tensors.len()),
+            Line::GiveGrad(tensor) => self.twin.give_grad(tensor % self.twin.tensors.len()),
+            Line::Set(group, change) => self.set(group % self.amsgrad_from_the_start.len(), *change),
+            Line::Save => self.save().await,
+            Line::Load => self.load(),
+            Line::Replace { tensor, length, how } => self.replace(tensor % self.twin.tensors.len(), *length, *how),
+            Line::Remove(tensor) => {
+                let tensor = self.twin.tensors.remove(tensor % self.twin.tensors.len());
+                let id = self.twin.id(&tensor.name)?;
+                Ok(self.twin.adam.remove_param(id)?)
+            }
+            Line::Reset(tensor) => self.reset(tensor % self.twin.tensors.len()),
+        }
+    }
+
+    fn add(&mut self, lengths: &[u64], arena: bool, amsgrad: bool, decoupled: bool) -> Result<()> {
+        let gpu = self.twin.gpu;
+        let named: Vec<(String, u64)> =
+            lengths.iter().zip(self.names..).map(|(length, name)| (format!("t{name}"), *length)).collect();
+        self.names += named.len();
+        let mut tensors = Vec::new();
+        if arena {
+            let shapes = named.iter().map(|(name, length)| (name.clone(), [*length as usize]));
+            let arena = TensorArena::new(&gpu.device, shapes)?;
+            for (name, length) in &named {
+                tensors.push(TwinTensor::new(gpu, name, *length, arena.param_buffer(name)?, arena.grad_buffer(name)?));
+            }
+        } else {
+            tensors.extend(named.iter().map(|(name, length)| TwinTensor::alone(gpu, name, *length)));
+        }
+        let group = ParamGroup::new(tensors.iter().map(TwinTensor::as_param));
+        self.twin.adam.add_param_group(group.amsgrad(amsgrad).decoupled_weight_decay(decoupled))?;
+        self.twin.tensors.extend(tensors);
+        self.amsgrad_from_the_start.push(amsgrad);
+        Ok(())
+    }
+
+    fn step_on_zeros(&mut self) -> Result<()> {
+        let gpu = self.twin.gpu;
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        self.twin.adam.record_zero_grad(&mut encoder, ZeroGrad::Fill)?;
+        self.twin.adam.record_step(&mut encoder)?;
+        gpu.queue.submit([encoder.finish()]);
+        for tensor in &mut self.twin.tensors {
+            if let Some(grad) = &mut tensor.grad_values {
+                grad.fill(0.0);
+            }
+        }
+        self.twin.step_reference()
+    }
+
+    fn set(&mut self, group: usize, change: Change) -> Result<()> {
+        let adam = &mut self.twin.adam;
+        match change {
+            Change::Lr(lr) => adam.set_lr(group, lr)?,
+            Change::Betas(beta1, beta2) => adam.set_betas(group, (beta1, beta2))?,
+            Change::Eps(eps) => adam.set_eps(group, eps)?,
+            Change::WeightDecay(decay) => adam.set_weight_decay(group, decay)?,
+            Change::Maximize(on) => adam.set_maximize(group, on)?,
+            Change::Decoupled(on) => adam.set_decoupled_weight_decay(group, on)?,
+            // Off is always possible, on where the maximum was kept from the first step.
+            Change::Amsgrad(on) if !on || self.amsgrad_from_the_start[group] => adam.set_amsgrad(group, on)?,
+            Change::Amsgrad(_) => {}
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self, index: usize) -> Result<()> {
+        let id = self.twin.id(&self.twin.tensors[index].name)?;
+        let gpu = self.twin.gpu;
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        self.twin.adam.record_reset_state(&mut encoder, id)?;
+        gpu.queue.submit([encoder.finish()]);
+        let tensor = &mut self.twin.tensors[index];
+        let zeros = vec![0.0; tensor.length as usize];
+        let param = std::mem::take(&mut tensor.reference.param);
+        let (exp_avg_sq, max_exp_avg_sq) = (zeros.clone(), zeros.clone());
+        tensor.reference = Reference { param, exp_avg: zeros, exp_avg_sq, max_exp_avg_sq, step: 0 };
+        Ok(())
+    }
+
+    fn replace(&mut self, index: usize, length: u64, how: How) -> Result<()> {
+        let gpu = self.twin.gpu;
+        let name = self.twin.tensors[index].name.clone();
+        let id = self.twin.id(&name)?;
+        let mut new = TwinTensor::alone(gpu, &name, length);
+        let old = &self.twin.tensors[index].reference;
+        let moments = match how {
+            How::Clear => Moments::Clear,
+            How::Keep => {
+                let resize =
+                    |moment: &[f64]| (0..length as usize).map(|i| moment.get(i).copied().unwrap_or(0.0)).collect();
+                new.reference.exp_avg = resize(&old.exp_avg);
+                new.reference.exp_avg_sq = resize(&old.exp_avg_sq);
+                new.reference.max_exp_avg_sq = resize(&old.max_exp_avg_sq);
+                new.reference.step = old.step;
+                Moments::Keep
+            }
+            How::From => {
+                // Averages that gradients below 1 could have, of which the squares are not small.
+                let exp_avg = values(501, length);
+                let exp_avg_sq: Vec<f32> = values(502, length).into_iter().map(|x| 0.6 + 0.3 * x).collect();
+                let upload = |values: &[f32]| {
+                    let buffer = storage(gpu, length * 4);
+                    gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(values));
+                    TensorBuffer::from(&buffer)
+                };
+                let wide = |values: &[f32]| values.iter().copied().map(f64::from).collect();
+                new.reference.exp_avg = wide(&exp_avg);
+                new.reference.exp_avg_sq = wide(&exp_avg_sq);
+                new.reference.max_exp_avg_sq = wide(&exp_avg_sq);
+                new.reference.step = old.step;
+                let (exp_avg, exp_avg_sq) = (upload(&exp_avg), upload(&exp_avg_sq));
+                Moments::From { max_exp_avg_sq: Some(exp_avg_sq.clone()), exp_avg, exp_avg_sq }
+            }
+        };
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        self.twin.adam.record_replace_param(&mut encoder, id, new.as_param(), moments)?;
+        gpu.queue.submit([encoder.finish()]);
+        self.twin.tensors[index] = new;
+        Ok(())
+    }
+
+    /// The groups with copies of their parameters' references.
+    fn groups(&self) -> Result<Vec<(AdamConfig, Vec<(String, Reference)>)>> {
+        let mut groups = Vec::new();
+        for group in self.twin.adam.param_groups() {
+            let mut params = Vec::new();
+            for &id in group.params() {
+                let name = self.twin.adam.name(id)?.unwrap_or_default();
+                let tensor = self.twin.tensors.iter().find(|tensor| tensor.name == name).context("unknown")?;
+                params.push((name.to_owned(), tensor.reference.clone()));
+            }
+            groups.push((*group.config(), params));
+        }
+        Ok(groups)
+    }
+
+    async fn save(&mut self) -> Result<()> {
+        self.twin.check("when saving").await?;
+        let dict = self.twin.adam.state_dict().await?;
+        self.saved = Some(Saved { dict, groups: self.groups()? });
+        Ok(())
+    }
+
+    /// Loads what was saved, if it fits what there is now; else it must be refused.
+    fn load(&mut self) -> Result<()> {
+        let Some(saved) = self.saved.take() else { return Ok(()) };
+        let now = self.groups()?;
+        let result = self.twin.adam.load_state_dict(&saved.dict);
+        let Some(matched) = matched(&saved.groups, &now) else {
+            let refusal = match result {
+                Err(
+                    Error::StateGroups { .. }
+                    | Error::StateGroupSize { .. }
+                    | Error::StateNames { .. }
+                    | Error::StateEntry { .. },
+                ) => Ok(()),
+                other => bail!("a dict that does not fit gives {other:?}"),
+            };
+            ensure!(self.groups()? == now, "a refused dict has changed the groups");
+            return refusal;
+        };
+        result.context("a dict that fits is refused")?;
+        for (name, old) in matched {
+            let tensor = self.twin.tensors.iter_mut().find(|tensor| tensor.name == name).context("unknown")?;
+            let length = tensor.length as usize;
+            let param = std::mem::take(&mut tensor.reference.param);
+            // What had taken no step has no entry, and begins anew.
+            tensor.reference = if old.step == 0 { Reference::new(&vec![0.0; length]) } else { old };
+            tensor.reference.param = param;
+        }
+        // A place for max_exp_avg_sq is made where the dict has one or asks for one.
+        for (number, group) in self.twin.adam.param_groups().iter().enumerate() {
+            let entries = saved.dict.param_groups[number].params.iter().map(|id| saved.dict.state.get(id));
+            let mut kept = entries.map(|entry| entry.is_some_and(|entry| entry.max_exp_avg_sq.is_some()));
+            let made_with = &mut self.amsgrad_from_the_start[number];
+            *made_with = group.config().amsgrad || (*made_with && kept.len() > 0 && kept.all(|kept| kept));
+        }
+        Ok(())
+    }
+}
+
+type Groups = [(AdamConfig, Vec<(String, Reference)>)];
+
+/// The saved state of each parameter that there is now, by name or by position; none where the one does not fit the other.
+fn matched(saved: &Groups, now: &Groups) -> Option<Vec<(String, Reference)>> {
+    let sizes = |groups: &Groups| groups.iter().map(|(_, params)| params.len()).collect::<Vec<_>>();
+    let params = |groups: &Groups| groups.iter().flat_map(|(_, params)| params.clone()).collect::<Vec<_>>();
+    if sizes(saved) != sizes(now) {
+        return None;
+    }
+    let (saved, now) = (params(saved), params(now));
+    let common = now.iter().filter(|(name, _)| saved.iter().any(|(other, _)| other == name)).count();
+    let state_of = |position: usize, name: &String| match common {
+        0 => saved.get(position),
+        _ => saved.iter().find(|(other, _)| other == name),
+    };
+    let pairs = now.iter().enumerate().map(|(position, (name, current))| {
+        let (_, old) = state_of(position, name)?;
+        let fits = old.step == 0 || old.param.len() == current.param.len();
+        fits.then(|| (name.clone(), old.clone()))
+    });
+    pairs.collect()
+}
