@@ -152,7 +152,7 @@ impl TensorArena {
     /// # Errors
     /// No tensor of that name; `values` of another length than the tensor.
     pub fn write_param(&self, queue: &wgpu::Queue, name: &str, values: &[f32]) -> Result<(), Error> {
-        write(queue, &self.params, self.find(name)?, values, "parameter")
+        self.write(queue, &self.params, self.find(name)?, values, "parameter")
     }
 
     /// Writes all of the named tensor's gradient, as [`write_param`](Self::write_param).
@@ -160,7 +160,7 @@ impl TensorArena {
     /// # Errors
     /// No tensor of that name; `values` of another length than the tensor.
     pub fn write_grad(&self, queue: &wgpu::Queue, name: &str, values: &[f32]) -> Result<(), Error> {
-        write(queue, &self.grads, self.find(name)?, values, "gradient of")
+        self.write(queue, &self.grads, self.find(name)?, values, "gradient of")
     }
 
     fn find(&self, name: &str) -> Result<&ArenaTensor, Error> {
@@ -177,20 +177,22 @@ impl TensorArena {
         let size = wgpu::BufferSize::new(tensor.length.max(1) * 4);
         Ok(wgpu::BufferBinding { buffer, offset: tensor.offset, size })
     }
-}
 
-fn write(
-    queue: &wgpu::Queue,
-    buffer: &wgpu::Buffer,
-    tensor: &ArenaTensor,
-    values: &[f32],
-    what: &str,
-) -> Result<(), Error> {
-    let got = values.len() as u64;
-    if got != tensor.length {
-        let tensor_name = format!("{what} \"{}\"", tensor.name);
-        return Err(Error::WrongLength { tensor: tensor_name, expected: tensor.length, got });
+    fn write(
+        &self,
+        queue: &wgpu::Queue,
+        buffer: &wgpu::Buffer,
+        tensor: &ArenaTensor,
+        values: &[f32],
+        what: &str,
+    ) -> Result<(), Error> {
+        let (got, name) = (values.len() as u64, format!("{what} \"{}\"", tensor.name));
+        if got != tensor.length {
+            return Err(Error::WrongLength { tensor: name, expected: tensor.length, got });
+        }
+        // A device that was lost before `new` tells of it here.
+        self.guard.run(&format!("the values of {name}"), || {
+            queue.write_buffer(buffer, tensor.offset, bytemuck::cast_slice(values));
+        })
     }
-    queue.write_buffer(buffer, tensor.offset, bytemuck::cast_slice(values));
-    Ok(())
 }

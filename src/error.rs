@@ -49,7 +49,7 @@ pub enum Error {
     },
 
     /// Two parameters, or two tensors of an arena, of one name.
-    #[error("two parameters are called \"{name}\"; names tell parameters apart in errors and state dicts")]
+    #[error("two tensors are called \"{name}\"; names tell them apart in errors and state dicts")]
     DuplicateName {
         /// The name.
         name: String,
@@ -67,7 +67,8 @@ pub enum Error {
     /// Two tensors share memory of which at least one would be written: a parameter given twice, or to two groups, or
     /// ranges that overlap. WebGPU implementations do not all find this.
     #[error(
-        "{first} and {second} overlap in one buffer, by {bytes} bytes from byte {offset}; give each a range of its own"
+        "{first} and {second} overlap in one buffer, by {bytes} bytes from byte {offset}; give each a range of its own (an \
+         arena's padding belongs to its tensors)"
     )]
     Overlap {
         /// The one that was there first.
@@ -126,7 +127,7 @@ pub enum Error {
     },
 
     /// Data of another length than the tensor's.
-    #[error("{tensor} has {expected} elements, but {got} were given")]
+    #[error("{tensor} has {expected} element(s), but {got} were given")]
     WrongLength {
         /// The tensor.
         tensor: String,
@@ -138,7 +139,7 @@ pub enum Error {
 
     /// A parameter and its gradient lie in one buffer, further apart than one binding reaches.
     #[error(
-        "parameter and gradient of {tensor} lie in one buffer and {bytes} bytes span both, but a binding holds \
+        "{tensor} and its gradient lie in one buffer, and a binding of both takes {bytes} bytes, where the device allows \
          {allowed}; put gradients in a buffer of their own, or request max_storage_buffer_binding_size >= {bytes}"
     )]
     GradientTooFar {
@@ -170,7 +171,7 @@ pub enum Error {
     /// amsgrad was switched on for a group whose parameters have taken steps without it: the maximum of a past that was
     /// not recorded. torch fails at the next step instead.
     #[error(
-        "amsgrad cannot be switched on in group {group}: {tensor} has taken {steps} steps without recording \
+        "amsgrad cannot be switched on in group {group}: {tensor} has taken {steps} step(s) without recording \
          max_exp_avg_sq; switch it on before the first step, or add the group with it"
     )]
     AmsgradWithoutHistory {
@@ -217,7 +218,7 @@ pub enum Error {
     },
 
     /// A group of a state dict that has another number of parameters.
-    #[error("group {group} of the state dict has {saved} parameters, that of the optimizer {current}")]
+    #[error("group {group} of the state dict has {saved} parameter(s), that of the optimizer {current}")]
     StateGroupSize {
         /// The group.
         group: usize,
@@ -261,12 +262,23 @@ pub enum Error {
     },
 
     /// An id of a state dict that its groups do not list, or list twice.
-    #[error("the state dict {problem} id {id}")]
+    #[error("the state dict has an entry for id {id}, which {problem}")]
     StateId {
         /// The id.
         id: u64,
-        /// What it does with the id.
+        /// What is wrong with it.
         problem: &'static str,
+    },
+
+    /// A group of a state dict that names some of its parameters, or more than it has.
+    #[error("group {group} of the state dict has {names} names for its {params} parameter(s); name all or none")]
+    StateGroupNames {
+        /// The group.
+        group: usize,
+        /// How many names it has.
+        names: usize,
+        /// How many parameters.
+        params: usize,
     },
 
     /// The device is out of memory. What was being made is dropped.

@@ -13,9 +13,11 @@ impl WgpuAdam {
     ///
     /// Groups and the parameters in them match by position. Where both sides name all parameters, and by the same names,
     /// parameters match by name instead, which torch does not do; options still match by the position of the group.
+    /// Names that have nothing in common match by position, and stay; torch takes the dict's.
     /// Saved options win; a group added later has the constructor's defaults. The whole state is replaced: a parameter
     /// without an entry starts anew. Names of an optimizer that has none are taken from the dict. Stricter than torch:
-    /// shapes must agree, options must be in range, moments finite, `exp_avg_sq` not negative.
+    /// shapes must agree, options must be in range, moments finite, `exp_avg_sq` not negative, and all moments zero at
+    /// step 0.
     ///
     /// State is loaded into new buffers, so steps recorded before are not disturbed; they act on the state that is given
     /// up. Needs twice the state's memory meanwhile.
@@ -78,19 +80,21 @@ fn check_groups(registry: &Registry, dict: &StateDict) -> Result<(), Error> {
     let mut ids = BTreeSet::new();
     for (number, (group, saved)) in registry.groups.iter().zip(&dict.param_groups).enumerate() {
         let (saved_params, current) = (saved.params.len(), group.params.len());
-        let named = saved.param_names.as_ref().map_or(saved_params, Vec::len);
-        if saved_params != current || named != saved_params {
-            let saved = if saved_params == current { named } else { saved_params };
-            return Err(Error::StateGroupSize { group: number, saved, current });
+        if saved_params != current {
+            return Err(Error::StateGroupSize { group: number, saved: saved_params, current });
+        }
+        let names = saved.param_names.as_ref().map_or(saved_params, Vec::len);
+        if names != saved_params {
+            return Err(Error::StateGroupNames { group: number, names, params: saved_params });
         }
         for &id in &saved.params {
             if !ids.insert(id) {
-                return Err(Error::StateId { id, problem: "lists twice" });
+                return Err(Error::StateId { id, problem: "its groups list twice" });
             }
         }
     }
     match dict.state.keys().find(|id| !ids.contains(id)) {
-        Some(&id) => Err(Error::StateId { id, problem: "has an entry, but no group, for" }),
+        Some(&id) => Err(Error::StateId { id, problem: "none of its groups lists" }),
         None => Ok(()),
     }
 }
@@ -101,7 +105,12 @@ fn match_params(registry: &Registry, dict: &StateDict) -> Result<Vec<(u32, u64)>
     let ids = dict.param_groups.iter().flat_map(|group| group.params.iter().copied());
     let by_position: Vec<(u32, u64)> = params.zip(ids).collect();
     let names = dict.param_groups.iter().flat_map(|group| group.param_names.iter().flatten());
-    let saved: BTreeMap<&str, u64> = names.map(String::as_str).zip(by_position.iter().map(|(_, id)| *id)).collect();
+    let mut saved: BTreeMap<&str, u64> = BTreeMap::new();
+    for (name, (_, id)) in names.zip(&by_position) {
+        if saved.insert(name, *id).is_some() {
+            return Err(Error::DuplicateName { name: name.clone() });
+        }
+    }
     let named = registry.tensors().filter_map(|(number, tensor)| Some((tensor.name.as_deref()?, number)));
     let current: BTreeMap<&str, u32> = named.collect();
     let all = by_position.len();
@@ -171,6 +180,9 @@ impl TensorState {
             let Some(moment) = moment else { continue };
             if moment.len() as u64 != tensor.length {
                 return wrong(key, format!("has {} elements instead of {}", moment.len(), tensor.length));
+            }
+            if self.step == 0 && moment.iter().any(|value| *value != 0.0) {
+                return wrong("step", format!("is 0, but {key} is not zero"));
             }
             let bad = moment.iter().enumerate().find(|(_, value)| !value.is_finite() || **value < least);
             if let Some((element, value)) = bad {

@@ -1,6 +1,5 @@
 //! The optimizer: what it holds, and how it is made ready to record.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Error;
@@ -221,7 +220,9 @@ impl WgpuAdam {
     /// Lets go of gradient buffers that no parameter has any more.
     fn release_buffers(&mut self) {
         let spots = self.registry.tensors().flat_map(|(_, tensor)| [Some(tensor.param), tensor.grad]).flatten();
-        let used: HashSet<u32> = spots.map(|spot| spot.place.buffer).collect();
+        let mut used: Vec<u32> = spots.map(|spot| spot.place.buffer).collect();
+        used.sort_unstable();
+        used.dedup();
         self.buffers.retain(&used);
     }
 }

@@ -138,13 +138,17 @@ impl Poller {
             // For a few milliseconds, so that other tasks of the thread have their turn.
             let timeout = Some(std::time::Duration::from_millis(5));
             let wait = wgpu::PollType::Wait { submission_index: Some(self.submission.clone()), timeout };
-            // A time-out is no error here, and what else may go wrong shows in the callback.
-            let _ = self.device.poll(wait);
-            let polled = std::pin::Pin::new(&mut receiver).poll(context);
-            if polled.is_pending() {
-                context.waker().wake_by_ref();
+            // A time-out is no error here, and what else may go wrong shows in the callback: but for a submit that the
+            // device, being lost, did not take.
+            let never = matches!(self.device.poll(wait), Err(wgpu::PollError::WrongSubmissionIndex(..)));
+            match std::pin::Pin::new(&mut receiver).poll(context) {
+                std::task::Poll::Pending if never => std::task::Poll::Ready(None),
+                std::task::Poll::Pending => {
+                    context.waker().wake_by_ref();
+                    std::task::Poll::Pending
+                }
+                polled => polled.map(Result::ok),
             }
-            polled.map(Result::ok)
         })
         .await
     }

@@ -55,6 +55,13 @@ impl WgpuAdam {
         Ok(())
     }
 
+    /// The dispatches that a step recorded with the last plan has: what its cost on the GPU depends on, beside its memory
+    /// traffic. One for all small tensors of an arena.
+    #[must_use]
+    pub fn dispatch_count(&self) -> usize {
+        self.prepared.bound.dispatches.len()
+    }
+
     /// One step with an encoder and a submit of its own.
     ///
     /// # Errors

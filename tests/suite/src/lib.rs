@@ -9,6 +9,7 @@ pub mod golden;
 mod golden_bodies;
 mod gradients;
 pub mod judge;
+mod mistakes;
 mod numbers;
 mod ordering;
 mod placing;
@@ -20,6 +21,7 @@ pub mod replay;
 mod states;
 pub mod stats;
 mod surgery;
+mod torch_suite;
 pub mod twin;
 pub mod values;
 
@@ -64,8 +66,10 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             numbers::BODIES,
             ordering::BODIES,
             gradients::BODIES,
+            mistakes::BODIES,
             states::BODIES,
             surgery::BODIES,
+            torch_suite::BODIES,
         ]
         .concat()
     });

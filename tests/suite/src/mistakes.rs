@@ -5,12 +5,13 @@
 
 mod arenas;
 mod dicts;
+mod gradients;
 mod ids;
 mod legal;
 mod options;
+mod params;
 mod small;
 mod subject;
-mod tensors;
 mod unsubmitted;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -21,9 +22,9 @@ use subject::{Snapshot, Subject};
 
 pub const BODIES: &[(&str, Body)] = &[
     body!("mistakes/options", gpu => run(gpu, options::rows())),
-    body!("mistakes/parameters", gpu => run(gpu, tensors::params())),
-    body!("mistakes/gradients", gpu => run(gpu, tensors::grads())),
-    body!("mistakes/moments", gpu => run(gpu, tensors::moments())),
+    body!("mistakes/parameters", gpu => run(gpu, params::rows())),
+    body!("mistakes/gradients", gpu => run(gpu, gradients::rows())),
+    body!("mistakes/moments", gpu => run(gpu, gradients::moments())),
     body!("mistakes/ids, groups and names", gpu => run(gpu, ids::rows())),
     body!("mistakes/arenas", gpu => run(gpu, arenas::rows())),
     body!("mistakes/state dicts", gpu => run(gpu, dicts::rows())),
@@ -131,7 +132,8 @@ impl<'a> Pair<'a> {
         gpu.check_errors()?;
         before.same(&subject.snapshot(gpu).await?).context("the mistake changed something")?;
 
-        for (subject, encoder) in [(subject, encoder), (partner, gpu.device.create_command_encoder(&Default::default()))]
+        for (subject, encoder) in
+            [(subject, encoder), (partner, gpu.device.create_command_encoder(&Default::default()))]
         {
             let mut encoder = encoder;
             subject.write_grads(gpu);

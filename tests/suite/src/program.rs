@@ -98,10 +98,12 @@ struct Machine<'a> {
     saved: Option<Saved>,
 }
 
+/// A group's options, and of its parameters the names and references.
+type GroupCopy = (AdamConfig, Vec<(String, Reference)>);
+
 struct Saved {
     dict: StateDict,
-    /// Group for group, the options and the parameters: name, length, state.
-    groups: Vec<(AdamConfig, Vec<(String, Reference)>)>,
+    groups: Vec<GroupCopy>,
 }
 
 impl Machine<'_> {
@@ -239,7 +241,7 @@ impl Machine<'_> {
     }
 
     /// The groups with copies of their parameters' references.
-    fn groups(&self) -> Result<Vec<(AdamConfig, Vec<(String, Reference)>)>> {
+    fn groups(&self) -> Result<Vec<GroupCopy>> {
         let mut groups = Vec::new();
         for group in self.twin.adam.param_groups() {
             let mut params = Vec::new();
@@ -298,12 +300,10 @@ impl Machine<'_> {
     }
 }
 
-type Groups = [(AdamConfig, Vec<(String, Reference)>)];
-
 /// The saved state of each parameter that there is now, by name or by position; none where the one does not fit the other.
-fn matched(saved: &Groups, now: &Groups) -> Option<Vec<(String, Reference)>> {
-    let sizes = |groups: &Groups| groups.iter().map(|(_, params)| params.len()).collect::<Vec<_>>();
-    let params = |groups: &Groups| groups.iter().flat_map(|(_, params)| params.clone()).collect::<Vec<_>>();
+fn matched(saved: &[GroupCopy], now: &[GroupCopy]) -> Option<Vec<(String, Reference)>> {
+    let sizes = |groups: &[GroupCopy]| groups.iter().map(|(_, params)| params.len()).collect::<Vec<_>>();
+    let params = |groups: &[GroupCopy]| groups.iter().flat_map(|(_, params)| params.clone()).collect::<Vec<_>>();
     if sizes(saved) != sizes(now) {
         return None;
     }

@@ -27,9 +27,7 @@ type Way = (&'static str, Option<usize>, fn(&mut Case<'_>, AdamConfig) -> Result
 
 const WAYS: [Way; 5] = [
     ("the constructor", None, |case, config| new(case, ParamGroup::new(case.subject.params()), config)),
-    ("a group of the constructor", Some(0), |case, config| {
-        new(case, group(case, &config), AdamConfig::default())
-    }),
+    ("a group of the constructor", Some(0), |case, config| new(case, group(case, &config), AdamConfig::default())),
     ("an added group", Some(4), |case, config| case.subject.adam.add_param_group(group(case, &config)).map(drop)),
     ("a setter", Some(1), |case, config| {
         let (adam, good) = (&mut case.subject.adam, AdamConfig::default());

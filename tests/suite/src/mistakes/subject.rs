@@ -140,7 +140,10 @@ fn unwritable(gpu: &Gpu, values: &[f32]) -> Result<wgpu::Buffer> {
         usage: Usage::STORAGE | Usage::COPY_SRC,
         mapped_at_creation: true,
     });
-    buffer.get_mapped_range_mut(..).context("a buffer mapped at creation")?.copy_from_slice(bytemuck::cast_slice(values));
+    buffer
+        .get_mapped_range_mut(..)
+        .context("a buffer mapped at creation")?
+        .copy_from_slice(bytemuck::cast_slice(values));
     buffer.unmap();
     Ok(buffer)
 }

@@ -122,7 +122,7 @@ async fn run(gpu: &Gpu, steps: i32, split: bool) -> Result<()> {
             let right = if config.maximize { last > first } else { last < first };
             ensure!(right, "{configuration}: {name}: the loss was {first} and is {last} after {steps} steps");
         }
-        check(&twin, &configuration).await?;
+        check(&twin, &configuration, config.lr.max(BIAS_LR)).await?;
     }
     Ok(())
 }

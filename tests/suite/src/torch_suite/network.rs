@@ -4,17 +4,21 @@
 use anyhow::{Result, ensure};
 use wgpu_adam::{AdamConfig, Param, TensorArena, WgpuAdam};
 
-use super::{check, configurations, read_params, write_grad};
+use super::{check, configurations, read_everything, read_params, write_grad};
 use crate::{
     Gpu,
     golden::Key,
-    readback::read_state,
     twin::{Twin, TwinTensor, same_bits},
     values::values,
 };
 
-const TENSORS: [(&str, &[usize]); 5] =
-    [("first.weight", &[6, 4]), ("first.bias", &[6]), ("second.weight", &[3, 6]), ("second.bias", &[3]), ("scale", &[])];
+const TENSORS: [(&str, &[usize]); 5] = [
+    ("first.weight", &[6, 4]),
+    ("first.bias", &[6]),
+    ("second.weight", &[3, 6]),
+    ("second.bias", &[3]),
+    ("scale", &[]),
+];
 /// The first layer, which is frozen for a while.
 const FROZEN: std::ops::Range<usize> = 0..2;
 
@@ -85,17 +89,10 @@ fn gradients(params: &[Vec<f32>]) -> Vec<Vec<f32>> {
 
 /// All parameters and all their state, with names.
 async fn everything(twin: &Twin<'_>) -> Result<Vec<(String, Vec<f32>)>> {
-    let mut all = Vec::new();
-    for (tensor, values) in twin.tensors.iter().zip(read_params(twin).await?) {
-        let state = twin.adam.state(twin.id(&tensor.name)?)?;
-        let name = format!("{} (step {})", tensor.name, state.step);
-        all.push((format!("{name} param"), values));
-        let largest = state.pieces.iter().all(|piece| piece.max_exp_avg_sq.is_some()).then_some(Key::MaxExpAvgSq);
-        for key in [Key::ExpAvg, Key::ExpAvgSq].into_iter().chain(largest) {
-            all.push((format!("{name} {key}"), read_state(twin.gpu, &state, key).await?));
-        }
-    }
-    Ok(all)
+    let named = |(tensor, key, values): (&TwinTensor, Key, Vec<f32>)| {
+        (format!("{} (step {}) {key}", tensor.name, tensor.reference.step), values)
+    };
+    Ok(read_everything(twin).await?.into_iter().map(named).collect())
 }
 
 fn same(case: &str, got: &[(String, Vec<f32>)], want: &[(String, Vec<f32>)]) -> Result<()> {
@@ -130,7 +127,7 @@ async fn run(gpu: &Gpu, case: &str, layout: Layout, config: AdamConfig) -> Resul
             write_grad(&mut twin, index, grad);
         }
         super::step(&mut twin)?;
-        check(&twin, &case).await?;
+        check(&twin, &case, config.lr).await?;
         let after = everything(&twin).await?;
         let frozen = before.iter().position(|(name, _)| name.starts_with(TENSORS[FROZEN.end].0)).unwrap_or(0);
         match number {

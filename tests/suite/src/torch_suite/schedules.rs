@@ -3,7 +3,7 @@
 /// By what the first learning rate is multiplied after `t` steps, given the loss before each of them.
 pub type Schedule = fn(i32, &[f64]) -> f64;
 
-/// torch's combinations, each with torch's arguments or else its defaults.
+/// The combinations of torch's suite, and none.
 pub const SCHEDULES: [(&str, Schedule); 8] = [
     ("no schedule", |_, _| 1.0),
     ("exponential", |t, _| exponential(t)),
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn factors_are_those_of_torch() {
-        // After 0, 1, 4, 12 and 24 steps, if the loss rises: from lr_scheduler.py's closed forms.
+        // After 0, 1, 4, 12 and 24 steps, if the loss rises: by hand.
         let wanted: [[f64; 5]; 8] = [
             [1.0; 5],
             [1.0, 0.9, 0.6561, 0.282_429_536_481, 0.079_766_443_076_872_5],

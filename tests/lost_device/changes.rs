@@ -1,0 +1,156 @@
+//! The device lost before what changes, saves or loads an optimizer.
+
+use pollster::block_on;
+use wgpu_adam::{Moments, Param, ParamGroup, StateDict, ZeroGrad, wgpu};
+
+use crate::running::{
+    Expect::{Either, Fine, Refused},
+    Point, buffer, lost, made, param, points, steady,
+};
+
+pub const POINTS: &[Point] = points! {
+    Refused, "before a changed plan, by a gradient taken away", |device, queue| {
+        let mut running = lost(device, queue);
+        running.adam.set_grad_to_none(running.adam.find("a").unwrap())?;
+        running.adam.step().map(drop)
+    };
+    Refused, "before a changed plan, by another gradient", |device, queue| {
+        let mut running = lost(device, queue);
+        let grad = buffer(device, wgpu::BufferUsages::empty());
+        running.adam.set_grad(running.adam.find("a").unwrap(), &grad)?;
+        running.adam.step().map(drop)
+    };
+    Refused, "before add_param_group", |device, queue| {
+        let mut running = lost(device, queue);
+        running.adam.add_param_group(ParamGroup::new([param(device, "c")])).map(drop)
+    };
+    Refused, "before add_param_group, with buffers of before", |device, queue| {
+        let mut running = steady(device, queue);
+        let group = ParamGroup::new([param(device, "c")]);
+        running.lose();
+        running.adam.add_param_group(group).map(drop)
+    };
+    Either, "before add_param_group without gradients, and a step", |device, queue| {
+        let mut running = lost(device, queue);
+        let own = buffer(device, wgpu::BufferUsages::empty());
+        running.adam.add_param_group(ParamGroup::new([Param::without_grad("c", [9], &own)]))?;
+        running.adam.step().map(drop)
+    };
+    Refused, "before set_amsgrad", |device, queue| {
+        let mut running = made(device, queue);
+        running.lose();
+        running.adam.set_amsgrad(0, true)
+    };
+    Refused, "before set_decoupled_weight_decay", |device, queue| {
+        lost(device, queue).adam.set_decoupled_weight_decay(0, true)
+    };
+    Fine, "before the other setters, and a step", |device, queue| {
+        let mut running = lost(device, queue);
+        running.adam.set_lr(0, 0.1)?;
+        running.adam.set_betas(0, (0.5, 0.5))?;
+        running.adam.set_eps(0, 1e-3)?;
+        running.adam.set_weight_decay(0, 0.1)?;
+        running.adam.set_maximize(0, true)?;
+        running.adam.step().map(drop)
+    };
+    Refused, "before replace, keeping moments", |device, queue| {
+        lost(device, queue).replace(param(device, "c"), Moments::Keep)
+    };
+    Refused, "before replace, with moments of before", |device, queue| {
+        let mut running = steady(device, queue);
+        let moment = buffer(device, wgpu::BufferUsages::COPY_SRC);
+        let param = param(device, "c");
+        running.lose();
+        let moments = || (&moment).into();
+        running.replace(param, Moments::From { exp_avg: moments(), exp_avg_sq: moments(), max_exp_avg_sq: None })
+    };
+    Either, "before replace, without gradients anywhere", |device, queue| {
+        let mut running = steady(device, queue);
+        let own = buffer(device, wgpu::BufferUsages::empty());
+        for name in ["a", "b"] {
+            running.adam.set_grad_to_none(running.adam.find(name).unwrap())?;
+        }
+        running.adam.step()?;
+        running.lose();
+        running.replace(Param::without_grad("c", [50], &own), Moments::Keep)
+    };
+    Refused, "before remove_param", |device, queue| {
+        let mut running = lost(device, queue);
+        running.adam.remove_param(running.adam.find("a").unwrap())
+    };
+    Fine, "before reset", |device, queue| {
+        lost(device, queue).recording(|adam, encoder, _| adam.record_reset_state(encoder, adam.find("a").unwrap()))
+    };
+    Refused, "before reset and a step", |device, queue| {
+        lost(device, queue).recording(|adam, encoder, _| {
+            adam.record_reset_state(encoder, adam.find("a").unwrap())?;
+            adam.record_step(encoder)
+        })
+    };
+    Fine, "before zero_grad by filling", |device, queue| {
+        lost(device, queue).recording(|adam, encoder, _| adam.record_zero_grad(encoder, ZeroGrad::Fill))
+    };
+    Fine, "before zero_grad by taking away, and no step", |device, queue| {
+        lost(device, queue).recording(|adam, encoder, _| adam.record_zero_grad(encoder, ZeroGrad::SetToNone))
+    };
+    Fine, "before zero_grad by taking away, and giving back", |device, queue| {
+        lost(device, queue).recording(|adam, encoder, arena| {
+            adam.record_zero_grad(encoder, ZeroGrad::SetToNone)?;
+            for name in ["a", "b"] {
+                adam.set_grad(adam.find(name).unwrap(), arena.grad_buffer(name)?)?;
+            }
+            adam.record_step(encoder)
+        })
+    };
+    Refused, "before load_state_dict", |device, queue| {
+        let mut running = steady(device, queue);
+        let dict = block_on(running.adam.state_dict())?;
+        running.lose();
+        running.adam.load_state_dict(&dict)
+    };
+    Refused, "before load_state_dict, of no steps", |device, queue| {
+        let mut running = made(device, queue);
+        let dict: StateDict = block_on(running.adam.state_dict())?;
+        running.lose();
+        running.adam.load_state_dict(&dict)
+    };
+    Refused, "before state_dict", |device, queue| block_on(lost(device, queue).adam.state_dict()).map(drop);
+    Either, "before state_dict, of no steps", |device, queue| {
+        let mut running = made(device, queue);
+        running.lose();
+        block_on(running.adam.state_dict()).map(drop)
+    };
+    Either, "between state_dict and its await", |device, queue| {
+        let mut running = steady(device, queue);
+        let copy = running.adam.state_dict();
+        running.lose();
+        block_on(copy).map(drop)
+    };
+    Either, "between state_dict and its await, with a poll", |device, queue| {
+        let mut running = steady(device, queue);
+        let copy = running.adam.state_dict();
+        running.lose();
+        device.poll(wgpu::PollType::Poll).unwrap();
+        block_on(copy).map(drop)
+    };
+    Fine, "between state_dict and letting go of it", |device, queue| {
+        let mut running = steady(device, queue);
+        let copy = running.adam.state_dict();
+        running.lose();
+        drop(copy);
+        Ok(())
+    };
+    Fine, "before ready", |device, queue| {
+        let running = lost(device, queue);
+        block_on(running.arena.ready())?;
+        block_on(running.adam.ready())
+    };
+    Fine, "before looking and letting go", |device, queue| {
+        let running = lost(device, queue);
+        let id = running.adam.find("a").unwrap();
+        running.adam.state(id)?;
+        assert_eq!(running.adam.step_count(id)?, 3);
+        drop(running);
+        Ok(())
+    };
+};

@@ -1,0 +1,103 @@
+//! An optimizer up to a point, its device, and what is due when that is lost there.
+
+use wgpu_adam::{AdamConfig, Error, Moments, Param, TensorArena, WgpuAdam, wgpu};
+
+/// What is due.
+#[derive(Clone, Copy, Debug)]
+pub enum Expect {
+    /// No error: nothing is made, so nothing tells of the loss.
+    Fine,
+    /// `Error::Device`.
+    Refused,
+    /// One or the other, whichever was first.
+    Either,
+}
+
+pub struct Point {
+    pub name: &'static str,
+    pub expect: Expect,
+    /// Loses the device and goes on.
+    pub run: fn(&wgpu::Device, &wgpu::Queue) -> Result<(), Error>,
+}
+
+macro_rules! points {
+    ($($expect:expr, $name:expr, $run:expr;)*) => { &[$(Point { name: $name, expect: $expect, run: $run }),*] };
+}
+pub(crate) use points;
+
+pub struct Running {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub arena: TensorArena,
+    pub adam: WgpuAdam,
+}
+
+pub fn arena(device: &wgpu::Device) -> Result<TensorArena, Error> {
+    TensorArena::new(device, [("a", [100]), ("b", [7])])
+}
+
+pub fn optimizer(device: &wgpu::Device, queue: &wgpu::Queue, arena: &TensorArena) -> Result<WgpuAdam, Error> {
+    WgpuAdam::new(device, queue, arena.params(), AdamConfig::default())
+}
+
+/// After construction, before the first step.
+pub fn made(device: &wgpu::Device, queue: &wgpu::Queue) -> Running {
+    let arena = arena(device).unwrap();
+    let adam = optimizer(device, queue, &arena).unwrap();
+    Running { device: device.clone(), queue: queue.clone(), arena, adam }
+}
+
+/// In steady state, and then lost.
+pub fn lost(device: &wgpu::Device, queue: &wgpu::Queue) -> Running {
+    let mut running = steady(device, queue);
+    running.lose();
+    running
+}
+
+pub fn steady(device: &wgpu::Device, queue: &wgpu::Queue) -> Running {
+    let mut running = made(device, queue);
+    for _ in 0..3 {
+        running.adam.step().unwrap();
+    }
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    running
+}
+
+pub fn buffer(device: &wgpu::Device, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    let usage = usage | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+    device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 400, usage, mapped_at_creation: false })
+}
+
+pub fn param(device: &wgpu::Device, name: &str) -> Param {
+    let own = || buffer(device, wgpu::BufferUsages::empty());
+    Param::new(name, [50], &own(), &own())
+}
+
+impl Running {
+    pub fn lose(&mut self) {
+        self.device.destroy();
+    }
+
+    pub fn encoder(&self) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    pub fn submit(&self, encoder: wgpu::CommandEncoder) {
+        self.queue.submit([encoder.finish()]);
+    }
+
+    /// Records into an encoder and submits it, whatever comes of the recording.
+    pub fn recording(
+        mut self,
+        record: impl FnOnce(&mut WgpuAdam, &mut wgpu::CommandEncoder, &TensorArena) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut encoder = self.encoder();
+        let recorded = record(&mut self.adam, &mut encoder, &self.arena);
+        self.submit(encoder);
+        recorded
+    }
+
+    pub fn replace(self, with: Param, moments: Moments) -> Result<(), Error> {
+        self.recording(|adam, encoder, _| adam.record_replace_param(encoder, adam.find("b").unwrap(), with, moments))
+    }
+}

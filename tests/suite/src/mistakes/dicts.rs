@@ -1,0 +1,236 @@
+//! State dicts that do not fit, or hold what cannot be.
+
+use wgpu_adam::{AdamConfig, Error, Param, ParamGroup, StateDict, StateGroup, TensorState, WgpuAdam};
+
+use super::{Case, Row, row};
+
+/// The ids, in the dict, of `a`, `b` and `c`.
+const A: u64 = 0;
+const B: u64 = 1;
+const C: u64 = 3;
+
+/// What is wrong with a dict, how it is made so, the pattern of the error, a part of the message.
+type Wrong = (&'static str, fn(&mut StateDict), fn(&Error) -> bool, &'static str, &'static str);
+
+macro_rules! wrong {
+    ($name:expr, $change:expr, $kind:pat, $text:expr $(,)?) => {
+        ($name, $change, |error| matches!(error, $kind), stringify!($kind), $text)
+    };
+}
+
+fn entry(dict: &mut StateDict, id: u64) -> &mut TensorState {
+    dict.state.get_mut(&id).expect("an entry of each parameter")
+}
+
+fn max_exp_avg_sq(dict: &mut StateDict) -> &mut Vec<f32> {
+    entry(dict, C).max_exp_avg_sq.as_mut().expect("c has amsgrad")
+}
+
+fn names(dict: &mut StateDict, group: usize) -> &mut Vec<String> {
+    dict.param_groups[group].param_names.as_mut().expect("all have names")
+}
+
+fn structure() -> Vec<Wrong> {
+    vec![
+        wrong!(
+            "nothing at all",
+            |d| *d = StateDict::default(),
+            Error::StateGroups { saved: 0, current: 4 },
+            "the state dict has 0 parameter groups, the optimizer 4"
+        ),
+        wrong!(
+            "a group too few",
+            |d| drop(d.param_groups.pop()),
+            Error::StateGroups { saved: 3, current: 4 },
+            "the state dict has 3 parameter groups, the optimizer 4; add or leave out groups first"
+        ),
+        wrong!(
+            "a group too many",
+            |d| d.param_groups.push(StateGroup::new(&AdamConfig::default(), vec![], None)),
+            Error::StateGroups { saved: 5, current: 4 },
+            "the state dict has 5 parameter groups, the optimizer 4"
+        ),
+        wrong!(
+            "a parameter too few",
+            |d| {
+                d.state.remove(&2);
+                d.param_groups[0].params.pop();
+                names(d, 0).pop();
+            },
+            Error::StateGroupSize { group: 0, saved: 2, current: 3 },
+            "group 0 of the state dict has 2 parameter(s), that of the optimizer 3"
+        ),
+        wrong!(
+            "a parameter where there is none",
+            |d| d.param_groups[3].params.push(9),
+            Error::StateGroupSize { group: 3, saved: 1, current: 0 },
+            "group 3 of the state dict has 1 parameter(s), that of the optimizer 0"
+        ),
+        wrong!(
+            "a name too few",
+            |d| drop(names(d, 2).pop()),
+            Error::StateGroupNames { group: 2, names: 1, params: 2 },
+            "group 2 of the state dict has 1 names for its 2 parameter(s)"
+        ),
+        wrong!(
+            "an id twice in a group",
+            |d| d.param_groups[0].params[1] = A,
+            Error::StateId { id: A, .. },
+            "the state dict has an entry for id 0, which its groups list twice"
+        ),
+        wrong!(
+            "an id in two groups",
+            |d| d.param_groups[2].params[1] = B,
+            Error::StateId { id: B, .. },
+            "the state dict has an entry for id 1, which its groups list twice"
+        ),
+        wrong!(
+            "an entry of nobody",
+            |d| drop(d.state.insert(77, TensorState::default())),
+            Error::StateId { id: 77, .. },
+            "the state dict has an entry for id 77, which none of its groups lists"
+        ),
+        wrong!(
+            "one name that the optimizer does not have",
+            |d| names(d, 0)[1] = "beta".into(),
+            Error::StateNames { .. },
+            "only the state dict has [\"beta\"], only the optimizer has [\"b\"]"
+        ),
+        wrong!("no lr", |d| d.param_groups[0].lr = None, Error::StateOption { group: 0, option: "lr" }, "has no lr"),
+        wrong!(
+            "no betas",
+            |d| d.param_groups[1].betas = None,
+            Error::StateOption { group: 1, option: "betas" },
+            "group 1 of the state dict has no betas"
+        ),
+        wrong!("no eps", |d| d.param_groups[2].eps = None, Error::StateOption { option: "eps", .. }, "has no eps"),
+        wrong!(
+            "no weight_decay",
+            |d| d.param_groups[3].weight_decay = None,
+            Error::StateOption { group: 3, option: "weight_decay" },
+            "group 3 of the state dict has no weight_decay"
+        ),
+    ]
+}
+
+fn entries() -> Vec<Wrong> {
+    vec![
+        wrong!(
+            "another shape of as many elements",
+            |d| entry(d, B).shape = vec![5, 4],
+            Error::StateEntry { key: "shape", .. },
+            "shape of parameter \"b\" in the state dict is [5, 4] instead of [4, 5]"
+        ),
+        wrong!(
+            "exp_avg too short",
+            |d| entry(d, A).exp_avg.truncate(9),
+            Error::StateEntry { key: "exp_avg", .. },
+            "exp_avg of parameter \"a\" in the state dict has 9 elements instead of 10"
+        ),
+        wrong!(
+            "exp_avg_sq too long",
+            |d| entry(d, A).exp_avg_sq.push(0.0),
+            Error::StateEntry { key: "exp_avg_sq", .. },
+            "has 11 elements instead of 10"
+        ),
+        wrong!(
+            "max_exp_avg_sq too short",
+            |d| max_exp_avg_sq(d).truncate(1),
+            Error::StateEntry { key: "max_exp_avg_sq", .. },
+            "has 1 elements instead of 33"
+        ),
+        wrong!(
+            "NaN in exp_avg",
+            |d| entry(d, A).exp_avg[7] = f32::NAN,
+            Error::StateEntry { key: "exp_avg", .. },
+            "exp_avg of parameter \"a\" in the state dict is not finite at element 7: NaN"
+        ),
+        wrong!(
+            "infinite exp_avg",
+            |d| entry(d, A).exp_avg[0] = f32::NEG_INFINITY,
+            Error::StateEntry { key: "exp_avg", .. },
+            "is not finite at element 0: -inf"
+        ),
+        wrong!(
+            "NaN in exp_avg_sq",
+            |d| entry(d, C).exp_avg_sq[32] = f32::NAN,
+            Error::StateEntry { key: "exp_avg_sq", .. },
+            "is not finite at element 32: NaN"
+        ),
+        wrong!(
+            "infinite exp_avg_sq",
+            |d| entry(d, C).exp_avg_sq[3] = f32::INFINITY,
+            Error::StateEntry { key: "exp_avg_sq", .. },
+            "is not finite at element 3: inf"
+        ),
+        wrong!(
+            "negative exp_avg_sq",
+            |d| entry(d, A).exp_avg_sq[4] = -1e-30,
+            Error::StateEntry { key: "exp_avg_sq", .. },
+            "exp_avg_sq of parameter \"a\" in the state dict is negative at element 4: -0.00"
+        ),
+        wrong!(
+            "NaN in max_exp_avg_sq",
+            |d| max_exp_avg_sq(d)[1] = f32::NAN,
+            Error::StateEntry { key: "max_exp_avg_sq", .. },
+            "max_exp_avg_sq of parameter \"c\" in the state dict is not finite at element 1"
+        ),
+        wrong!(
+            "negative max_exp_avg_sq",
+            |d| max_exp_avg_sq(d)[1] = -1.0,
+            Error::StateEntry { key: "max_exp_avg_sq", .. },
+            "is negative at element 1: -1"
+        ),
+        wrong!(
+            "no max_exp_avg_sq",
+            |d| entry(d, C).max_exp_avg_sq = None,
+            Error::StateEntry { key: "max_exp_avg_sq", .. },
+            "max_exp_avg_sq of parameter \"c\" in the state dict is missing, and the group uses amsgrad"
+        ),
+        wrong!(
+            "amsgrad where nobody recorded it",
+            |d| d.param_groups[0].amsgrad = Some(true),
+            Error::StateEntry { key: "max_exp_avg_sq", .. },
+            "max_exp_avg_sq of parameter \"a\" in the state dict is missing, and the group uses amsgrad"
+        ),
+    ]
+}
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (name, change, is_kind, kind, text) in structure().into_iter().chain(entries()) {
+        let mistake = move |case: &mut Case<'_>| {
+            let mut dict = case.dict.clone();
+            change(&mut dict);
+            case.subject.adam.load_state_dict(&dict)
+        };
+        rows.push(Row { name: name.into(), mistake: Box::new(mistake), is_kind, kind, text: text.into() });
+    }
+    rows.push(row!(
+        "a name twice, for an optimizer without names",
+        |c| {
+            let param = || Param::new("", [1], &c.buffer(4), &c.buffer(4)).unnamed();
+            let group = ParamGroup::new([param(), param()]);
+            let mut adam = WgpuAdam::new(&c.gpu.device, &c.gpu.queue, group, AdamConfig::default())?;
+            let names = Some(vec!["w".into(), "w".into()]);
+            let group = StateGroup::new(&AdamConfig::default(), vec![0, 1], names);
+            let dict = StateDict { param_groups: vec![group], ..Default::default() };
+            let refused = adam.load_state_dict(&dict);
+            assert!(adam.find("w").is_none(), "a name was taken from a dict that was refused");
+            refused
+        },
+        Error::DuplicateName { .. },
+        "two tensors are called \"w\""
+    ));
+    rows.push(row!(
+        "a name twice, for an optimizer with names",
+        |c| {
+            let mut dict = c.dict.clone();
+            names(&mut dict, 0)[1] = "a".into();
+            c.subject.adam.load_state_dict(&dict)
+        },
+        Error::DuplicateName { .. },
+        "called \"a\""
+    ));
+    rows
+}

@@ -1,0 +1,131 @@
+//! Mistakes that only devices with small limits make ones.
+
+use anyhow::{Context, Result, ensure};
+use wgpu_adam::{AdamConfig, Error, Moments, Param, ParamGroup, TensorArena, WgpuAdam};
+
+use super::{Case, Row, row, run, subject::C};
+use crate::{Gpu, Skipped, twin::storage};
+
+/// Bytes of a binding, and elements of the pool from a parameter to a gradient that is too far away by 4 bytes: a quad
+/// of both must be within one binding, wherever that may begin.
+const BINDING: u64 = 1024;
+
+async fn open(gpu: &Gpu, limits: wgpu::Limits) -> Result<Gpu> {
+    let small = Gpu::open(&gpu.adapter, limits.or_worse_values_from(&gpu.adapter.limits())).await?;
+    // A browser raises limits below the default to it.
+    if cfg!(target_family = "wasm") {
+        return Err(Skipped("browsers have no devices of small limits".into()).into());
+    }
+    Ok(small)
+}
+
+pub(super) async fn bindings(gpu: &Gpu) -> Result<()> {
+    let limits = wgpu::Limits {
+        max_storage_buffer_binding_size: BINDING,
+        max_buffer_size: 1 << 20,
+        ..wgpu::Limits::downlevel_defaults()
+    };
+    let small = open(gpu, limits).await?;
+    run(&small, rows()).await?;
+    small.check_errors()
+}
+
+/// The nearest gradient that is too far away, in elements.
+fn too_far(case: &Case<'_>) -> u64 {
+    let alignment = u64::from(case.gpu.device.limits().min_storage_buffer_offset_alignment).max(256);
+    (BINDING - alignment - 16) / 4 + 1
+}
+
+fn far(case: &Case<'_>) -> Param {
+    Param::new("far", [50], case.pool(300), case.pool(300 + too_far(case)))
+}
+
+fn rows() -> Vec<Row> {
+    let text = "parameter \"far\" and its gradient lie in one buffer, and a binding of both takes 1028 bytes, where the \
+                device allows 1024";
+    vec![
+        row!(
+            "a gradient too far away, in the constructor",
+            |c| WgpuAdam::new(&c.gpu.device, &c.gpu.queue, [far(c)], AdamConfig::default()).map(drop),
+            Error::GradientTooFar { bytes: 1028, allowed: BINDING, .. },
+            text
+        ),
+        row!(
+            "a gradient too far away, in an added group",
+            |c| {
+                let group = ParamGroup::new([far(c)]);
+                c.subject.adam.add_param_group(group).map(drop)
+            },
+            Error::GradientTooFar { .. },
+            text
+        ),
+        row!(
+            "a gradient too far away, in a replacement",
+            |c| {
+                let (id, far) = (c.id("c"), far(c));
+                c.subject.adam.record_replace_param(c.encoder, id, far, Moments::Keep)
+            },
+            Error::GradientTooFar { .. },
+            text
+        ),
+        row!(
+            "a gradient too far away, given",
+            |c| {
+                let (id, grad) = (c.id("d"), c.pool(3 + too_far(c)));
+                c.subject.adam.set_grad(id, grad)
+            },
+            Error::GradientTooFar { .. },
+            "parameter \"d\" and its gradient lie in one buffer, and a binding of both takes 1028 bytes"
+        ),
+        row!(
+            "an arena larger than a buffer",
+            |c| TensorArena::new(&c.gpu.device, [("w", [1 << 17, 3])]).map(drop),
+            Error::DeviceLimit { limit: "max_buffer_size", needed: 1_572_864, allowed: 1_048_576, .. },
+            "the arena needs max_buffer_size >= 1572864, but the device allows 1048576; request it in request_device, \
+             or divide the tensors among several arenas"
+        ),
+        row!(
+            "a gradient larger than its buffer, where bindings are smaller still",
+            |c| {
+                let (id, grad) = (c.id("c"), c.buffer(C * 4 - 4));
+                c.subject.adam.set_grad(id, &grad)
+            },
+            Error::BufferTooSmall { .. },
+            "gradient of \"c\" has 33 f32 elements"
+        ),
+    ]
+}
+
+/// A limit, and a change of the least limits that puts it below what is needed.
+type Below = (&'static str, fn(&mut wgpu::Limits));
+
+const TOO_SMALL: [Below; 10] = [
+    ("max_bind_groups", |limits| limits.max_bind_groups = 2),
+    ("max_bindings_per_bind_group", |limits| limits.max_bindings_per_bind_group = 2),
+    ("max_dynamic_uniform_buffers_per_pipeline_layout", |limits| {
+        limits.max_dynamic_uniform_buffers_per_pipeline_layout = 1;
+    }),
+    ("max_storage_buffers_per_shader_stage", |limits| limits.max_storage_buffers_per_shader_stage = 3),
+    ("max_uniform_buffers_per_shader_stage", |limits| limits.max_uniform_buffers_per_shader_stage = 1),
+    ("max_uniform_buffer_binding_size", |limits| limits.max_uniform_buffer_binding_size = 8 << 10),
+    ("max_storage_buffer_binding_size", |limits| limits.max_storage_buffer_binding_size = 512),
+    ("max_buffer_size", |limits| limits.max_buffer_size = 16 << 10),
+    ("max_compute_invocations_per_workgroup", |limits| limits.max_compute_invocations_per_workgroup = 16),
+    ("max_compute_workgroup_size_x", |limits| limits.max_compute_workgroup_size_x = 16),
+];
+
+pub(super) async fn devices(gpu: &Gpu) -> Result<()> {
+    for (name, lower) in TOO_SMALL {
+        let mut limits = wgpu::Limits::downlevel_defaults();
+        lower(&mut limits);
+        let small = open(gpu, limits).await.context(name)?;
+        let param = Param::new("w", [4], &storage(&small, 16), &storage(&small, 16));
+        let error = WgpuAdam::new(&small.device, &small.queue, [param], AdamConfig::default()).err();
+        let error = error.with_context(|| format!("{name}: accepted"))?;
+        log::info!("{name}: {error}");
+        let named = matches!(&error, Error::DeviceLimit { limit, .. } if *limit == name);
+        ensure!(named && error.to_string().contains(name), "{name}: {error:?}");
+        small.check_errors().context(name)?;
+    }
+    Ok(())
+}
