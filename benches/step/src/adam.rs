@@ -1,0 +1,179 @@
+//! Optimizers to measure: tensors in an arena, in buffers of their own, or packed into one buffer.
+
+use anyhow::{Context, Result};
+use wgpu_adam::{AdamConfig, Param, ParamGroup, ParamId, TensorArena, TensorBuffer, WgpuAdam};
+
+use crate::device::{Gpu, Span};
+use crate::models::Shapes;
+use crate::rounds::Contender;
+
+/// An optimizer and the tensors it was given, in their order.
+pub struct Adam {
+    pub optimizer: WgpuAdam,
+    pub tensors: Vec<Tensor>,
+    pub groups: usize,
+    /// With `change`: which tenth lacks its gradients at the next step.
+    next: usize,
+    changing: bool,
+}
+
+/// A tensor and its buffers.
+pub struct Tensor {
+    pub id: ParamId,
+    pub elements: u64,
+    pub param: wgpu::Buffer,
+    pub grad: wgpu::Buffer,
+    grad_place: TensorBuffer,
+}
+
+/// A tensor to make an optimizer with.
+struct Given {
+    name: String,
+    shape: Vec<usize>,
+    param: TensorBuffer,
+    grad: TensorBuffer,
+}
+
+impl Adam {
+    /// Tensors in an arena, dealt out to the groups in turn, so that no neighbours share one.
+    pub fn arena(gpu: &Gpu, shapes: &Shapes, groups: usize, config: AdamConfig) -> Result<Self> {
+        let arena = TensorArena::new(&gpu.device, shapes.iter().cloned())?;
+        let given = shapes.iter().map(|(name, shape)| {
+            let (param, grad) = (arena.param_buffer(name)?, arena.grad_buffer(name)?);
+            Ok(Given { name: name.clone(), shape: shape.clone(), param, grad })
+        });
+        Self::new(gpu, given.collect::<Result<_>>()?, groups, config)
+    }
+
+    /// One tensor.
+    pub fn one(gpu: &Gpu, elements: u64, config: AdamConfig) -> Result<Self> {
+        Self::arena(gpu, &vec![("tensor".into(), vec![usize::try_from(elements)?])], 1, config)
+    }
+
+    /// Each tensor and each gradient in a buffer of its own.
+    pub fn own(gpu: &Gpu, shapes: &Shapes) -> Result<Self> {
+        let given = shapes.iter().map(|(name, shape)| {
+            let elements = shape.iter().product::<usize>() as u64;
+            let (param, grad) = ((&gpu.storage(elements)).into(), (&gpu.storage(elements)).into());
+            Given { name: name.clone(), shape: shape.clone(), param, grad }
+        });
+        Self::new(gpu, given.collect(), 1, AdamConfig::default())
+    }
+
+    /// All tensors one after another in one buffer, without padding, and all gradients in another.
+    pub fn packed(gpu: &Gpu, shapes: &Shapes) -> Result<Self> {
+        let elements = crate::models::elements(shapes);
+        let (params, grads) = (gpu.storage(elements), gpu.storage(elements));
+        let mut offset = 0;
+        let given = shapes.iter().map(|(name, shape)| {
+            let (param, grad) = ((&params, offset).into(), (&grads, offset).into());
+            offset += 4 * shape.iter().product::<usize>() as u64;
+            Given { name: name.clone(), shape: shape.clone(), param, grad }
+        });
+        Self::new(gpu, given.collect(), 1, AdamConfig::default())
+    }
+
+    fn new(gpu: &Gpu, given: Vec<Given>, groups: usize, config: AdamConfig) -> Result<Self> {
+        let span =
+            |place: &TensorBuffer, elements| Span { buffer: place.buffer().clone(), offset: place.offset(), elements };
+        let elements = |given: &Given| given.shape.iter().product::<usize>() as u64;
+        let places =
+            given.iter().flat_map(|tensor| [&tensor.param, &tensor.grad].map(|place| span(place, elements(tensor))));
+        gpu.fill(places)?;
+        let group = |group: usize| {
+            let own = given.iter().skip(group).step_by(groups);
+            let params = own.map(|t| Param::new(t.name.clone(), t.shape.clone(), t.param.clone(), t.grad.clone()));
+            vary(ParamGroup::new(params), group, &config)
+        };
+        let optimizer = WgpuAdam::new(&gpu.device, &gpu.queue, (0..groups).map(group).collect::<Vec<_>>(), config)?;
+        let tensors = given.iter().map(|given| {
+            let id = optimizer.find(&given.name).context("a tensor was lost")?;
+            let (param, grad) = (given.param.buffer().clone(), given.grad.buffer().clone());
+            Ok(Tensor { id, elements: elements(given), param, grad, grad_place: given.grad.clone() })
+        });
+        let tensors = tensors.collect::<Result<_>>()?;
+        Ok(Self { optimizer, tensors, groups, next: 0, changing: false })
+    }
+
+    /// Takes every tenth tensor's gradient away.
+    pub fn missing(mut self) -> Result<Self> {
+        for tensor in self.tensors.iter().step_by(10) {
+            self.optimizer.set_grad_to_none(tensor.id)?;
+        }
+        self.next = 1;
+        Ok(self)
+    }
+
+    /// Takes the gradients of another tenth away before every step, and gives back those of the last.
+    pub fn changing(self) -> Result<Self> {
+        Ok(Self { changing: true, ..self.missing()? })
+    }
+
+    /// The elements that have gradients.
+    pub fn elements(&self) -> Result<u64> {
+        let mut elements = 0;
+        for tensor in &self.tensors {
+            elements += if self.optimizer.has_grad(tensor.id)? { tensor.elements } else { 0 };
+        }
+        Ok(elements)
+    }
+
+    /// The buffer of each tensor's state; none of them is cut.
+    pub fn state(&self) -> Result<Vec<wgpu::Buffer>> {
+        let buffer = |tensor: &Tensor| {
+            let pieces = self.optimizer.state(tensor.id)?.pieces;
+            Ok(pieces.into_iter().next().context("a tensor without state")?.buffer)
+        };
+        self.tensors.iter().map(buffer).collect()
+    }
+
+    /// Bytes of state for each element of the parameters: all of the buffers, padding and all.
+    pub fn state_bytes_per_element(&self) -> Result<f64> {
+        let mut buffers: Vec<wgpu::Buffer> = Vec::new();
+        for tensor in &self.tensors {
+            for piece in self.optimizer.state(tensor.id)?.pieces {
+                if !buffers.contains(&piece.buffer) {
+                    buffers.push(piece.buffer);
+                }
+            }
+        }
+        let bytes: u64 = buffers.iter().map(wgpu::Buffer::size).sum();
+        Ok(bytes as f64 / self.tensors.iter().map(|tensor| tensor.elements).sum::<u64>() as f64)
+    }
+
+    /// The dispatches of the last step. There is no accessor for them: counted in what `Debug` shows.
+    pub fn dispatches(&self) -> Option<usize> {
+        let shown = format!("{:?}", self.optimizer);
+        Some(shown.matches("BoundDispatch {").count()).filter(|&count| count > 0)
+    }
+}
+
+/// Options that no two groups share.
+fn vary(group: ParamGroup, number: usize, config: &AdamConfig) -> ParamGroup {
+    if number == 0 {
+        return group;
+    }
+    let part = number as f64 / 100.0;
+    let group = group.lr(config.lr * (1.0 + part)).betas((0.9 - part / 10.0, 0.999 - part / 100.0));
+    if number.is_multiple_of(2) { group } else { group.weight_decay(part) }
+}
+
+impl Contender for Adam {
+    fn prepare(&mut self) -> Result<()> {
+        if self.changing {
+            let (next, last) = (self.next % 10, (self.next + 9) % 10);
+            for tensor in self.tensors.iter().skip(last).step_by(10) {
+                self.optimizer.set_grad(tensor.id, tensor.grad_place.clone())?;
+            }
+            for tensor in self.tensors.iter().skip(next).step_by(10) {
+                self.optimizer.set_grad_to_none(tensor.id)?;
+            }
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        Ok(self.optimizer.record_step(encoder)?)
+    }
+}

@@ -1,0 +1,104 @@
+//! Devices to measure on, and buffers on them.
+
+use anyhow::{Context, Result};
+use pollster::block_on;
+use wgpu_adam_suite::adapter::describe;
+
+/// What encoder timestamps take.
+const TIMESTAMPS: wgpu::Features =
+    wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
+
+/// Values before they repeat.
+const PATTERN: usize = 1 << 16;
+/// From where one tensor begins in them to where the next one does.
+const SHIFT: usize = 7919;
+
+pub struct Gpu {
+    pub name: String,
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+}
+
+impl Gpu {
+    /// A device with all that the adapter offers, and timestamps where it has them.
+    pub fn open(adapter: &wgpu::Adapter) -> Result<Self> {
+        let name = describe(&adapter.get_info());
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("bench"),
+            required_features: if adapter.features().contains(TIMESTAMPS) { TIMESTAMPS } else { Default::default() },
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        let opened = block_on(adapter.request_device(&descriptor));
+        let (device, queue) = opened.with_context(|| format!("opening a device on {name}"))?;
+        Ok(Self { name, device, queue })
+    }
+
+    /// wgpu's device without a GPU: what recording costs wgpu and the library alone.
+    pub fn noop() -> Self {
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        Self { name: "noop".into(), device, queue }
+    }
+
+    pub fn has_timestamps(&self) -> bool {
+        self.device.features().contains(TIMESTAMPS)
+    }
+
+    pub fn encoder(&self) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    pub fn buffer(&self, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("bench"),
+            size: bytes.next_multiple_of(4),
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// A buffer of tensors.
+    pub fn storage(&self, elements: u64) -> wgpu::Buffer {
+        use wgpu::BufferUsages as Usage;
+        self.buffer(4 * elements, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
+    }
+
+    /// Fills tensors with numbers like a model's, far from zero and denormals: 0.25 to 0.75, of both signs.
+    pub fn fill(&self, tensors: impl IntoIterator<Item = Span>) -> Result<()> {
+        let mut state = 1_u32;
+        let values: Vec<f32> = (0..2 * PATTERN)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let size = 0.25 + (state >> 9) as f32 / (1 << 24) as f32;
+                if state & 0x100 == 0 { size } else { -size }
+            })
+            .collect();
+        for (number, Span { buffer, offset, elements }) in tensors.into_iter().enumerate() {
+            let values = &values[number * SHIFT % PATTERN..];
+            for start in (0..elements).step_by(PATTERN) {
+                let length = (elements - start).min(PATTERN as u64) as usize;
+                self.queue.write_buffer(&buffer, offset + 4 * start, bytemuck::cast_slice(&values[..length]));
+            }
+        }
+        self.wait(self.queue.submit([]))
+    }
+
+    /// Waits until the device has done this.
+    pub fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        self.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })?;
+        Ok(())
+    }
+}
+
+/// A tensor's place: offset in bytes, a multiple of 4.
+pub struct Span {
+    pub buffer: wgpu::Buffer,
+    pub offset: u64,
+    pub elements: u64,
+}
+
+impl Span {
+    pub fn whole(buffer: &wgpu::Buffer) -> Self {
+        Self { buffer: buffer.clone(), offset: 0, elements: buffer.size() / 4 }
+    }
+}

@@ -1,0 +1,181 @@
+//! Rounds: contenders take turns, so that what disturbs the machine disturbs them alike.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::device::Gpu;
+
+/// What takes part in rounds.
+pub trait Contender {
+    /// Done before the clock starts.
+    fn prepare(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// One step, or what a step is held against.
+    fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()>;
+}
+
+/// How long to go on.
+#[derive(Clone, Copy)]
+pub struct Rounds {
+    pub warm_up: usize,
+    pub least: usize,
+    /// More than the least are made within this time.
+    pub most: usize,
+    pub time: Duration,
+}
+
+impl Rounds {
+    pub fn new(quick: bool) -> Self {
+        if quick {
+            Self { warm_up: 2, least: 3, most: 3, time: Duration::ZERO }
+        } else {
+            Self { warm_up: 3, least: 7, most: 31, time: Duration::from_secs(2) }
+        }
+    }
+}
+
+/// Median, smallest and largest.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Spread {
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+        let half = values.len() / 2;
+        let median =
+            if values.len().is_multiple_of(2) { (at(half.wrapping_sub(1)) + at(half)) / 2.0 } else { at(half) };
+        Self { median, min: at(0), max: at(values.len().wrapping_sub(1)) }
+    }
+}
+
+/// Milliseconds of a contender, round by round.
+#[derive(Default)]
+pub struct Times {
+    pub wall: Vec<f64>,
+    /// The GPU's own, where it tells.
+    pub gpu: Vec<f64>,
+}
+
+impl Times {
+    /// Of the rounds' ratios, this contender's time to the other's.
+    pub fn ratio(&self, other: &Self) -> Spread {
+        Spread::of(self.wall.iter().zip(&other.wall).map(|(own, other)| own / other))
+    }
+
+    /// The same by the GPU's own time.
+    pub fn gpu_ratio(&self, other: &Self) -> Option<Spread> {
+        (!self.gpu.is_empty()).then(|| Spread::of(self.gpu.iter().zip(&other.gpu).map(|(own, other)| own / other)))
+    }
+}
+
+/// Lets the contenders take turns. Software adapters compile at the first dispatch: the first rounds do not count.
+pub fn measure(gpu: &Gpu, rounds: Rounds, contenders: &mut [&mut dyn Contender]) -> Result<Vec<Times>> {
+    let timer = Timer::new(gpu);
+    let mut times: Vec<Times> = contenders.iter().map(|_| Times::default()).collect();
+    for _ in 0..rounds.warm_up {
+        for contender in contenders.iter_mut() {
+            timer.time(&mut **contender)?;
+        }
+    }
+    let begin = Instant::now();
+    for round in 0..rounds.most {
+        if round >= rounds.least && begin.elapsed() > rounds.time {
+            break;
+        }
+        for (contender, times) in contenders.iter_mut().zip(&mut times) {
+            let (wall, gpu) = timer.time(&mut **contender)?;
+            times.wall.push(wall);
+            times.gpu.extend(gpu);
+        }
+    }
+    Ok(times)
+}
+
+/// Times one encoder: encoded, submitted, done.
+struct Timer<'a> {
+    gpu: &'a Gpu,
+    stamps: Option<Stamps>,
+}
+
+/// Two timestamps and their way to the host.
+struct Stamps {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    readable: wgpu::Buffer,
+    /// Milliseconds of a tick.
+    tick: f64,
+}
+
+impl<'a> Timer<'a> {
+    fn new(gpu: &'a Gpu) -> Self {
+        let stamps = || {
+            use wgpu::BufferUsages as Usage;
+            Stamps {
+                queries: gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
+                    label: Some("round"),
+                    ty: wgpu::QueryType::Timestamp,
+                    count: 2,
+                }),
+                resolved: gpu.buffer(16, Usage::QUERY_RESOLVE | Usage::COPY_SRC),
+                readable: gpu.buffer(16, Usage::MAP_READ | Usage::COPY_DST),
+                tick: f64::from(gpu.queue.get_timestamp_period()) * 1e-6,
+            }
+        };
+        Self { gpu, stamps: gpu.has_timestamps().then(stamps) }
+    }
+
+    /// Milliseconds by the clock on the wall, and by the GPU's.
+    fn time(&self, contender: &mut dyn Contender) -> Result<(f64, Option<f64>)> {
+        let Self { gpu, stamps } = self;
+        contender.prepare()?;
+        let begin = Instant::now();
+        let mut encoder = gpu.encoder();
+        if let Some(stamps) = stamps {
+            encoder.write_timestamp(&stamps.queries, 0);
+        }
+        contender.encode(&mut encoder)?;
+        if let Some(stamps) = stamps {
+            encoder.write_timestamp(&stamps.queries, 1);
+        }
+        gpu.wait(gpu.queue.submit([encoder.finish()]))?;
+        let wall = begin.elapsed().as_secs_f64() * 1e3;
+        Ok((wall, stamps.as_ref().map(|stamps| stamps.read(gpu)).transpose()?))
+    }
+}
+
+impl Stamps {
+    /// The time between the two, in milliseconds.
+    fn read(&self, gpu: &Gpu) -> Result<f64> {
+        let mut encoder = gpu.encoder();
+        encoder.resolve_query_set(&self.queries, 0..2, &self.resolved, 0);
+        encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.readable, 0, 16);
+        let submission = gpu.queue.submit([encoder.finish()]);
+        self.readable.map_async(wgpu::MapMode::Read, .., |_| {});
+        gpu.wait(submission)?;
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.readable.get_mapped_range(..)?);
+        self.readable.unmap();
+        Ok(ticks[1].saturating_sub(ticks[0]) as f64 * self.tick)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Spread;
+
+    #[test]
+    fn medians_of_odd_and_even_numbers_of_values() {
+        assert_eq!(Spread::of([3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
+        assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0]), Spread { median: 2.5, min: 1.0, max: 4.0 });
+        assert!(Spread::of([]).median.is_nan());
+    }
+}
