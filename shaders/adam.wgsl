@@ -38,8 +38,7 @@ struct Frame {
     grad: u32,                  // flat: its gradients
     moment: u32,                // flat: its exp_avg
     length: u32,                // flat: its elements; tiled: the number of tile records
-    first_tile: u32,            // tiled: the first record
-    hyper: u32,                 // flat: its block of hypers
+    first_tile: u32,            // tiled: the first record. Flat: the hyper block is the first in reach
     plane: u32,                 // from an element's exp_avg to its exp_avg_sq, and from there to its max_exp_avg_sq
     workgroups_x: u32,          // width of the grid, folded where one dimension does not hold it
 }
@@ -63,17 +62,11 @@ struct Element {
     max_exp_avg_sq: vec4<f32>,
 }
 
-// beta average + (1 - beta) x, for `weighted` = (1 - beta) x. Where beta is above 1/2 it is average + (weighted -
-// weight average): the change is small then, and so is what is lost in rounding it; and the two factors of the average
-// sum to 1 with the weight exactly, as f32(0.999) and f32(0.001) do not. Below, that would cancel.
-fn running_average(average: vec4<f32>, weighted: vec4<f32>, weight: f32, keep: f32) -> vec4<f32> {
-    let drop = select(0.0, weight, keep == 1.0);
-    return keep * average + (weighted - drop * average);
-}
-
-// By the exponent bits: compilers may assume that no number is infinite.
-fn is_infinite(x: vec4<f32>) -> vec4<bool> {
-    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) == vec4<u32>(0x7f800000u);
+// beta average + (1 - beta) x, for `weighted` = (1 - beta) x and `dropped` = (1 - beta) average where beta is above 1/2,
+// as average + (weighted - dropped): the change is small then, and so is what is lost in rounding it; and the factors
+// sum to 1 exactly, as f32(0.999) and f32(0.001) do not. Below, that would cancel; `dropped` is 0 there.
+fn running_average(average: vec4<f32>, weighted: vec4<f32>, dropped: vec4<f32>, keep: f32) -> vec4<f32> {
+    return keep * average + (weighted - dropped);
 }
 
 // The maximum of numbers that are not negative, NaN if either is: by their bits, which sort as the numbers do and put
@@ -93,13 +86,16 @@ fn adam_update(old: Element, stored_grad: vec4<f32>, hyper: Hyper) -> Element {
         // Not by adding zero times the parameter: an infinite one would make the moments NaN.
         grad = select(grad, grad + hyper.weight_decay * old.param, hyper.weight_decay != 0.0);
     }
-    let weighted = hyper.exp_avg_weight * grad;
-    next.exp_avg = running_average(old.exp_avg, weighted, hyper.exp_avg_weight, hyper.exp_avg_keep);
+    let drop = select(0.0, hyper.exp_avg_weight, hyper.exp_avg_keep == 1.0);
+    next.exp_avg = running_average(old.exp_avg, hyper.exp_avg_weight * grad, drop * old.exp_avg, hyper.exp_avg_keep);
     // From left to right: a gradient of 1e20 does not overflow.
     let square = (hyper.exp_avg_sq_weight * grad) * grad;
-    let average = running_average(old.exp_avg_sq, square, hyper.exp_avg_sq_weight, hyper.exp_avg_sq_keep);
-    // Once infinite it stays so, as in torch: the parameter rests. It must not become infinity less infinity.
-    next.exp_avg_sq = select(average, hyper.exp_avg_sq_keep * old.exp_avg_sq + square, is_infinite(old.exp_avg_sq));
+    // Once infinite it stays so, as in torch: the parameter rests. It must not become infinity less infinity. Told by its
+    // bits, for compilers may assume that no number is infinite.
+    let drop_sq = select(0.0, hyper.exp_avg_sq_weight, hyper.exp_avg_sq_keep == 1.0);
+    let is_infinite = bitcast<vec4<u32>>(old.exp_avg_sq) == vec4<u32>(0x7f800000u);
+    let dropped = select(drop_sq * old.exp_avg_sq, vec4<f32>(), is_infinite);
+    next.exp_avg_sq = running_average(old.exp_avg_sq, square, dropped, hyper.exp_avg_sq_keep);
     var second = next.exp_avg_sq;
     if (AMSGRAD) {
         second = max_or_nan(old.max_exp_avg_sq, next.exp_avg_sq);
@@ -109,33 +105,43 @@ fn adam_update(old: Element, stored_grad: vec4<f32>, hyper: Hyper) -> Element {
     return next;
 }
 
-// Steps quad `quad` of the run of `length` elements that begins at these places, if it has one.
-fn step_quad(param_at: u32, grad_at: u32, moment_at: u32, quad: u32, length: u32, hyper: u32) {
-    if (4u * quad >= length) {
+// Where a run or a piece of one lies, and how long it is.
+struct Run {
+    param: u32,
+    grad: u32,
+    moment: u32,
+    length: u32,
+}
+
+// Steps quad `quad` of a run, if it has one.
+fn step_quad(run: Run, quad: u32, plane: u32, hyper: Hyper) {
+    if (4u * quad >= run.length) {
         return;
     }
-    let exp_avg_sq_at = moment_at + frame.plane;
-    let max_exp_avg_sq_at = exp_avg_sq_at + frame.plane;
+    let exp_avg_sq = run.moment + plane;
+    let max_exp_avg_sq = exp_avg_sq + plane;
     var old: Element;
-    old.param = load_param(param_at, quad, length);
-    old.exp_avg = load_moment(moment_at, quad, length);
-    old.exp_avg_sq = load_moment(exp_avg_sq_at, quad, length);
+    old.param = load_param(run.param, quad, run.length);
+    old.exp_avg = load_moment(run.moment, quad, run.length);
+    old.exp_avg_sq = load_moment(exp_avg_sq, quad, run.length);
     if (AMSGRAD) {
-        old.max_exp_avg_sq = load_moment(max_exp_avg_sq_at, quad, length);
+        old.max_exp_avg_sq = load_moment(max_exp_avg_sq, quad, run.length);
     }
-    let next = adam_update(old, load_grad(grad_at, quad, length), hypers[hyper]);
-    store_param(param_at, quad, length, next.param);
-    store_moment(moment_at, quad, length, next.exp_avg);
-    store_moment(exp_avg_sq_at, quad, length, next.exp_avg_sq);
+    let next = adam_update(old, load_grad(run.grad, quad, run.length), hyper);
+    store_param(run.param, quad, run.length, next.param);
+    store_moment(run.moment, quad, run.length, next.exp_avg);
+    store_moment(exp_avg_sq, quad, run.length, next.exp_avg_sq);
     if (AMSGRAD) {
-        store_moment(max_exp_avg_sq_at, quad, length, next.max_exp_avg_sq);
+        store_moment(max_exp_avg_sq, quad, run.length, next.max_exp_avg_sq);
     }
 }
 
 // Each invocation steps two quads, as far apart as its row of invocations is long, so that neighbours read neighbours.
+// What both need from uniforms is read once: software adapters check each read.
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn adam(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
     let workgroup = workgroup_id.y * frame.workgroups_x + workgroup_id.x;
+    let plane = frame.plane;
     if (TILED) {
         let record = workgroup * (WORKGROUP_SIZE >> TILE_INVOCATIONS_LOG2) + (invocation >> TILE_INVOCATIONS_LOG2);
         // A folded grid has workgroups past the last record; a read past the end may be clamped to it.
@@ -143,14 +149,17 @@ fn adam(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
             return;
         }
         let tile = tiles[frame.first_tile + record];
+        let run = Run(tile.param, tile.grad, tile.moment, tile.length_hyper & 0xffffu);
+        let hyper = hypers[tile.length_hyper >> 16u];
         let quad = invocation & (TILE_INVOCATIONS - 1u);
-        let length = tile.length_hyper & 0xffffu;
-        let hyper = tile.length_hyper >> 16u;
-        step_quad(tile.param, tile.grad, tile.moment, quad, length, hyper);
-        step_quad(tile.param, tile.grad, tile.moment, quad + TILE_INVOCATIONS, length, hyper);
+        step_quad(run, quad, plane, hyper);
+        step_quad(run, quad + TILE_INVOCATIONS, plane, hyper);
     } else {
+        let run = Run(frame.param, frame.grad, frame.moment, frame.length);
+        // A constant index: software adapters gather what they cannot tell to be the same for all invocations.
+        let hyper = hypers[0];
         let quad = workgroup * (2u * WORKGROUP_SIZE) + invocation;
-        step_quad(frame.param, frame.grad, frame.moment, quad, frame.length, frame.hyper);
-        step_quad(frame.param, frame.grad, frame.moment, quad + WORKGROUP_SIZE, frame.length, frame.hyper);
+        step_quad(run, quad, plane, hyper);
+        step_quad(run, quad + WORKGROUP_SIZE, plane, hyper);
     }
 }

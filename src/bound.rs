@@ -74,7 +74,7 @@ impl Binder<'_> {
                     tensors,
                     plan,
                     frame: (number as u64 * table.frame_stride) as u32,
-                    hypers: u64::from(dispatch.first_class) * size_of::<Hyper>() as u64,
+                    hypers: u64::from(dispatch.first_hyper) * size_of::<Hyper>() as u64,
                     workgroups: dispatch.workgroups,
                     label: label(dispatch),
                 });

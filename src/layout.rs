@@ -26,7 +26,6 @@ pub struct Frame {
     pub moment: u32,
     pub length: u32,
     pub first_tile: u32,
-    pub hyper: u32,
     pub plane: u32,
     pub workgroups_x: u32,
 }

@@ -72,6 +72,8 @@ pub(crate) struct Prepared {
     pub classes: Vec<(u32, u64)>,
     /// The parameters that have gradients.
     pub stepping: Vec<u32>,
+    /// Hyper blocks from one class to the next.
+    pub hyper_stride: usize,
     /// Reused for every step's hyper blocks.
     pub hypers: Vec<Hyper>,
 }
@@ -117,6 +119,7 @@ impl WgpuAdam {
             alignment: u64::from(limits.min_storage_buffer_offset_alignment).max(256),
             workgroups: limits.max_compute_workgroups_per_dimension,
             workgroup_size: kernels.workgroup_size,
+            hyper_alignment: limits.min_uniform_buffer_offset_alignment.max(256) / size_of::<Hyper>() as u32,
         };
         let mut adam = Self {
             gpu,
@@ -163,8 +166,9 @@ impl WgpuAdam {
             let label = |dispatch: &Dispatch| label(*number, dispatch, registry);
             let bound = binder.bind(&plan, kernels, &self.prepared.bound, label)?;
             let maker = Maker { gpu: &self.gpu, layout: &self.kernels.layouts.step };
-            self.slots.fit(input.classes.len(), maker)?;
-            self.prepared = Prepared { input, bound, ..Prepared::default() };
+            self.slots.fit(input.classes.len() * plan.hyper_stride as usize, maker)?;
+            let hyper_stride = plan.hyper_stride as usize;
+            self.prepared = Prepared { input, bound, hyper_stride, ..Prepared::default() };
             self.release_buffers();
         }
         self.prepared.classes = classes;

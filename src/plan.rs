@@ -72,6 +72,8 @@ pub(crate) struct Limits {
     pub workgroups: u32,
     /// Invocations of a workgroup.
     pub workgroup_size: u32,
+    /// Hyper blocks of which a uniform binding's offset is a multiple.
+    pub hyper_alignment: u32,
 }
 
 /// The dispatches of a step, and the tile records they read.
@@ -79,6 +81,9 @@ pub(crate) struct Limits {
 pub(crate) struct Plan {
     pub dispatches: Vec<Dispatch>,
     pub tiles: Vec<Tile>,
+    /// Hyper blocks from one class to the next. Few classes lie apart, so that a binding can begin at each: a flat
+    /// dispatch reads the first block of its binding. Many lie close, and flat dispatches are left out.
+    pub hyper_stride: u32,
 }
 
 /// Plans a step. `planes` tells each window's distance from exp_avg to exp_avg_sq, in elements.

@@ -20,11 +20,14 @@ impl WgpuAdam {
             self.prepare()?;
         }
         let Self { prepared, registry, slots, gpu, kernels, number, .. } = self;
-        let Prepared { bound, classes, stepping, hypers, .. } = prepared;
+        let Prepared { bound, classes, stepping, hypers, hyper_stride, .. } = prepared;
         if !bound.dispatches.is_empty() {
             hypers.clear();
             let config = |group: u32| registry.groups.get(group as usize).map(|group| &group.config);
-            hypers.extend(classes.iter().filter_map(|&(group, t)| Some(Hyper::for_step(config(group)?, t + 1))));
+            for (number, &(group, t)) in classes.iter().enumerate() {
+                hypers.resize(number * *hyper_stride, Hyper::default());
+                hypers.extend(config(group).map(|config| Hyper::for_step(config, t + 1)));
+            }
             let slot = slots.write(hypers, Maker { gpu, layout: &kernels.layouts.step })?;
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: Some(&format!("wgpu_adam {number}: step")),

@@ -157,7 +157,7 @@ fn host_and_shaders_agree() {
             weight_decay,
             grad_sign,
         }),
-        host_struct!(Frame { param, grad, moment, length, first_tile, hyper, plane, workgroups_x }),
+        host_struct!(Frame { param, grad, moment, length, first_tile, plane, workgroups_x }),
         host_struct!(Tile { param, grad, moment, length_hyper }),
     ];
     let bindings = [

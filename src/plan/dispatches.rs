@@ -35,8 +35,8 @@ pub(crate) struct Dispatch {
     pub window: u32,
     /// The records of a tiled dispatch among all of the plan's: the first, and the one behind the last.
     pub tiles: Option<(u64, u64)>,
-    /// The first of the hyper blocks it can reach.
-    pub first_class: u32,
+    /// The first hyper block in its reach.
+    pub first_hyper: u32,
     pub frame: Frame,
     pub workgroups: (u32, u32),
     /// The first and the last tensor, for labels, and how many there are.
@@ -53,7 +53,9 @@ fn key(run: &Run, input: &Input) -> Key {
 }
 
 pub(super) fn plan(runs: &mut [Run], input: &Input, planes: &[u64], limits: &Limits) -> Plan {
-    let mut plan = Plan::default();
+    let apart = input.classes.len() as u64 * u64::from(limits.hyper_alignment) <= u64::from(HYPERS);
+    let hyper_stride = if apart { limits.hyper_alignment } else { 1 };
+    let mut plan = Plan { hyper_stride, ..Plan::default() };
     // Stable: runs of one key stay in the order of their places.
     runs.sort_by_key(|run| key(run, input));
     for runs in runs.chunk_by(|a, b| key(a, input) == key(b, input)) {
@@ -69,6 +71,8 @@ pub(super) fn plan(runs: &mut [Run], input: &Input, planes: &[u64], limits: &Lim
                 window: first.first.window,
                 plane: planes.get(first.first.window as usize).map_or(0, |&plane| plane as u32),
                 first_class: class_window * HYPERS,
+                hyper_stride,
+                may_be_flat: apart,
             };
             shared.dispatch(spans, limits, &mut plan);
         }
@@ -85,6 +89,8 @@ struct Shared {
     window: u32,
     plane: u32,
     first_class: u32,
+    hyper_stride: u32,
+    may_be_flat: bool,
 }
 
 impl Shared {
@@ -92,7 +98,8 @@ impl Shared {
         let spans = self.within_reach(spans, limits);
         // A span that is alone needs no records.
         let alone = spans.len() == 1;
-        let (flat, tiled): (Vec<Span>, Vec<Span>) = spans.into_iter().partition(|s| alone || s.length >= FLAT_FROM);
+        let is_flat = |span: &Span| self.may_be_flat && (alone || span.length >= FLAT_FROM);
+        let (flat, tiled): (Vec<Span>, Vec<Span>) = spans.into_iter().partition(is_flat);
         for span in &flat {
             self.flat(span, limits, plan);
         }
@@ -150,9 +157,9 @@ impl Shared {
                 grad: place.grad,
                 moment: place.moment,
                 length: part.length as u32,
-                hyper: place.length_hyper >> 16,
                 ..dispatch.frame
             };
+            dispatch.first_hyper = part.class * self.hyper_stride;
             dispatch.tensors = (part.first_tensor, part.last_tensor);
             dispatch.pieces = part.pieces;
             plan.dispatches.push(dispatch);
@@ -221,7 +228,7 @@ impl Shared {
             grad: extents.grad.map(|grad| grad.bind(self.grad_buffer, limits)),
             window: self.window,
             tiles: None,
-            first_class: self.first_class,
+            first_hyper: self.first_class * self.hyper_stride,
             frame: Frame { plane: self.plane, workgroups_x: workgroups.0, ..Frame::default() },
             workgroups,
             tensors: (0, 0),
@@ -236,7 +243,7 @@ impl Shared {
             param: (span.param - dispatch.param.offset / 4) as u32,
             grad: (span.grad - grad_offset / 4) as u32,
             moment: span.moment as u32,
-            length_hyper: ((span.class - self.first_class) << 16) | (span.length & 0xffff) as u32,
+            length_hyper: (((span.class - self.first_class) * self.hyper_stride) << 16) | (span.length & 0xffff) as u32,
         }
     }
 }

@@ -26,6 +26,9 @@ fn simulate(plan: &Plan, planes: &[u64], limits: &Limits) -> Result<Steps, Strin
     let workgroup_size = limits.workgroup_size;
     for dispatch in &plan.dispatches {
         check_limits(dispatch, planes, limits)?;
+        if dispatch.first_hyper % limits.hyper_alignment != 0 {
+            return Err(format!("hyper blocks from {} on cannot be bound", dispatch.first_hyper));
+        }
         let frame = dispatch.frame;
         let (columns, rows) = dispatch.workgroups;
         for workgroup in 0..columns * rows {
@@ -41,13 +44,13 @@ fn simulate(plan: &Plan, planes: &[u64], limits: &Limits) -> Result<Steps, Strin
                     let lane = invocation % TILE_INVOCATIONS;
                     for quad in [lane, lane + TILE_INVOCATIONS] {
                         let run = (param, grad, moment, length_hyper & 0xffff, length_hyper >> 16);
-                        step_quad(dispatch, run, quad, &mut steps)?;
+                        step_quad(dispatch, plan.hyper_stride, run, quad, &mut steps)?;
                     }
                 } else {
                     let first = workgroup * 2 * workgroup_size + invocation;
                     for quad in [first, first + workgroup_size] {
-                        let run = (frame.param, frame.grad, frame.moment, frame.length, frame.hyper);
-                        step_quad(dispatch, run, quad, &mut steps)?;
+                        let run = (frame.param, frame.grad, frame.moment, frame.length, 0);
+                        step_quad(dispatch, plan.hyper_stride, run, quad, &mut steps)?;
                     }
                 }
             }
@@ -77,6 +80,7 @@ fn check_limits(dispatch: &Dispatch, planes: &[u64], limits: &Limits) -> Result<
 
 fn step_quad(
     dispatch: &Dispatch,
+    hyper_stride: u32,
     (param, grad, moment, length, hyper): (u32, u32, u32, u32, u32),
     quad: u32,
     steps: &mut Steps,
@@ -98,9 +102,9 @@ fn step_quad(
         let step = Step {
             grad: at(grad_binding, grad)?,
             moment: (dispatch.window, u64::from(moment) + element),
-            class: dispatch.first_class + hyper,
+            class: (dispatch.first_hyper + hyper) / hyper_stride,
         };
-        if hyper >= HYPERS {
+        if hyper >= HYPERS || !(dispatch.first_hyper + hyper).is_multiple_of(hyper_stride) {
             return Err(format!("hyper block {hyper}"));
         }
         let place = at(dispatch.param, param)?;
@@ -287,7 +291,7 @@ fn any_limits() -> impl Strategy<Value = Limits> {
     let workgroup_size = prop::sample::select(vec![32_u32, 64, 256]);
     (binding, alignment, workgroups, workgroup_size).prop_map(|(binding, alignment, workgroups, workgroup_size)| {
         // Two alignments of slack are needed beside a window's elements.
-        Limits { binding: binding.max(4 * alignment), alignment, workgroups, workgroup_size }
+        Limits { binding: binding.max(4 * alignment), alignment, workgroups, workgroup_size, hyper_alignment: 8 }
     })
 }
 
@@ -304,7 +308,8 @@ proptest! {
     }
 }
 
-const LARGE: Limits = Limits { binding: 1 << 27, alignment: 256, workgroups: 65_535, workgroup_size: 256 };
+const LARGE: Limits =
+    Limits { binding: 1 << 27, alignment: 256, workgroups: 65_535, workgroup_size: 256, hyper_alignment: 8 };
 
 fn spec(length: u64, follows: Follows, grad: Grad) -> Spec {
     Spec { buffer: 0, follows, length, group: 0, late: false, grad }
@@ -352,6 +357,6 @@ fn hyper_blocks_beyond_one_binding() {
     let class = |group| Class { group, code: Code::default(), padding_stays_zero: true };
     let input = Input { work: (0..1200).map(work).collect(), classes: (0..1200).map(class).collect() };
     let plan = check(&input, &[1200 * 64], &LARGE).unwrap();
-    let first: Vec<u32> = plan.dispatches.iter().map(|dispatch| dispatch.first_class).collect();
+    let first: Vec<u32> = plan.dispatches.iter().map(|dispatch| dispatch.first_hyper).collect();
     assert_eq!(first, [0, 512, 1024]);
 }
