@@ -141,10 +141,9 @@ impl Adam {
         Ok(bytes as f64 / self.tensors.iter().map(|tensor| tensor.elements).sum::<u64>() as f64)
     }
 
-    /// The dispatches of the last step. There is no accessor for them: counted in what `Debug` shows.
-    pub fn dispatches(&self) -> Option<usize> {
-        let shown = format!("{:?}", self.optimizer);
-        Some(shown.matches("BoundDispatch {").count()).filter(|&count| count > 0)
+    /// The dispatches of the last step.
+    pub fn dispatches(&self) -> usize {
+        self.optimizer.dispatch_count()
     }
 }
 

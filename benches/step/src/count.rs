@@ -1,55 +1,10 @@
-//! Counts the calls of wgpu that make an object or reach the queue, in wgpu-core's own log: exact on every native
-//! backend. The log is off but while something is counted.
+//! Counted calls of wgpu, with wgpu-core's log off but while something is counted: it costs time.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-
-/// Beginnings of log lines, and what they count.
-const COUNTED: [(&str, &str); 8] = [
-    ("Device::create_buffer", "create_buffer"),
-    ("Device::create_bind_group ->", "create_bind_group"),
-    ("Device::create_bind_group_layout ->", "create_bind_group_layout"),
-    ("Device::create_pipeline_layout ->", "create_pipeline_layout"),
-    ("Device::create_shader_module ->", "create_shader_module"),
-    ("Device::create_compute_pipeline ->", "create_compute_pipeline"),
-    ("Queue::submit", "submit"),
-    ("Queue::write_buffer", "write_buffer"),
-];
-
-pub type Counts = BTreeMap<&'static str, u32>;
-
-thread_local! {
-    static CALLS: RefCell<Counts> = const { RefCell::new(BTreeMap::new()) };
-}
-
-struct Counter;
-
-impl log::Log for Counter {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.target().starts_with("wgpu_core")
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let line = record.args().to_string();
-            // A submit is logged when it begins and when it returns.
-            let counted = COUNTED.iter().filter(|(begin, _)| line.starts_with(begin) && !line.contains("returned"));
-            for (_, name) in counted {
-                CALLS.with_borrow_mut(|calls| *calls.entry(name).or_default() += 1);
-            }
-        }
-    }
-
-    fn flush(&self) {}
-}
+pub use wgpu_adam_suite::calls::Counts;
 
 /// The calls that `work` makes on this thread.
 pub fn calls<T>(work: impl FnOnce() -> T) -> (Counts, T) {
-    // Setting it again fails, which is fine: it is the same one.
-    let _ = log::set_logger(&Counter);
-    log::set_max_level(log::LevelFilter::Trace);
-    CALLS.take();
-    let result = work();
+    let counted = wgpu_adam_suite::calls::calls(work);
     log::set_max_level(log::LevelFilter::Off);
-    (CALLS.take(), result)
+    counted
 }

@@ -26,7 +26,7 @@ pub struct Recording {
     pub record_microseconds: Spread,
     /// wgpu's own work when the encoder is finished.
     pub finish_microseconds: Spread,
-    pub dispatches: Option<usize>,
+    pub dispatches: usize,
     pub state_bytes_per_element: Option<f64>,
     /// Calls of wgpu in recording one step.
     pub calls: Counts,
@@ -73,7 +73,7 @@ pub fn recordings(gpu: &Gpu, repeats: Repeats) -> Result<Vec<Recording>> {
     for (name, calls) in [("1,000, wgpu: the same calls", Calls::Library), ("1,000, wgpu: the least", Calls::Least)] {
         let mut by_hand = Loop::new(gpu, &own, calls)?;
         let recording = recording(gpu, repeats, name, TENSORS, &mut by_hand)?;
-        measured.push(Recording { dispatches: Some(TENSORS), ..recording });
+        measured.push(Recording { dispatches: TENSORS, ..recording });
     }
     Ok(measured)
 }
@@ -121,7 +121,7 @@ fn recording(
         prepare_microseconds: prepare,
         record_microseconds: record,
         finish_microseconds: finish,
-        dispatches: None,
+        dispatches: 0,
         state_bytes_per_element: None,
         calls: counts,
     })

@@ -35,7 +35,7 @@ pub struct Measured {
     pub elements: u64,
     pub tensors: usize,
     pub groups: usize,
-    pub dispatches: Option<usize>,
+    pub dispatches: usize,
     pub bytes_per_element: u32,
     pub state_bytes_per_element: f64,
     pub rounds: usize,

@@ -50,7 +50,7 @@ pub fn row(row: &Measured) -> String {
         row.elements,
         row.tensors,
         row.groups,
-        row.dispatches.map_or("-".into(), |count| count.to_string()),
+        row.dispatches.to_string(),
         row.bytes_per_element,
         row.gigabytes_per_second,
         ratio(COPY),
@@ -77,7 +77,7 @@ pub fn recording(row: &Recording) -> String {
     format!(
         "{:<34} {:>5} {:>17} {:>17} {:>17} {each:>6.2} {:>10}  {}",
         row.name,
-        row.dispatches.map_or("-".into(), |count| count.to_string()),
+        row.dispatches.to_string(),
         spread(row.record_microseconds),
         spread(row.finish_microseconds),
         spread(row.prepare_microseconds),

@@ -4,6 +4,7 @@
 //! every adapter of the machine, a browser runs the same ones in a page.
 
 pub mod adapter;
+pub mod calls;
 pub mod dump;
 pub mod golden;
 mod golden_bodies;

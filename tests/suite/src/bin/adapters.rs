@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
-use wgpu::DownlevelFlags;
 use wgpu_adam_suite::adapter::{adapters, describe};
 
 fn main() -> ExitCode {
-    let mut found = pollster::block_on(adapters());
-    found.retain(|adapter| adapter.get_downlevel_capabilities().flags.contains(DownlevelFlags::COMPUTE_SHADERS));
+    let found = pollster::block_on(adapters());
     for adapter in &found {
         println!("{}", describe(&adapter.get_info()));
     }
