@@ -6,6 +6,10 @@ mod count;
 mod device;
 mod host;
 mod json;
+/// The library's own, so that the loop by hand does not fall behind its shaders.
+#[allow(dead_code, reason = "of what host and shaders agree on, some is used here")]
+#[path = "../../../src/layout.rs"]
+mod layout;
 mod models;
 mod options;
 mod rounds;

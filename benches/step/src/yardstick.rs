@@ -5,6 +5,7 @@ use wgpu::BufferUsages as Usage;
 
 use crate::adam::Adam;
 use crate::device::{Gpu, Span};
+use crate::layout::{Frame, Hyper};
 use crate::rounds::Contender;
 
 /// Invocations of a workgroup, two quads each: as the library's.
@@ -108,9 +109,10 @@ impl Loop {
         });
         let tensors = tensors.collect();
         let workgroups = u32::try_from((length / 4).div_ceil(QUADS))?;
-        // Frame: all places are 0; length, first tile, hyper block, plane, width of the grid.
-        let values = [0, 0, 0, length as u32, 0, 0, length as u32, workgroups];
-        let frame = gpu.buffer(32, Usage::UNIFORM | Usage::COPY_DST);
+        // All tensors begin where their buffers do.
+        let values =
+            Frame { length: length as u32, plane: length as u32, workgroups_x: workgroups, ..Frame::default() };
+        let frame = gpu.buffer(size_of::<Frame>() as u64, Usage::UNIFORM | Usage::COPY_DST);
         gpu.queue.write_buffer(&frame, 0, bytemuck::bytes_of(&values));
         let hypers = gpu.buffer(HYPERS, Usage::UNIFORM | Usage::COPY_DST);
         let no_tiles = gpu.storage(4);
@@ -127,13 +129,21 @@ impl Loop {
         })
     }
 
-    /// torch's defaults at the next step: `Hyper` in adam.wgsl.
-    fn hyper(&mut self) -> [f32; 8] {
+    /// torch's defaults at the next step.
+    fn hyper(&mut self) -> Hyper {
         self.t += 1;
         let (lr, beta1, beta2, eps) = (1e-3, 0.9_f64, 0.999_f64, 1e-8);
         let root = (1.0 - beta2.powi(self.t)).sqrt();
-        let step_size = lr * root / (1.0 - beta1.powi(self.t));
-        [1.0 - beta1, 1.0, 1.0 - beta2, 1.0, step_size, eps * root, 0.0, 1.0].map(|number| number as f32)
+        Hyper {
+            exp_avg_weight: (1.0 - beta1) as f32,
+            exp_avg_keep: 1.0,
+            exp_avg_sq_weight: (1.0 - beta2) as f32,
+            exp_avg_sq_keep: 1.0,
+            step_size: (lr * root / (1.0 - beta1.powi(self.t))) as f32,
+            denom_eps: (eps * root) as f32,
+            weight_decay: 0.0,
+            grad_sign: 1.0,
+        }
     }
 }
 
