@@ -118,21 +118,24 @@ fn step_quad(run: Run, quad: u32, plane: u32, hyper: Hyper) {
     if (4u * quad >= run.length) {
         return;
     }
-    let exp_avg_sq = run.moment + plane;
-    let max_exp_avg_sq = exp_avg_sq + plane;
+    let left = run.length - 4u * quad;
+    let param_at = word(run.param, quad);
+    let exp_avg_at = word(run.moment, quad);
+    let exp_avg_sq_at = word(run.moment + plane, quad);
+    let max_exp_avg_sq_at = word(run.moment + 2u * plane, quad);
     var old: Element;
-    old.param = load_param(run.param, quad, run.length);
-    old.exp_avg = load_moment(run.moment, quad, run.length);
-    old.exp_avg_sq = load_moment(exp_avg_sq, quad, run.length);
+    old.param = load_param(param_at, left);
+    old.exp_avg = load_moment(exp_avg_at, left);
+    old.exp_avg_sq = load_moment(exp_avg_sq_at, left);
     if (AMSGRAD) {
-        old.max_exp_avg_sq = load_moment(max_exp_avg_sq, quad, run.length);
+        old.max_exp_avg_sq = load_moment(max_exp_avg_sq_at, left);
     }
-    let next = adam_update(old, load_grad(run.grad, quad, run.length), hyper);
-    store_param(run.param, quad, run.length, next.param);
-    store_moment(run.moment, quad, run.length, next.exp_avg);
-    store_moment(exp_avg_sq, quad, run.length, next.exp_avg_sq);
+    let next = adam_update(old, load_grad(word(run.grad, quad), left), hyper);
+    store_param(param_at, left, next.param);
+    store_moment(exp_avg_at, left, next.exp_avg);
+    store_moment(exp_avg_sq_at, left, next.exp_avg_sq);
     if (AMSGRAD) {
-        store_moment(max_exp_avg_sq, quad, run.length, next.max_exp_avg_sq);
+        store_moment(max_exp_avg_sq_at, left, next.max_exp_avg_sq);
     }
 }
 

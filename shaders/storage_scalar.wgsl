@@ -10,55 +10,56 @@ override GRAD_IN_PARAM_BUFFER: bool = false;
 @group(0) @binding(1) var<storage, read> grad: array<f32>;
 @group(0) @binding(2) var<storage, read_write> moments: array<f32>;
 
+// The word with which a quad of the run that begins at `start` begins.
+fn word(start: u32, quad: u32) -> u32 {
+    return start + 4u * quad;
+}
+
 // Where the four elements of a quad are; those past the end are the last one again.
-fn quad_places(start: u32, quad: u32, length: u32) -> vec4<u32> {
-    return start + min(4u * quad + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(length - 1u));
+fn quad_words(at: u32, left: u32) -> vec4<u32> {
+    return at + min(vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(left - 1u));
 }
 
-fn load_param(start: u32, quad: u32, length: u32) -> vec4<f32> {
-    let at = quad_places(start, quad, length);
-    return vec4<f32>(param[at.x], param[at.y], param[at.z], param[at.w]);
+fn load_param(at: u32, left: u32) -> vec4<f32> {
+    let words = quad_words(at, left);
+    return vec4<f32>(param[words.x], param[words.y], param[words.z], param[words.w]);
 }
 
-fn load_grad(start: u32, quad: u32, length: u32) -> vec4<f32> {
-    let at = quad_places(start, quad, length);
+fn load_grad(at: u32, left: u32) -> vec4<f32> {
     if (GRAD_IN_PARAM_BUFFER) {
-        return vec4<f32>(param[at.x], param[at.y], param[at.z], param[at.w]);
+        return load_param(at, left);
     }
-    return vec4<f32>(grad[at.x], grad[at.y], grad[at.z], grad[at.w]);
+    let words = quad_words(at, left);
+    return vec4<f32>(grad[words.x], grad[words.y], grad[words.z], grad[words.w]);
 }
 
-fn load_moment(start: u32, quad: u32, length: u32) -> vec4<f32> {
-    let at = quad_places(start, quad, length);
-    return vec4<f32>(moments[at.x], moments[at.y], moments[at.z], moments[at.w]);
+fn load_moment(at: u32, left: u32) -> vec4<f32> {
+    let words = quad_words(at, left);
+    return vec4<f32>(moments[words.x], moments[words.y], moments[words.z], moments[words.w]);
 }
 
-fn store_param(start: u32, quad: u32, length: u32, value: vec4<f32>) {
-    let first = 4u * quad;
-    let at = start + first;
+fn store_param(at: u32, left: u32, value: vec4<f32>) {
     param[at] = value.x;
-    if (first + 1u < length) {
+    if (left > 1u) {
         param[at + 1u] = value.y;
     }
-    if (first + 2u < length) {
+    if (left > 2u) {
         param[at + 2u] = value.z;
     }
-    if (first + 3u < length) {
+    if (left > 3u) {
         param[at + 3u] = value.w;
     }
 }
 
-fn store_moment(start: u32, quad: u32, length: u32, value: vec4<f32>) {
-    let first = 4u * quad;
-    let at = start + first;
+fn store_moment(at: u32, left: u32, value: vec4<f32>) {
     moments[at] = value.x;
-    if (first + 1u < length) {
+    if (left > 1u) {
         moments[at + 1u] = value.y;
     }
-    if (first + 2u < length) {
+    if (left > 2u) {
         moments[at + 2u] = value.z;
     }
-    if (first + 3u < length) {
+    if (left > 3u) {
         moments[at + 3u] = value.w;
     }
 }
