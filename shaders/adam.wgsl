@@ -38,7 +38,7 @@ struct Frame {
     grad: u32,                  // flat: its gradients
     moment: u32,                // flat: its exp_avg
     length: u32,                // flat: its elements; tiled: the number of tile records
-    first_tile: u32,            // tiled: the first record. Flat: the hyper block is the first in reach
+    first_tile: u32,            // tiled: the first record
     plane: u32,                 // from an element's exp_avg to its exp_avg_sq, and from there to its max_exp_avg_sq
     workgroups_x: u32,          // width of the grid, folded where one dimension does not hold it
 }
@@ -53,6 +53,7 @@ struct Tile {
 
 @group(1) @binding(0) var<storage, read> tiles: array<Tile>;
 @group(1) @binding(1) var<uniform> frame: Frame;
+// Tile records name a block; a flat dispatch has the first one.
 @group(2) @binding(0) var<uniform> hypers: array<Hyper, 512>;
 
 struct Element {
