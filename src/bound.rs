@@ -36,6 +36,8 @@ pub(crate) struct BoundDispatch {
     pub label: String,
 }
 
+const WHAT: &str = "the buffer and bind groups of a plan";
+
 /// What plans are bound with.
 #[derive(Clone, Copy)]
 pub(crate) struct Binder<'a> {
@@ -59,15 +61,17 @@ impl Binder<'_> {
         for dispatch in &plan.dispatches {
             pipelines.push(kernels.pipeline(self.gpu, dispatch.kernel)?);
         }
-        self.gpu.guard.run("the buffer and bind groups of a plan", || {
+        // Cannot be: a plan is made from what is bound here. But a step must never leave a tensor out unsaid.
+        let missing = || Error::Device { what: WHAT.into(), message: "a plan names a buffer that is not there".into() };
+        self.gpu.guard.run(WHAT, || {
             let plan_groups = table.create(plan, self, &kernels.layouts.plan);
             let mut bound = Bound::default();
             let placed = plan.dispatches.iter().zip(&table.first_records).zip(pipelines);
             for (number, ((dispatch, first_record), pipeline)) in placed.enumerate() {
                 let key = (dispatch.param, dispatch.grad, dispatch.window);
                 let made = bound.tensors.get(&key).or_else(|| before.tensors.get(&key)).cloned();
-                let Some(tensors) = made.or_else(|| self.tensors(dispatch, kernels)) else { continue };
-                let Some(plan) = plan_groups.get(first_record).cloned() else { continue };
+                let tensors = made.or_else(|| self.tensors(dispatch, kernels)).ok_or_else(missing)?;
+                let plan = plan_groups.get(first_record).cloned().ok_or_else(missing)?;
                 bound.tensors.insert(key, tensors.clone());
                 bound.dispatches.push(BoundDispatch {
                     pipeline,
@@ -79,8 +83,8 @@ impl Binder<'_> {
                     label: label(dispatch),
                 });
             }
-            bound
-        })
+            Ok(bound)
+        })?
     }
 
     fn tensors(self, dispatch: &Dispatch, kernels: &Kernels) -> Option<wgpu::BindGroup> {
