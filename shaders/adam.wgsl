@@ -140,8 +140,8 @@ fn step_quad(run: Run, quad: u32, plane: u32, hyper: Hyper) {
     }
 }
 
-// Each invocation steps two quads, as far apart as its row of invocations is long, so that neighbours read neighbours.
-// What both need from uniforms is read once: software adapters check each read.
+// In a flat dispatch an invocation steps one quad: software adapters run out of registers with two. In a tiled one it
+// steps two, as far apart as its row of invocations is long, so that what it takes to find them is paid once for both.
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn adam(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
     let workgroup = workgroup_id.y * frame.workgroups_x + workgroup_id.x;
@@ -162,8 +162,6 @@ fn adam(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
         let run = Run(frame.param, frame.grad, frame.moment, frame.length);
         // A constant index: software adapters gather what they cannot tell to be the same for all invocations.
         let hyper = hypers[0];
-        let quad = workgroup * (2u * WORKGROUP_SIZE) + invocation;
-        step_quad(run, quad, plane, hyper);
-        step_quad(run, quad + WORKGROUP_SIZE, plane, hyper);
+        step_quad(run, workgroup * WORKGROUP_SIZE + invocation, plane, hyper);
     }
 }

@@ -42,10 +42,10 @@ pub struct Tile {
 
 /// Invocations that share a tile record.
 pub const TILE_INVOCATIONS: u32 = 32;
-/// Elements that an invocation steps: two quads of four.
-pub const ELEMENTS_PER_INVOCATION: u32 = 8;
-/// The most elements a tile record holds.
-pub const TILE_ELEMENTS: u32 = TILE_INVOCATIONS * ELEMENTS_PER_INVOCATION;
+/// Elements that an invocation of a flat dispatch steps: a quad.
+pub const FLAT_ELEMENTS: u32 = 4;
+/// The most elements a tile record holds: two quads an invocation.
+pub const TILE_ELEMENTS: u32 = TILE_INVOCATIONS * 8;
 /// Hyper blocks that one dispatch can reach: `hypers` in adam.wgsl, 16 KiB, the least that any device binds.
 pub const HYPERS: u32 = 512;
 /// Invocations of a workgroup, unless the device allows fewer.

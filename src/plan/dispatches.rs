@@ -3,7 +3,7 @@
 use super::runs::Run;
 use super::spans::{self, Span, Storage};
 use super::{Code, Input, Limits, Plan};
-use crate::layout::{ELEMENTS_PER_INVOCATION, Frame, HYPERS, TILE_ELEMENTS, TILE_INVOCATIONS, Tile};
+use crate::layout::{FLAT_ELEMENTS, Frame, HYPERS, TILE_ELEMENTS, TILE_INVOCATIONS, Tile};
 
 /// A span of this many elements gets a flat dispatch of its own: what that saves an element then pays for the dispatch.
 const FLAT_FROM: u64 = 1 << 18;
@@ -144,7 +144,7 @@ impl Shared {
     }
 
     fn flat(&self, span: &Span, limits: &Limits, plan: &mut Plan) {
-        let per_workgroup = u64::from(limits.workgroup_size * ELEMENTS_PER_INVOCATION);
+        let per_workgroup = u64::from(limits.workgroup_size * FLAT_ELEMENTS);
         let per_dispatch = most_workgroups(limits) * per_workgroup;
         let mut start = 0;
         while start < span.length {

@@ -47,11 +47,9 @@ fn simulate(plan: &Plan, planes: &[u64], limits: &Limits) -> Result<Steps, Strin
                         step_quad(dispatch, plan.hyper_stride, run, quad, &mut steps)?;
                     }
                 } else {
-                    let first = workgroup * 2 * workgroup_size + invocation;
-                    for quad in [first, first + workgroup_size] {
-                        let run = (frame.param, frame.grad, frame.moment, frame.length, 0);
-                        step_quad(dispatch, plan.hyper_stride, run, quad, &mut steps)?;
-                    }
+                    let quad = workgroup * workgroup_size + invocation;
+                    let run = (frame.param, frame.grad, frame.moment, frame.length, 0);
+                    step_quad(dispatch, plan.hyper_stride, run, quad, &mut steps)?;
                 }
             }
         }

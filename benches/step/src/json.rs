@@ -14,7 +14,7 @@ pub struct Report {
     pub adapters: Vec<Adapter>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub struct Adapter {
     pub name: String,
     /// Empty on the noop device, which steps nothing.

@@ -63,7 +63,8 @@ fn rows(gpu: &Gpu, options: &Options) -> Result<Vec<rows::Measured>> {
     println!("{}", table::rows_header());
     let mut measured = Vec::new();
     for row in rows::rows() {
-        if row.quick || !options.quick {
+        let asked = options.rows.as_ref().is_none_or(|wanted| row.name.contains(wanted));
+        if asked && (row.quick || !options.quick) {
             let row = row.measure(gpu, Rounds::new(options.quick))?;
             println!("{}", table::row(&row));
             measured.push(row);
@@ -75,6 +76,9 @@ fn rows(gpu: &Gpu, options: &Options) -> Result<Vec<rows::Measured>> {
 
 /// What the host pays.
 fn host(gpu: &Gpu, options: &Options) -> Result<json::Adapter> {
+    if options.rows.is_some() {
+        return Ok(json::Adapter { name: gpu.name.clone(), ..Default::default() });
+    }
     let repeats = Repeats::new(options.quick);
     let recordings = host::recordings(gpu, repeats)?;
     println!("\n{}", table::recordings_header());

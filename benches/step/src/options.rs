@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 
 pub const USAGE: &str = "\
-usage: cargo xtask bench [--adapter S] [--json FILE] [--quick] [--list-adapters]
+usage: cargo xtask bench [--adapter S] [--rows S] [--json FILE] [--quick] [--list-adapters]
   --adapter S   only adapters whose description contains S, in any case ('noop': the host's costs alone)
+  --rows S      only rows whose name contains S, and not the host's costs
   --json FILE   write everything measured to FILE as well
   --quick       three rounds, and the small rows only: whether it works, not how fast it is
   --list-adapters   print the descriptions of the adapters and do nothing else";
@@ -14,6 +15,7 @@ usage: cargo xtask bench [--adapter S] [--json FILE] [--quick] [--list-adapters]
 #[derive(Debug, Default)]
 pub struct Options {
     pub adapter: Option<String>,
+    pub rows: Option<String>,
     pub json: Option<PathBuf>,
     pub quick: bool,
     pub list_adapters: bool,
@@ -28,6 +30,7 @@ impl Options {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value\n{USAGE}"));
             match argument.as_str() {
                 "--adapter" => options.adapter = Some(value()?),
+                "--rows" => options.rows = Some(value()?),
                 "--json" => options.json = Some(value()?.into()),
                 "--quick" => options.quick = true,
                 "--list-adapters" => options.list_adapters = true,
@@ -55,12 +58,13 @@ mod tests {
 
     #[test]
     fn options_are_read() {
-        let options = parse("--adapter SwiftShader --quick --json a.json").unwrap();
+        let options = parse("--adapter SwiftShader --quick --rows 2^22 --json a.json").unwrap();
+        assert!(options.rows.as_deref() == Some("2^22"));
         assert!(options.quick && options.json.is_some_and(|file| file.ends_with("a.json")));
         let chosen = parse("--adapter SwiftShader").unwrap();
         assert!(chosen.wants("Vulkan swiftshader device") && !chosen.wants("Vulkan llvmpipe"));
         assert!(parse("").unwrap().wants("anything"));
-        for wrong in ["--json", "--fast", "quick"] {
+        for wrong in ["--json", "--rows", "--fast", "quick"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

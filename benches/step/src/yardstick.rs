@@ -8,9 +8,8 @@ use crate::device::{Gpu, Span};
 use crate::layout::{Frame, Hyper};
 use crate::rounds::Contender;
 
-/// Invocations of a workgroup, two quads each: as the library's.
+/// Invocations of a workgroup, a quad each: as the library's.
 const WORKGROUP_SIZE: u32 = 256;
-const QUADS: u64 = 2 * WORKGROUP_SIZE as u64;
 
 const COPY: &str = include_str!("copy.wgsl");
 const ADAM: &str =
@@ -31,7 +30,7 @@ pub struct Copy {
 impl Copy {
     pub fn new(gpu: &Gpu, elements: u64, amsgrad: bool) -> Result<Self> {
         let quads = elements.div_ceil(4);
-        let workgroups = u32::try_from(quads.div_ceil(QUADS))?;
+        let workgroups = u32::try_from(quads.div_ceil(u64::from(WORKGROUP_SIZE)))?;
         ensure!(workgroups <= gpu.device.limits().max_compute_workgroups_per_dimension, "too long for one row");
         let planes = if amsgrad { 3 } else { 2 };
         let (param, grad, moments) = (gpu.storage(4 * quads), gpu.storage(4 * quads), gpu.storage(4 * quads * planes));
@@ -108,7 +107,7 @@ impl Loop {
             bind(gpu, &layouts[0], buffers)
         });
         let tensors = tensors.collect();
-        let workgroups = u32::try_from((length / 4).div_ceil(QUADS))?;
+        let workgroups = u32::try_from((length / 4).div_ceil(u64::from(WORKGROUP_SIZE)))?;
         // All tensors begin where their buffers do.
         let values =
             Frame { length: length as u32, plane: length as u32, workgroups_x: workgroups, ..Frame::default() };
