@@ -1,0 +1,3 @@
+//! What the tests of checkpoint files share.
+
+pub mod parts;
