@@ -8,16 +8,17 @@ mod row;
 mod framing;
 #[path = "hostile/metadata.rs"]
 mod metadata;
+#[path = "support/parts.rs"]
+mod parts;
 #[path = "hostile/state.rs"]
 mod state;
-mod support;
 #[path = "hostile/tensors.rs"]
 mod tensors;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use parts::Parts;
 use peak_alloc::PeakAlloc;
-use support::parts::Parts;
 use wgpu_adam::Checkpoint;
 use wgpu_adam::CheckpointError::{Header, Metadata, Missing, Name, Tensor, Value};
 use wgpu_adam::Error::{self, Checkpoint as C};
@@ -51,7 +52,7 @@ fn open(bytes: &[u8]) -> Result<Result<Checkpoint, Error>, String> {
 fn hostile_files_are_refused() {
     let good = Parts::good();
     let opened = open(&good.bytes()).unwrap().expect("the good file");
-    assert_eq!(opened.state_dict().unwrap(), support::parts::good_dict());
+    assert_eq!(opened.state_dict().unwrap(), parts::good_dict());
     assert_eq!(opened.tensors().count(), 9);
 
     let rows = [framing::rows(), tensors::rows(), state::rows(), metadata::rows()].concat();

@@ -1,3 +1,0 @@
-//! What the tests of checkpoint files share.
-
-pub mod parts;
