@@ -36,13 +36,13 @@ fn allocated(gpu: &Gpu) -> u64 {
     gpu.device.generate_allocator_report().map_or(0, |report| report.total_allocated_bytes)
 }
 
-/// Runs a future, and by how many bytes it makes resident memory and the GPU's allocations grow at most.
-fn growth<T>(gpu: &Gpu, future: impl Future<Output = T>) -> (T, u64, u64) {
+/// Begins and runs a future, and tells by how many bytes it makes resident memory and the GPU's allocations grow at most.
+fn growth<F: Future>(gpu: &Gpu, begin: impl FnOnce() -> F) -> (F::Output, u64, u64) {
     // Begins the high-water mark anew.
     fs::write("/proc/self/clear_refs", "5").unwrap();
     let (resident, on_gpu) = (status("VmRSS"), allocated(gpu));
     let mut most_on_gpu = 0;
-    let mut future = pin!(future);
+    let mut future = pin!(begin());
     let done = loop {
         let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         most_on_gpu = allocated(gpu).max(most_on_gpu);
@@ -98,12 +98,12 @@ fn checkpoints_stream() {
 
     let folder = Folder::new("memory");
     let (first, second) = (folder.path().join("first.safetensors"), folder.path().join("second.safetensors"));
-    let (saved, resident, on_gpu) = growth(&gpu, adam.save_checkpoint(&first));
+    let (saved, resident, on_gpu) = growth(&gpu, || adam.save_checkpoint(&first));
     saved.unwrap();
     let mut figures = vec![("save", resident, on_gpu)];
     adam.step().unwrap();
     finish();
-    let (loaded, resident, on_gpu) = growth(&gpu, adam.load_checkpoint(&first));
+    let (loaded, resident, on_gpu) = growth(&gpu, || adam.load_checkpoint(&first));
     drop(loaded.unwrap());
     figures.push(("load", resident, on_gpu));
     block_on(adam.save_checkpoint(&second)).unwrap();
