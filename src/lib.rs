@@ -6,6 +6,8 @@
 mod arena;
 mod bound;
 mod buffers;
+#[cfg(feature = "safetensors")]
+mod checkpoint;
 mod config;
 mod error;
 mod gpu;
@@ -14,7 +16,6 @@ mod group;
 mod guard;
 mod hyper;
 mod kernels;
-
 mod layout;
 mod loading;
 mod moments;
@@ -32,8 +33,12 @@ mod state;
 mod state_dict;
 mod surgery;
 mod tensor;
+mod upload;
+mod wait;
 
 pub use arena::TensorArena;
+#[cfg(feature = "safetensors")]
+pub use checkpoint::{Checkpoint, CheckpointContents, CheckpointError, CheckpointLoad, CheckpointTensor, Dtype};
 pub use config::AdamConfig;
 pub use error::Error;
 pub use gradients::ZeroGrad;

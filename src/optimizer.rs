@@ -12,7 +12,9 @@ use crate::group::ParamGroups;
 use crate::kernels::Kernels;
 use crate::layout::Hyper;
 use crate::plan::{self, Class, Code, Dispatch, Input, Limits, Place, Work};
+use crate::readback::Copying;
 use crate::registry::Registry;
+use crate::saving::STAGING;
 use crate::slots::{Maker, Slots};
 
 /// torch.optim.Adam over tensors in the caller's buffers, recorded into the caller's encoder.
@@ -60,6 +62,10 @@ pub struct WgpuAdam {
     pub(crate) stale: bool,
     /// The ranges that zero_grad clears, until gradients change.
     pub(crate) clears: Option<Vec<Clear>>,
+    /// Bytes of staging buffers for copies of the state.
+    pub(crate) staging: u64,
+    /// Whether a copy of the state needs it to stay as it is.
+    pub(crate) copying: Copying,
 }
 
 /// What the next steps record.
@@ -133,6 +139,8 @@ impl WgpuAdam {
             prepared: Prepared::default(),
             stale: false,
             clears: None,
+            staging: STAGING,
+            copying: Copying::default(),
         };
         adam.register(groups)?;
         Ok(adam)

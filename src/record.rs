@@ -14,8 +14,11 @@ impl WgpuAdam {
     /// steps may be recorded into one encoder, with any changes between them.
     ///
     /// # Errors
-    /// No memory for a plan or for more recorded steps, a lost device. The step is then not counted.
+    /// No memory for a plan or for more recorded steps, a lost device;
+    /// [`StateBeingCopied`](Error::StateBeingCopied) while a copy of a state larger than the staging size is not complete.
+    /// The step is then not counted.
     pub fn record_step(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
+        self.check_not_copied()?;
         if self.stale {
             self.prepare()?;
         }

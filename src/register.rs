@@ -1,5 +1,7 @@
 //! Adding parameter groups: checked as a whole before anything changes.
 
+use std::collections::BTreeMap;
+
 use crate::Error;
 use crate::group::{Group, ParamGroup};
 use crate::optimizer::{ParamId, WgpuAdam};
@@ -36,7 +38,7 @@ impl WgpuAdam {
                 params.push(ParamId { optimizer: self.number, index });
                 stateless.push((index, config.amsgrad));
             }
-            draft.groups.push(Group { config, params });
+            draft.groups.push(Group { config, params, extra: BTreeMap::new() });
         }
         draft.check_names()?;
         draft.check_ranges()?;

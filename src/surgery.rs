@@ -111,8 +111,9 @@ impl WgpuAdam {
     /// Starts a parameter anew: step count 0, and moments that the encoder clears, in the order of recording.
     ///
     /// # Errors
-    /// An id of another optimizer or of a removed parameter.
+    /// An id of another optimizer or of a removed parameter; [`StateBeingCopied`](Error::StateBeingCopied).
     pub fn record_reset_state(&mut self, encoder: &mut wgpu::CommandEncoder, id: ParamId) -> Result<(), Error> {
+        self.check_not_copied()?;
         for piece in self.state(id)?.pieces {
             for offset in piece.planes().into_iter().flatten() {
                 encoder.clear_buffer(&piece.buffer, offset, Some(piece.length * 4));

@@ -73,7 +73,9 @@ pub fn examples() -> Result<Outcome> {
     run(&mut built("examples/quickstart")?)?;
     let adapters = Listing::from(&mut listing()?)?;
     for adapter in adapters.unambiguous() {
-        run(swiftshader::added(built("examples/replay")?).args(["tests/golden", "--adapter", adapter]))?;
+        for folder in ["tests/golden", "tests/golden/torch1.11"] {
+            run(swiftshader::added(built("examples/replay")?).args([folder, "--adapter", adapter]))?;
+        }
     }
     Ok(Outcome::Done)
 }

@@ -5,6 +5,7 @@
 
 pub mod adapter;
 pub mod calls;
+mod checkpoints;
 pub mod dump;
 pub mod golden;
 mod golden_bodies;
@@ -69,6 +70,7 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             gradients::BODIES,
             mistakes::BODIES,
             states::BODIES,
+            checkpoints::BODIES,
             surgery::BODIES,
             torch_suite::BODIES,
         ]
