@@ -302,6 +302,12 @@ pub enum Error {
         params: usize,
     },
 
+    /// Statistics were asked for, and no step was recorded that makes them.
+    #[error(
+        "no step was recorded with gradients clipped by norm or steps that may be skipped; set a GradientControl first"
+    )]
+    NoStatistics,
+
     /// The device is out of memory. What was being made is dropped.
     #[error("out of memory while creating {what}")]
     OutOfMemory {

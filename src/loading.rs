@@ -85,6 +85,7 @@ impl WgpuAdam {
             let entry = dict.state.get(&id);
             let Some(tensor) = draft.tensor_mut(param) else { continue };
             tensor.step = entry.map_or(0, |entry| entry.step);
+            tensor.history = 0;
             let group = tensor.group as usize;
             let amsgrad = draft.groups.get(group).is_some_and(|group| group.config.amsgrad);
             let Some(tensor) = draft.tensor(param) else { continue };
@@ -107,7 +108,7 @@ impl WgpuAdam {
     fn load_anew(&mut self, mut loading: Loading, bytes: &impl Bytes) -> Result<(), Error> {
         loading.draft.add_state(&self.gpu, &self.limits, &loading.places)?;
         upload::write_all(&self.gpu, &loading.targets(), bytes)?;
-        self.commit(loading.draft)
+        self.commit_loaded(loading.draft)
     }
 
     /// Loads through a staging buffer: into the buffers there are, if nothing recorded or under way needs these.
@@ -117,10 +118,16 @@ impl WgpuAdam {
         if in_use {
             loading.draft.add_state(&self.gpu, &self.limits, &loading.places)?;
             staging.write_all(&loading.targets(), bytes).await?;
-            return self.commit(loading.draft);
+            return self.commit_loaded(loading.draft);
         }
         let targets = self.begin_in_place(loading)?;
         staging.write_all(&targets, bytes).await
+    }
+
+    /// Takes over what a state dict says. Its step counts are those of steps taken.
+    fn commit_loaded(&mut self, draft: Registry) -> Result<(), Error> {
+        self.commit(draft)?;
+        self.forget_skips()
     }
 
     /// Takes over all but the moments, clears those that the dict does not have, and tells where the others go.
@@ -132,7 +139,7 @@ impl WgpuAdam {
         }
         let targets = loading.targets();
         let clears = loading.clears(&kept.into_iter().map(|(param, _)| param).collect());
-        self.commit(loading.draft)?;
+        self.commit_loaded(loading.draft)?;
         self.gpu.guard.run("the clearing of state", || {
             let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             for Target { buffer, offset, size, .. } in &clears {

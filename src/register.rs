@@ -62,7 +62,7 @@ impl WgpuAdam {
         let Param { name, shape, param, grad } = param;
         let place = Place { buffer: u32::MAX, start: 0 };
         let nowhere = Spot { place, padding: 0 };
-        let mut tensor = Tensor { name, shape, length: 0, group, step: 0, param: nowhere, grad: None };
+        let mut tensor = Tensor { name, shape, length: 0, group, step: 0, history: 0, param: nowhere, grad: None };
         let too_large = || Error::ShapeTooLarge { tensor: tensor.describe(number), shape: tensor.shape.clone() };
         tensor.length = elements(&tensor.shape).ok_or_else(too_large)?;
         param.check(tensor.length, wgpu::BufferUsages::STORAGE, || tensor.describe(number))?;

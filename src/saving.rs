@@ -25,7 +25,8 @@ impl WgpuAdam {
     pub fn state_dict(&self) -> impl Future<Output = Result<StateDict, Error>> + use<> {
         let copy = self.begin_state_dict();
         async move {
-            let (mut dict, readback) = copy?;
+            let (mut dict, skips, readback) = copy?;
+            skips.subtract(&mut dict).await?;
             let mut moments = Moments::of(&mut dict);
             readback.for_each(|bytes| moments.fill(bytes)).await?;
             drop(moments);
@@ -47,8 +48,9 @@ impl WgpuAdam {
         if self.copying.is_under_way() { Err(Error::StateBeingCopied) } else { Ok(()) }
     }
 
-    fn begin_state_dict(&self) -> Result<(StateDict, Readback), Error> {
+    fn begin_state_dict(&self) -> Result<(StateDict, Skips, Readback), Error> {
         let (dict, params) = self.outline()?;
+        let skips = self.read_skips(&params)?;
         let mut sources = Vec::new();
         for (id, entry) in &dict.state {
             let Some(&param) = params.get(*id as usize) else { continue };
@@ -58,7 +60,17 @@ impl WgpuAdam {
                 sources.extend(max_exp_avg_sq);
             }
         }
-        Ok((dict, self.read_back(sources)?))
+        Ok((dict, skips, self.read_back(sources)?))
+    }
+
+    /// Begins to copy how many steps the parameters did not take, where the device knows it alone.
+    pub(crate) fn read_skips(&self, params: &[ParamId]) -> Result<Skips, Error> {
+        let numbers = params.iter().map(|param| param.index).collect();
+        let controller = self.control.controller.as_ref().filter(|_| self.control.device_steps);
+        let source = |buffer: &wgpu::Buffer| Source { buffer: buffer.clone(), offset: 0, size: buffer.size() };
+        // Where the counts have outgrown their buffer since the last step, they are still in the old one.
+        let counts = controller.map(|controller| source(controller.outgrown.as_ref().unwrap_or(&controller.skipped)));
+        Ok(Skips { numbers, counts: counts.map(|counts| self.read_back(vec![counts])).transpose()? })
     }
 
     /// Begins to copy what lies there, if all recorded steps are submitted.
@@ -104,6 +116,32 @@ impl WgpuAdam {
             }
         }
         Ok(sources)
+    }
+}
+
+/// Steps that were recorded and skipped, on their way from the device.
+pub(crate) struct Skips {
+    /// The number of the parameter behind each id.
+    numbers: Vec<u32>,
+    counts: Option<Readback>,
+}
+
+impl Skips {
+    /// Turns steps recorded into steps taken.
+    pub(crate) async fn subtract(self, dict: &mut StateDict) -> Result<(), Error> {
+        let Some(counts) = self.counts else { return Ok(()) };
+        let mut bytes = Vec::new();
+        let keep = |part: &[u8]| {
+            bytes.extend_from_slice(part);
+            Ok(())
+        };
+        counts.for_each(keep).await?;
+        for (id, entry) in &mut dict.state {
+            let at = self.numbers.get(*id as usize).map_or(0, |&number| number as usize * 4);
+            let count = bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
+            entry.step = entry.step.saturating_sub(u64::from(count));
+        }
+        Ok(())
     }
 }
 

@@ -87,6 +87,9 @@ impl WgpuAdam {
         draft.add_state(&self.gpu, &self.limits, &stateless)?;
         self.commit(draft)?;
         for (id, (old, moments)) in moved {
+            if moments == Moments::Clear {
+                self.clear_skips(encoder, id);
+            }
             for copy in moments.copies(&old, &self.state(id)?) {
                 let Copy { from, from_offset, to, to_offset, size } = copy;
                 encoder.copy_buffer_to_buffer(&from, from_offset, &to, to_offset, Some(size));
@@ -120,8 +123,19 @@ impl WgpuAdam {
             }
         }
         self.tensor_mut(id)?.step = 0;
+        self.clear_skips(encoder, id);
         self.stale = true;
         Ok(())
+    }
+
+    /// A parameter that starts anew has missed no step.
+    fn clear_skips(&self, encoder: &mut wgpu::CommandEncoder, id: ParamId) {
+        if let Some(controller) = &self.control.controller {
+            let offset = u64::from(id.index) * 4;
+            if offset < controller.skipped.size() {
+                encoder.clear_buffer(&controller.skipped, offset, Some(4));
+            }
+        }
     }
 }
 

@@ -131,6 +131,21 @@ impl Layout {
         Ok(())
     }
 
+    /// Puts other step counts, none of them larger, in the place of those laid out.
+    pub(crate) fn set_steps(&mut self, dict: &StateDict) {
+        let by_id = names::by_id(dict);
+        let steps = dict.state.iter().filter_map(|(id, entry)| Some(step(by_id.get(id)?, entry.step)));
+        let steps: BTreeMap<String, Tensor> = steps.map(|tensor| (tensor.name.clone(), tensor)).collect();
+        for tensor in &mut self.tensors {
+            // A count so large that a smaller one needs another type keeps its place: it is beyond 2^24.
+            if let Some(new) = steps.get(&tensor.name).filter(|new| new.dtype == tensor.dtype) {
+                if let Content::Bytes(bytes) = &new.content {
+                    tensor.content = Content::Bytes(bytes.clone());
+                }
+            }
+        }
+    }
+
     /// What is to be fed, in the order of the file.
     pub(crate) fn parts(&self) -> Vec<Part> {
         self.tensors.iter().filter_map(|t| if let Content::Fed(part) = t.content { Some(part) } else { None }).collect()

@@ -9,7 +9,8 @@ use crate::checkpoint::layout::{Layout, Part};
 use crate::checkpoint::{Checkpoint, CheckpointContents, CheckpointError, names};
 use crate::optimizer::WgpuAdam;
 use crate::readback::{Readback, Source};
-use crate::state_dict::MOMENTS;
+use crate::saving::Skips;
+use crate::state_dict::{MOMENTS, StateDict};
 use crate::upload::{Bytes, Staging, Target, What};
 
 /// What is taken from a checkpoint.
@@ -55,7 +56,7 @@ impl WgpuAdam {
     ) -> impl Future<Output = Result<(), Error>> + use<P> {
         let begun = self.begin_checkpoint(contents);
         async move {
-            let (layout, readback) = begun?;
+            let (layout, readback) = begun?.settle().await?;
             let path = path.as_ref();
             let file = crate::checkpoint::atomic::AtomicFile::create(path)?;
             let mut body = layout.begin(file, &path.display().to_string())?;
@@ -75,7 +76,7 @@ impl WgpuAdam {
     ) -> impl Future<Output = Result<Vec<u8>, Error>> + use<> {
         let begun = self.begin_checkpoint(contents);
         async move {
-            let (layout, readback) = begun?;
+            let (layout, readback) = begun?.settle().await?;
             let mut body = layout.begin(Vec::new(), "")?;
             readback.for_each(|bytes| Ok(body.feed(bytes)?)).await?;
             Ok(body.finish()?)
@@ -124,8 +125,9 @@ impl WgpuAdam {
         }
     }
 
-    fn begin_checkpoint(&self, contents: &CheckpointContents) -> Result<(Layout, Readback), Error> {
+    fn begin_checkpoint(&self, contents: &CheckpointContents) -> Result<Begun, Error> {
         let (dict, params) = self.outline()?;
+        let skips = self.read_skips(&params)?;
         let mut shapes = BTreeMap::new();
         for (id, param) in (0..).zip(&params) {
             shapes.insert(id, self.tensor(*param)?.shape.clone());
@@ -143,7 +145,7 @@ impl WgpuAdam {
                 None => sources.push(self.values(param.index, wgpu::BufferUsages::COPY_SRC)?),
             }
         }
-        Ok((layout, self.read_back(sources)?))
+        Ok(Begun { dict, skips, layout, readback: self.read_back(sources)? })
     }
 
     /// Where a parameter's values lie, if its buffer may be used so.
@@ -181,6 +183,23 @@ impl WgpuAdam {
             targets.push(Target { buffer, offset, size, id, what: What::Values, start: 0 });
         }
         Ok(targets)
+    }
+}
+
+/// A checkpoint whose tensors are on their way from the device.
+struct Begun {
+    dict: StateDict,
+    skips: Skips,
+    layout: Layout,
+    readback: Readback,
+}
+
+impl Begun {
+    /// Waits for the step counts, which come first in a file.
+    async fn settle(mut self) -> Result<(Layout, Readback), Error> {
+        self.skips.subtract(&mut self.dict).await?;
+        self.layout.set_steps(&self.dict);
+        Ok((self.layout, self.readback))
     }
 }
 

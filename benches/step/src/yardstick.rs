@@ -135,13 +135,13 @@ impl Loop {
         let root = (1.0 - beta2.powi(self.t)).sqrt();
         Hyper {
             exp_avg_weight: (1.0 - beta1) as f32,
-            exp_avg_keep: 1.0,
             exp_avg_sq_weight: (1.0 - beta2) as f32,
-            exp_avg_sq_keep: 1.0,
             step_size: (lr * root / (1.0 - beta1.powi(self.t))) as f32,
             denom_eps: (eps * root) as f32,
             weight_decay: 0.0,
-            grad_sign: 1.0,
+            grad_scale: 1.0,
+            clip_value: f32::INFINITY,
+            skip: 0,
         }
     }
 }
