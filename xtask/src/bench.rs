@@ -23,8 +23,11 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         cargo
     };
 
+    // One adapter is compared on; it is SwiftShader only where one is named, for it would come first.
+    let added =
+        |command| if peers && !arguments.contains(&"--adapter") { command } else { swiftshader::added(command) };
+
     run::run(&mut cargo("build", ""))?;
-    let list = || Ok(swiftshader::added(cargo("run --quiet", "-- --list-adapters")));
-    adapters::ensure(list, &[], &drivers::VULKAN)?;
-    run::run(swiftshader::added(cargo("run --quiet", "--")).args(arguments))
+    adapters::ensure(|| Ok(added(cargo("run --quiet", "-- --list-adapters"))), &[], &drivers::VULKAN)?;
+    run::run(added(cargo("run --quiet", "--")).args(&arguments))
 }

@@ -75,10 +75,10 @@ impl Contender for Burn {
         Ok(begin.elapsed().as_secs_f64() * 1e3)
     }
 
-    fn sample(&mut self, tensor: usize) -> Result<Vec<f32>> {
+    fn sample(&mut self, tensor: usize) -> Result<Option<Vec<f32>>> {
         let module = self.module.as_ref().context("the module was lost")?;
         let values = module.tensors.get(tensor).context("no such tensor")?.val().try_into_data()?;
         let values = values.try_to_vec::<f32>().map_err(|error| anyhow!("{error:?}"))?;
-        Ok(values.into_iter().take(SAMPLE).collect())
+        Ok(Some(values.into_iter().take(SAMPLE).collect()))
     }
 }

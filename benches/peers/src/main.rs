@@ -22,7 +22,7 @@ use wgpu_adam_suite::adapter::{describe, select};
 use burn_adam::Burn;
 use contender::{Case, Contender, check, measure};
 use options::{Options, USAGE};
-use ours::Ours;
+use ours::{Copied, Ours};
 use table::{Measured, Report, Times};
 use torch::{PATHS, Path, Torch};
 
@@ -107,8 +107,11 @@ fn run(
     bars: Bars,
     rounds: Rounds,
 ) -> Result<Measured> {
-    let mut contenders: Vec<(Box<dyn Contender + '_>, Option<f64>)> =
-        vec![(Box::new(Ours::new(gpu, case)?), None), (Box::new(Burn::new(burn, case)?), bars.burn)];
+    let mut contenders: Vec<(Box<dyn Contender + '_>, Option<f64>)> = vec![
+        (Box::new(Ours::new(gpu, case)?), None),
+        (Box::new(Copied::new(gpu, case)?), None),
+        (Box::new(Burn::new(burn, case)?), bars.burn),
+    ];
     let mut absent = Vec::new();
     match torch {
         Err(reason) => absent.push(("torch".to_owned(), reason.clone())),

@@ -1,4 +1,4 @@
-//! `WgpuAdam` over an arena.
+//! `WgpuAdam` over an arena, and the copy it is held against.
 
 use anyhow::{Context, Result};
 use wgpu_adam::AdamConfig;
@@ -6,6 +6,7 @@ use wgpu_adam_bench::adam::Adam;
 use wgpu_adam_bench::device::Gpu;
 use wgpu_adam_bench::models::equal;
 use wgpu_adam_bench::rounds::Timer;
+use wgpu_adam_bench::yardstick::Copy;
 
 use crate::contender::{Case, Contender, LR, SAMPLE};
 
@@ -33,7 +34,7 @@ impl Contender for Ours<'_> {
         Ok(milliseconds)
     }
 
-    fn sample(&mut self, tensor: usize) -> Result<Vec<f32>> {
+    fn sample(&mut self, tensor: usize) -> Result<Option<Vec<f32>>> {
         let tensor = self.adam.tensors.get(tensor).context("no such tensor")?;
         let bytes = 4 * tensor.elements.min(SAMPLE as u64);
         let staging = self.gpu.buffer(bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
@@ -43,6 +44,34 @@ impl Contender for Ours<'_> {
         staging.map_async(wgpu::MapMode::Read, .., |_| {});
         self.gpu.wait(submission)?;
         let view = staging.get_mapped_range(..)?;
-        Ok(bytemuck::pod_collect_to_vec(&view))
+        Ok(Some(bytemuck::pod_collect_to_vec(&view)))
+    }
+}
+
+/// A kernel that reads and writes what a step does.
+pub struct Copied<'a> {
+    timer: Timer<'a>,
+    copy: Copy,
+}
+
+impl<'a> Copied<'a> {
+    pub fn new(gpu: &'a Gpu, case: Case) -> Result<Self> {
+        let copy = Copy::new(gpu, (case.tensors * case.elements) as u64, false)?;
+        Ok(Self { timer: Timer::new(gpu), copy })
+    }
+}
+
+impl Contender for Copied<'_> {
+    fn name(&self) -> String {
+        "a copy of the same bytes".into()
+    }
+
+    fn step(&mut self) -> Result<f64> {
+        let (milliseconds, _) = self.timer.time(&mut self.copy)?;
+        Ok(milliseconds)
+    }
+
+    fn sample(&mut self, _tensor: usize) -> Result<Option<Vec<f32>>> {
+        Ok(None)
     }
 }

@@ -107,8 +107,9 @@ impl Contender for Path {
         Ok(self.torch.borrow_mut().ask(&format!("step {}", self.path))?.parse()?)
     }
 
-    fn sample(&mut self, tensor: usize) -> Result<Vec<f32>> {
+    fn sample(&mut self, tensor: usize) -> Result<Option<Vec<f32>>> {
         let answer = self.torch.borrow_mut().ask(&format!("sample {} {tensor} {SAMPLE}", self.path))?;
-        answer.split_whitespace().map(|value| Ok(value.parse()?)).collect()
+        let values: Result<Vec<f32>> = answer.split_whitespace().map(|value| Ok(value.parse()?)).collect();
+        values.map(Some)
     }
 }
