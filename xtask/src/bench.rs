@@ -15,7 +15,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     let cargo = |verb: &str, rest: &str| {
         let mut cargo = run::cargo(&format!("{verb} --release"));
         if peers {
-            cargo.args(["--locked", "--manifest-path"]).arg(run::workspace_root().join(PEERS));
+            cargo.arg("--manifest-path").arg(run::workspace_root().join(PEERS));
         } else {
             cargo.args(["--package", "wgpu-adam-bench"]);
         }

@@ -98,3 +98,46 @@ pub fn check(case: Case, steps: usize, contenders: &mut [Box<dyn Contender + '_>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CASE: Case = Case { name: "test", tensors: 2, elements: 8 };
+
+    /// Adam with a gradient that stays, as far as its last tensor is stepped.
+    struct Fake {
+        steps: [usize; 2],
+        lazy: bool,
+    }
+
+    impl Contender for Fake {
+        fn name(&self) -> String {
+            "fake".into()
+        }
+
+        fn step(&mut self) -> Result<f64> {
+            self.steps[0] += 1;
+            self.steps[1] += usize::from(!self.lazy);
+            Ok(1.0)
+        }
+
+        fn sample(&mut self, tensor: usize) -> Result<Option<Vec<f32>>> {
+            let values = Values::default();
+            let way = LR as f32 * self.steps[tensor] as f32;
+            let param = CASE.param(&values, tensor).into_iter().zip(CASE.grad(&values, tensor));
+            Ok(Some(param.map(|(param, grad)| param - way * grad.signum()).collect()))
+        }
+    }
+
+    #[test]
+    fn rounds_are_counted_and_whoever_leaves_a_tensor_out_is_told() {
+        let rounds = Rounds { warm_up: 2, least: 3, most: 3, time: Duration::ZERO };
+        for lazy in [false, true] {
+            let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(Fake { steps: [0; 2], lazy })];
+            assert_eq!(measure(rounds, &mut contenders).unwrap(), [[1.0; 3]]);
+            assert_eq!(check(CASE, 5, &mut contenders).is_err(), lazy);
+            assert!(check(CASE, 6, &mut contenders).is_err(), "a step too many is not seen");
+        }
+    }
+}
