@@ -103,7 +103,8 @@ impl Loop {
         let constants = [("WORKGROUP_SIZE", f64::from(WORKGROUP_SIZE))];
         let pipeline = pipeline(gpu, ADAM, Some(&pipeline_layout), &constants);
         let tensors = like.tensors.iter().zip(like.state()?).map(|(tensor, state)| {
-            let buffers = [&tensor.param, &tensor.grad, &state].map(wgpu::Buffer::as_entire_binding);
+            let buffers = [tensor.param.buffer(), tensor.grad.buffer(), &state];
+            let buffers = buffers.map(wgpu::Buffer::as_entire_binding);
             bind(gpu, &layouts[0], buffers)
         });
         let tensors = tensors.collect();
@@ -273,7 +274,7 @@ mod tests {
                 }
                 for (ours, its) in like.tensors.iter().zip(&adam.tensors) {
                     let [ours, its] =
-                        [&ours.param, &its.param].map(|p| block_on(read_f32(&suite, p, 0, 5000)).unwrap());
+                        [&ours.param, &its.param].map(|p| block_on(read_f32(&suite, p.buffer(), 0, 5000)).unwrap());
                     assert!(ours.iter().zip(&its).all(|(a, b)| (a - b).abs() < 1e-6), "{}", gpu.name);
                 }
             }
