@@ -33,42 +33,56 @@ struct Tile {
 // Sums of squares of small, middling and large elements as f32, and the largest magnitude's bits.
 @group(2) @binding(0) var<storage, read_write> ledger: array<vec4<u32>>;
 
-// Squares of elements below 2^-40 and from 2^50 on are summed apart, of elements scaled by 2^80 and 2^-80: so that no
-// square overflows nor vanishes (after Blue, "A portable Fortran program to find the Euclidean norm", 1978; here for a
-// quad by its largest element, beside which what is lost is nothing).
+// Where the largest element of an invocation is below 2^-40, or from 2^50 on, squares are summed anew of elements scaled
+// by 2^80 or 2^-80, and apart: so that no square overflows nor vanishes that counts (after Blue, "A portable Fortran
+// program to find the Euclidean norm", 1978).
 const SMALL: u32 = 0x2b800000u;                // 2^-40
 const LARGE: u32 = 0x58800000u;                // 2^50
 const UP: f32 = 0x1p80f;
 const DOWN: f32 = 0x1p-80f;
 
-struct Sums {
-    squares: vec3<f32>,
-    largest: u32,
+// QUADS quads of a run from `first` on, `apart` from each other.
+struct Quads {
+    start: u32,
+    length: u32,
+    first: u32,
+    apart: u32,
 }
 
-fn add_quad(sums: Sums, start: u32, length: u32, quad: u32) -> Sums {
-    if (4u * quad >= length) {
-        return sums;
-    }
-    let left = length - 4u * quad;
-    // What the scalar prelude loads past the end is no element.
-    let elements = select(vec4<f32>(), load_grad(word(start, quad), left), vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(left));
-    let magnitudes = bitcast<vec4<u32>>(elements) & vec4<u32>(0x7fffffffu);
-    let largest = max(max(magnitudes.x, magnitudes.y), max(magnitudes.z, magnitudes.w));
-    let is_small = largest < SMALL;
-    let is_large = largest >= LARGE;
-    let scaled = elements * select(select(1.0, UP, is_small), DOWN, is_large);
-    let square = dot(scaled, scaled);
-    let squares = select(vec3<f32>(), vec3<f32>(square), vec3<bool>(is_small, !is_small && !is_large, is_large));
-    return Sums(sums.squares + squares, max(sums.largest, largest));
+struct Sum {
+    squares: vec4<f32>,
+    largest: vec4<u32>,
 }
 
-fn sum_quads(start: u32, length: u32, first: u32, apart: u32) -> vec4<u32> {
-    var sums = Sums();
+fn sum_scaled(quads: Quads, scale: f32) -> Sum {
+    var sum = Sum();
     for (var k = 0u; k < QUADS; k += 1u) {
-        sums = add_quad(sums, start, length, first + k * apart);
+        let quad = quads.first + k * quads.apart;
+        if (4u * quad < quads.length) {
+            let left = quads.length - 4u * quad;
+            let elements = without_surplus(load_grad(word(quads.start, quad), left), left);
+            let scaled = elements * scale;
+            sum.squares += scaled * scaled;
+            sum.largest = max(sum.largest, bitcast<vec4<u32>>(elements) & vec4<u32>(0x7fffffffu));
+        }
     }
-    return vec4<u32>(bitcast<vec3<u32>>(sums.squares), sums.largest);
+    return sum;
+}
+
+fn add(sums: vec4<f32>) -> f32 {
+    return (sums.x + sums.y) + (sums.z + sums.w);
+}
+
+fn sum_quads(quads: Quads) -> vec4<u32> {
+    let sum = sum_scaled(quads, 1.0);
+    let largest = max(max(sum.largest.x, sum.largest.y), max(sum.largest.z, sum.largest.w));
+    var squares = vec3<f32>(0.0, add(sum.squares), 0.0);
+    if (largest >= LARGE) {
+        squares = vec3<f32>(0.0, 0.0, add(sum_scaled(quads, DOWN).squares));
+    } else if (largest < SMALL && largest > 0u) {
+        squares = vec3<f32>(add(sum_scaled(quads, UP).squares), 0.0, 0.0);
+    }
+    return vec4<u32>(bitcast<vec3<u32>>(squares), largest);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -82,13 +96,13 @@ fn gradient_norm(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_
             return;
         }
         let tile = tiles[frame.first_tile + record];
-        ledger[partial_at] = sum_quads(tile.grad, tile.length_hyper & 0xffffu, number & 3u, 4u);
+        ledger[partial_at] = sum_quads(Quads(tile.grad, tile.length_hyper & 0xffffu, number & 3u, 4u));
     } else {
         let first = workgroup * (QUADS * WORKGROUP_SIZE);
         // A folded grid has workgroups past the last.
         if (4u * first >= frame.length) {
             return;
         }
-        ledger[partial_at] = sum_quads(frame.grad, frame.length, first + invocation, WORKGROUP_SIZE);
+        ledger[partial_at] = sum_quads(Quads(frame.grad, frame.length, first + invocation, WORKGROUP_SIZE));
     }
 }

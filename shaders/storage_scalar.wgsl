@@ -56,3 +56,8 @@ fn store_moment(at: u32, left: u32, value: vec4<f32>) {
         moments[at + 3u] = value.w;
     }
 }
+
+// A quad without what was loaded past the run's end: zeros instead.
+fn without_surplus(quad: vec4<f32>, left: u32) -> vec4<f32> {
+    return select(vec4<f32>(), quad, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(left));
+}

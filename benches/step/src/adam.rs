@@ -1,7 +1,7 @@
 //! Optimizers to measure: tensors in an arena, in buffers of their own, or packed into one buffer.
 
 use anyhow::{Context, Result};
-use wgpu_adam::{AdamConfig, Param, ParamGroup, ParamId, TensorArena, TensorBuffer, WgpuAdam};
+use wgpu_adam::{AdamConfig, GradientControl, Param, ParamGroup, ParamId, TensorArena, TensorBuffer, WgpuAdam};
 
 use crate::device::{Gpu, Span};
 use crate::models::Shapes;
@@ -92,6 +92,13 @@ impl Adam {
         });
         let tensors = tensors.collect::<Result<_>>()?;
         Ok(Self { optimizer, tensors, groups, next: 0, changing: false })
+    }
+
+    /// Clips gradients by norm, and skips steps where they are not finite.
+    pub fn controlled(mut self) -> Result<Self> {
+        let control = GradientControl { clip_norm: Some(1.0), skip_nonfinite: true, ..Default::default() };
+        self.optimizer.set_gradient_control(control)?;
+        Ok(self)
     }
 
     /// Takes every tenth tensor's gradient away.

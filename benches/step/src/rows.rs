@@ -86,6 +86,13 @@ pub fn rows() -> Vec<Row> {
             let padded = arena(gpu, 1000, 1023, 1)?;
             Ok(many(gpu, Adam::packed(gpu, &equal(1000, 1023))?)?.and("padded arena", padded))
         }),
+        row("2^22, clip_norm and skip", false, |gpu| {
+            let plain = Adam::one(gpu, 1 << 22, AdamConfig::default())?;
+            Ok(one(gpu, 1 << 22, AdamConfig::default())?.controlled()?.and("plain", plain))
+        }),
+        row("1,000 x 1,024, arena, clip_norm and skip", true, |gpu| {
+            Ok(many(gpu, arena(gpu, 1000, 1024, 1)?.controlled()?)?.and("plain", arena(gpu, 1000, 1024, 1)?))
+        }),
     ]
 }
 
@@ -109,6 +116,12 @@ fn many(gpu: &Gpu, adam: Adam) -> Result<Setup> {
 }
 
 impl Setup {
+    /// Clips the step's gradients by norm, and skips it where they are not finite.
+    fn controlled(mut self) -> Result<Self> {
+        self.adam = self.adam.controlled()?;
+        Ok(self)
+    }
+
     fn and(mut self, name: &'static str, contender: impl Contender + 'static) -> Self {
         self.beside.push((name, Box::new(contender)));
         self
