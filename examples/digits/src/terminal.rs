@@ -14,7 +14,7 @@ mod record;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use digits::{Dataset, TorchRun, Trainer};
+use digits::{Dataset, TorchRun, Trainer, Wanted};
 use wgpu_adam::AdamConfig;
 
 use blocking::wait;
@@ -77,10 +77,10 @@ fn train(options: &Options) -> Result<Run> {
         for _ in 0..trainer.steps_per_epoch() {
             trainer.step()?;
         }
-        let losses = wait(&device, trainer.read_losses())?;
-        let accuracy = wait(&device, trainer.test_accuracy())?;
-        let last_loss = *losses.last().context("an epoch without a step")?;
-        run.loss_per_step.extend(losses);
+        let report = wait(&device, trainer.read(Wanted { accuracy: true, ..Wanted::default() }))?;
+        let accuracy = report.accuracy.context("no test accuracy")?;
+        let last_loss = *report.losses.last().context("an epoch without a step")?;
+        run.loss_per_step.extend(report.losses);
         run.test_accuracy_per_epoch.push(accuracy);
         progress.epoch(epoch, trainer.steps(), last_loss, accuracy);
     }
