@@ -67,7 +67,14 @@ impl Browser {
     /// # Errors
     /// The address cannot be reached.
     pub fn open(&self, url: &str, look: Look) -> Result<Tab> {
+        self.open_with(url, look, "")
+    }
+
+    /// The same with a script that runs before the scripts of the page, of this one and of those that the tab goes to:
+    /// it may change what the page finds in its browser.
+    pub fn open_with(&self, url: &str, look: Look, script: &str) -> Result<Tab> {
         let tab = Tab::new(self.devtools.clone(), look)?;
+        tab.call("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": script }))?;
         tab.navigate(url)?;
         Ok(tab)
     }

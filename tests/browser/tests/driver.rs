@@ -13,6 +13,7 @@ const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("input is trusted", input),
     ("looks are told", looks),
     ("a tab in the background is hidden", background),
+    ("a script comes before the page's", script),
     ("everything that goes wrong is told", mistakes),
     ("waiting ends", waiting),
 ];
@@ -135,6 +136,17 @@ fn background() -> Result<()> {
         tab.wait_for("document.visibilityState === 'hidden'", Duration::from_secs(5))?;
         tab.bring_to_front()?;
         tab.wait_for("document.visibilityState === 'visible'", Duration::from_secs(5))
+    })
+}
+
+fn script() -> Result<()> {
+    with_page("<script>seen = navigator.gpu</script>", Look::WIDE, |_, browser, url| {
+        const HIDE: &str = "Object.defineProperty(navigator, 'gpu', { value: 'hidden' })";
+        let tab = browser.open_with(url, Look::WIDE, HIDE)?;
+        ensure!(tab.eval::<String>("seen")? == "hidden");
+        tab.reload()?;
+        ensure!(tab.eval::<String>("seen")? == "hidden");
+        Ok(())
     })
 }
 
