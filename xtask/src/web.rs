@@ -9,7 +9,7 @@ use crate::run::{self, capture, cargo, command, exists, target_dir, workspace_ro
 use crate::toolchain::{WASM, ensure_wasm_target};
 
 /// The profile of programs that are downloaded: small. See the workspace's Cargo.toml.
-const PROFILE: &str = "web";
+const PROFILE: &str = "small";
 
 /// Builds the page and serves it until it is stopped.
 pub fn run() -> Result<()> {

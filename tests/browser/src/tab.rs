@@ -84,6 +84,17 @@ impl Tab {
         serde_json::from_value(answer["result"]["value"].take()).with_context(|| format!("the value of `{expression}`"))
     }
 
+    /// What the WebGPU adapter calls itself, as much as the browser tells; none where it gives none.
+    pub fn adapter(&self) -> Result<Option<String>> {
+        self.eval(
+            "(async () => {
+                const adapter = await navigator.gpu?.requestAdapter();
+                const { vendor, architecture, device, description } = adapter?.info ?? {};
+                return adapter && ['WebGPU', vendor, architecture, device, description].filter(Boolean).join(' ');
+            })()",
+        )
+    }
+
     /// Waits until an expression is true.
     ///
     /// # Errors

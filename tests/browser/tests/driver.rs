@@ -8,7 +8,9 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::Value;
 use wgpu_adam_browser::{Browser, Kind, Look, NO_PAGES, Server, Tab, pages};
 
-const TESTS: &[(&str, fn() -> Result<()>)] = &[
+type Test = fn() -> Result<()>;
+
+const TESTS: &[(&str, Test)] = &[
     ("values and exceptions come back", values),
     ("input is trusted", input),
     ("looks are told", looks),

@@ -57,9 +57,7 @@ fn open() -> Result<(String, Page)> {
     let tab = browser.open(&server.url("/"), Look::WIDE)?;
     tab.wait_for("window.suite", BODY)?;
     tab.set_timeout(BODY);
-    let Some(adapter) = tab.eval::<Option<String>>("suite.adapter()")? else {
-        bail!("{} gives no WebGPU adapter", browser.name());
-    };
+    let adapter = tab.adapter()?.with_context(|| format!("{} gives no WebGPU adapter", browser.name()))?;
     tab.check_clean()?;
     Ok((adapter, Page { tab, browser, _server: server }))
 }

@@ -8,5 +8,5 @@ fn main() -> Result<()> {
     let [wasm, folder] = arguments.as_slice() else {
         bail!("usage: xtask-bindgen WASM FOLDER");
     };
-    Bindgen::new().input_path(wasm).web(true)?.typescript(false).generate(folder)
+    Bindgen::new().input_path(wasm).web(true)?.omit_default_module_path(false).typescript(false).generate(folder)
 }

@@ -1,7 +1,6 @@
 //! Names the browser that tests are run in and its WebGPU adapter; fails where there is none, with the reason.
 
 use anyhow::{Result, bail};
-use serde_json::Value;
 use wgpu_adam_browser::{Browser, Look, Server};
 
 fn main() -> Result<()> {
@@ -10,16 +9,9 @@ fn main() -> Result<()> {
     let server = Server::start(&[("/", folder.path())])?;
     let browser = Browser::start()?;
     let tab = browser.open(&server.url("/"), Look::WIDE)?;
-    let adapter: Value = tab.eval(
-        "(async () => {
-            const adapter = await navigator.gpu?.requestAdapter();
-            const { vendor, architecture, device, description } = adapter?.info ?? {};
-            return adapter && [vendor, architecture, device, description].filter(Boolean).join(' ');
-        })()",
-    )?;
-    let Some(adapter) = adapter.as_str() else {
+    let Some(adapter) = tab.adapter()? else {
         bail!("{} gives no WebGPU adapter", browser.name());
     };
-    println!("{}, {}", browser.name(), if adapter.is_empty() { "an adapter without a name" } else { adapter });
+    println!("{}, {adapter}", browser.name());
     Ok(())
 }

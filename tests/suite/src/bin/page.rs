@@ -1,9 +1,9 @@
-//! The bodies in a page of a browser: `adapter()`, and `run(name)` for a body of that name.
+//! The bodies in a page of a browser, which calls `run(name)`.
 
 #[cfg(target_family = "wasm")]
 mod page {
     use wasm_bindgen::prelude::wasm_bindgen;
-    use wgpu_adam_suite::adapter::{adapters, describe};
+    use wgpu_adam_suite::adapter::adapters;
     use wgpu_adam_suite::{Gpu, Skipped, bodies};
 
     #[wasm_bindgen]
@@ -15,12 +15,6 @@ mod page {
     /// A panic ends the program; without this nobody would learn why.
     pub fn tell_panics() {
         std::panic::set_hook(Box::new(|panic| error(&panic.to_string())));
-    }
-
-    /// What the adapter is called, or nothing where the browser gives none.
-    #[wasm_bindgen]
-    pub async fn adapter() -> Option<String> {
-        Some(describe(&adapters().await.first()?.get_info()))
     }
 
     /// Runs a body on a device of its own: its outcome, passed, skipped or failed, and the reason.
