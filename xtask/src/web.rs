@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::run::{self, capture, cargo, command, exists, target_dir, workspace_root};
+use crate::run::{self, capture, cargo, command, target_dir, workspace_root};
 use crate::toolchain::{WASM, ensure_wasm_target};
 
 /// The profile of programs that are downloaded: small. See the workspace's Cargo.toml.
@@ -23,10 +23,13 @@ pub fn run() -> Result<()> {
 pub fn build() -> Result<PathBuf> {
     let folder = empty("web")?;
     let wasm = compile("--package digits --bin digits", PROFILE)?;
-    bindgen(&wasm, &folder)?;
+    bindgen(&wasm, &folder, Names::Strip)?;
     optimize(&folder.join("digits_bg.wasm"))?;
     let root = workspace_root();
     copy(&root.join("examples/digits/web"), &folder)?;
+    for file in ["digits.csv.gz", "digits_torch_run.json"] {
+        copy(&root.join("examples/digits/data").join(file), &folder.join(file))?;
+    }
     copy(&root.join("examples/js"), &folder.join("js"))?;
     copy(&root.join("shaders"), &folder.join("shaders"))?;
     Ok(folder)
@@ -36,7 +39,7 @@ pub fn build() -> Result<PathBuf> {
 pub fn build_suite() -> Result<PathBuf> {
     let folder = empty("web-suite")?;
     let wasm = compile("--package wgpu-adam-suite --bin page", "dev")?;
-    bindgen(&wasm, &folder)?;
+    bindgen(&wasm, &folder, Names::Keep)?;
     copy(&workspace_root().join("tests/suite/page"), &folder)?;
     Ok(folder)
 }
@@ -60,51 +63,72 @@ pub fn compile(selection: &str, profile: &str) -> Result<PathBuf> {
     Ok(target_dir()?.join(WASM).join(folder).join(name).with_extension("wasm"))
 }
 
-/// Makes of `NAME.wasm` the module `NAME.js` and the file `NAME_bg.wasm` it loads.
-pub fn bindgen(wasm: &Path, folder: &Path) -> Result<()> {
-    run::run(cargo("run --quiet --package xtask-bindgen --").arg(wasm).arg(folder))
+/// Whether backtraces shall name functions. The names make a third of a program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    Keep,
+    Strip,
 }
 
-/// Makes the file smaller with Binaryen's wasm-opt, where that is installed and knows what compilers write today.
+/// Makes of `NAME.wasm` the module `NAME.js` and the file `NAME_bg.wasm` that it loads.
+pub fn bindgen(wasm: &Path, folder: &Path, names: Names) -> Result<()> {
+    let mut bindgen = cargo("run --quiet --package xtask-bindgen --");
+    if names == Names::Strip {
+        bindgen.arg("--strip-names");
+    }
+    run::run(bindgen.arg(wasm).arg(folder))
+}
+
+/// The first version of Binaryen that was seen to make working programs of today's. Debian 12's, 108, takes the two
+/// tables of wasm-bindgen for each other.
+const BINARYEN: u32 = 116;
+
+/// Makes the file smaller with Binaryen's wasm-opt, where that is installed and new enough.
 pub fn optimize(wasm: &Path) -> Result<()> {
     let size = || Ok::<_, anyhow::Error>(fs::metadata(wasm)?.len().div_ceil(1000));
-    let before = size()?;
-    if !exists("wasm-opt") {
-        println!("{}: {before} kB; Binaryen's wasm-opt, which is not installed, would make it smaller", wasm.display());
+    let (name, before) = (wasm.file_name().unwrap_or_default().display(), size()?);
+    let version = match capture(command("wasm-opt").arg("--version")) {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        Err(_) => "which is not installed".to_owned(),
+    };
+    if !version_of(&version).is_some_and(|version| version >= BINARYEN) {
+        println!("{name}: {before} kB, without wasm-opt ({version}; from version {BINARYEN} on it is used)");
         return Ok(());
     }
     let smaller = wasm.with_extension("opt");
-    let mut optimize = command("wasm-opt");
-    optimize.args(["-Os", "--strip-producers", "--strip-target-features"]);
-    // What Rust's target has by default: older versions take nothing for granted.
-    optimize.args(
-        ["bulk-memory", "multivalue", "mutable-globals", "nontrapping-float-to-int", "reference-types"].map(enable),
-    );
-    let output = capture(optimize.arg(enable("sign-ext")).arg(wasm).arg("-o").arg(&smaller))?;
-    if !output.status.success() {
-        println!("{}: {before} kB; wasm-opt refused it: {}", wasm.display(), String::from_utf8_lossy(&output.stderr));
+    run::run(command("wasm-opt").args(["-Os", "--all-features"]).arg(wasm).arg("-o").arg(&smaller))?;
+    fs::rename(&smaller, wasm)?;
+    println!("{name}: {} kB, before wasm-opt {before} kB", size()?);
+    Ok(())
+}
+
+/// The number in `wasm-opt version 123 (version_123)`.
+fn version_of(text: &str) -> Option<u32> {
+    text.strip_prefix("wasm-opt version ")?.split_whitespace().next()?.parse().ok()
+}
+
+/// Copies a file, or the files of a folder and of the folders in it.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    if from.is_file() {
+        fs::copy(from, to).with_context(|| format!("copying {}", from.display()))?;
         return Ok(());
     }
-    fs::rename(&smaller, wasm)?;
-    println!("{}: {} kB, before wasm-opt {before} kB", wasm.display(), size()?);
-    Ok(())
-}
-
-fn enable(feature: &str) -> String {
-    format!("--enable-{feature}")
-}
-
-/// Copies the files of a folder, and of the folders in it.
-pub fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
-        let (entry, to) = (entry?.path(), to);
-        let name = entry.file_name().context("a name")?;
-        if entry.is_dir() {
-            copy(&entry, &to.join(name))?;
-        } else {
-            fs::copy(&entry, to.join(name)).with_context(|| format!("copying {}", entry.display()))?;
-        }
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_of;
+
+    #[test]
+    fn binaryen_tells_its_version() {
+        assert_eq!(version_of("wasm-opt version 108"), Some(108));
+        assert_eq!(version_of("wasm-opt version 123 (version_123)"), Some(123));
+        assert_eq!(version_of("which is not installed"), None);
+    }
 }
