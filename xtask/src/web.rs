@@ -96,7 +96,7 @@ pub fn optimize(wasm: &Path) -> Result<()> {
         return Ok(());
     }
     let smaller = wasm.with_extension("opt");
-    run::run(command("wasm-opt").args(["-Os", "--all-features"]).arg(wasm).arg("-o").arg(&smaller))?;
+    run::run(command("wasm-opt").arg("-Os").arg(wasm).arg("-o").arg(&smaller))?;
     fs::rename(&smaller, wasm)?;
     println!("{name}: {} kB, before wasm-opt {before} kB", size()?);
     Ok(())
