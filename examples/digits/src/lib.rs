@@ -15,6 +15,7 @@ mod report;
 pub mod rules;
 mod saved;
 mod stage;
+#[cfg(not(target_family = "wasm"))]
 pub mod torch_run;
 pub mod training;
 
@@ -22,5 +23,6 @@ pub use data::{Dataset, Digit};
 pub use model::Model;
 pub use report::{Report, Wanted};
 pub use saved::Saved;
+#[cfg(not(target_family = "wasm"))]
 pub use torch_run::TorchRun;
 pub use training::Trainer;

@@ -63,7 +63,8 @@ fn train(options: &Options) -> Result<Run> {
     let adapter_name = adapters::describe(&info);
     println!("training on {adapter_name}");
     let (device, queue) = adapters::open(&adapter)?;
-    let mut trainer = Trainer::new(&device, &queue, AdamConfig { lr: options.lr, ..AdamConfig::default() })?;
+    let config = AdamConfig { lr: options.lr, ..AdamConfig::default() };
+    let mut trainer = Trainer::new(&device, &queue, &Dataset::embedded()?, config)?;
     let mut run = Run {
         adapter: adapter_name,
         device: format!("{}, {:?}", info.name, info.backend),

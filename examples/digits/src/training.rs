@@ -32,14 +32,13 @@ impl Trainer {
     }
 
     /// A model with the initial weights of `digits_torch_run.py`, and Adam with `config` for all of its parameters.
-    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, config: AdamConfig) -> Result<Self> {
-        let dataset = Dataset::embedded()?;
+    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, dataset: &Dataset, config: AdamConfig) -> Result<Self> {
         let arena = TensorArena::new(device, PARAMETERS)?;
         // The biases keep the zeros of a new buffer.
         arena.write_param(queue, "fc1.weight", &uniform(0, HIDDEN * PIXELS, 1.0 / (PIXELS as f64).sqrt()))?;
         arena.write_param(queue, "fc2.weight", &uniform(2, CLASSES * HIDDEN, 1.0 / (HIDDEN as f64).sqrt()))?;
         let places = PARAMETERS.iter().map(|(name, _)| arena.param_buffer(name)).collect::<Result<_, _>>()?;
-        let model = Model::new(device, queue, &arena, &dataset)?;
+        let model = Model::new(device, queue, &arena, dataset)?;
         let adam = WgpuAdam::new(device, queue, arena.params(), config)?;
         Ok(Self {
             device: device.clone(),

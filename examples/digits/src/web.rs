@@ -4,8 +4,8 @@
 
 mod report;
 
-use digits::{Dataset, TorchRun, Trainer, Wanted};
-use js_sys::{Array, Function, Promise};
+use digits::{Dataset, Trainer, Wanted};
+use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 use wgpu_adam::{AdamConfig, Error};
@@ -17,14 +17,17 @@ use report::{Report, Saved};
 pub struct Session {
     device: wgpu::Device,
     queue: wgpu::Queue,
+    dataset: Dataset,
+    config: AdamConfig,
     trainer: Trainer,
 }
 
 #[wasm_bindgen]
 impl Session {
-    /// A new model on a new device. `lost` is called with a reason once the device is gone, `failed` with the message of
-    /// an error that nobody caught.
-    pub async fn open(lost: Function, failed: Function) -> Result<Session, JsError> {
+    /// A new model on a new device. `digits` is the data set, a line each; `lr` the learning rate to begin with. `lost` is
+    /// called with a reason once the device is gone, `failed` with the message of an error that nobody caught.
+    pub async fn open(digits: String, lr: f64, lost: Function, failed: Function) -> Result<Session, JsError> {
+        let dataset = Dataset::parse(&digits).map_err(thrown)?;
         let options = wgpu::RequestAdapterOptions {
             power_preference: wgpu::PowerPreference::HighPerformance,
             ..Default::default()
@@ -41,14 +44,15 @@ impl Session {
         device.on_uncaptured_error(std::sync::Arc::new(move |error: wgpu::Error| {
             drop(failed.call1(&JsValue::NULL, &error.to_string().into()));
         }));
-        let trainer = trainer(&device, &queue)?;
+        let config = AdamConfig { lr, amsgrad: true, ..AdamConfig::default() };
+        let trainer = trainer(&device, &queue, &dataset, config)?;
         trainer.ready().await.map_err(thrown)?;
-        Ok(Self { device, queue, trainer })
+        Ok(Self { device, queue, dataset, config, trainer })
     }
 
-    /// Back to the initial weights and torch's recorded options.
+    /// Back to the initial weights and options.
     pub fn reset(&mut self) -> Result<(), JsError> {
-        self.trainer = trainer(&self.device, &self.queue)?;
+        self.trainer = trainer(&self.device, &self.queue, &self.dataset, self.config)?;
         Ok(())
     }
 
@@ -115,28 +119,14 @@ impl Session {
     }
 }
 
-/// torch's recorded run, to be drawn behind ours.
-#[wasm_bindgen(js_name = torchRun)]
-pub fn torch_run() -> Result<report::Torch, JsError> {
-    TorchRun::recorded().map(report::Torch::from).map_err(thrown)
-}
-
-/// Some digits of the test set, `[pixels, class]` each, for those who cannot draw one.
-#[wasm_bindgen(js_name = testDigits)]
-pub fn test_digits() -> Result<Array, JsError> {
-    let dataset = Dataset::embedded().map_err(thrown)?;
-    let digit = |digit: &digits::Digit| {
-        Array::of2(&js_sys::Float32Array::from(digit.pixels.as_slice()), &JsValue::from(digit.label))
-    };
-    Ok(dataset.test.iter().map(digit).collect())
-}
-
-/// A model with torch's recorded options. It has state for amsgrad from the start, so that it can be switched on at any
-/// step.
-fn trainer(device: &wgpu::Device, queue: &wgpu::Queue) -> Result<Trainer, JsError> {
-    let lr = TorchRun::recorded().map_err(thrown)?.lr;
-    let config = AdamConfig { lr, amsgrad: true, ..AdamConfig::default() };
-    let mut trainer = Trainer::new(device, queue, config).map_err(thrown)?;
+/// A model whose optimizer has state for amsgrad from the start, so that it can be switched on at any step.
+fn trainer(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    dataset: &Dataset,
+    config: AdamConfig,
+) -> Result<Trainer, JsError> {
+    let mut trainer = Trainer::new(device, queue, dataset, config).map_err(thrown)?;
     trainer.adam().set_amsgrad(0, false)?;
     Ok(trainer)
 }

@@ -24,7 +24,8 @@ fn trainer(lr: f64) -> (wgpu::Device, wgpu::Queue, Trainer) {
     let wanted = std::env::var("WGPU_ADAPTER_NAME").ok();
     let adapter = adapters::choose(wanted.as_deref()).unwrap();
     let (device, queue) = adapters::open(&adapter).unwrap();
-    let trainer = Trainer::new(&device, &queue, AdamConfig { lr, ..AdamConfig::default() }).unwrap();
+    let dataset = Dataset::embedded().unwrap();
+    let trainer = Trainer::new(&device, &queue, &dataset, AdamConfig { lr, ..AdamConfig::default() }).unwrap();
     (device, queue, trainer)
 }
 

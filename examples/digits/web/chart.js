@@ -52,10 +52,10 @@ export class Chart {
     context.textBaseline = 'top';
     for (let epoch = 0; epoch <= epochs; epoch += every) {
       const at = x(epoch * this.#perEpoch);
-      const fits = at + 18 < right;
+      const fits = at + 12 < right;
       context.textAlign = epoch === 0 ? 'left' : fits ? 'center' : 'right';
       context.fillStyle = color.soft;
-      context.fillText(epoch === 0 ? 'epoch 0' : String(epoch), at, bottom + 9);
+      context.fillText(epoch === 0 ? 'epoch 0' : String(epoch), at, bottom + 10);
     }
 
     const points = values => Array.from(values, (loss, step) => [x(step), y(Math.max(Math.min(loss, high), low))]);
@@ -72,8 +72,8 @@ export class Chart {
     }
   }
 
-  // The last step that the chart has room for.
-  last(losses, goal) { return Math.max(goal, this.#torch.length, losses.length) - 1; }
+  // The step at the right end of the chart.
+  last(losses, goal) { return Math.max(goal, this.#torch.length, losses.length); }
 }
 
 function range(losses, torch) {

@@ -1,7 +1,8 @@
 // The page: what its controls do, and what it shows of a run.
 
-import init, { Session, testDigits, torchRun } from './digits.js';
+import init, { Session } from './digits.js';
 import { Chart } from './chart.js';
+import { fetchDigits, fetchTorch } from './data.js';
 import { Options } from './options.js';
 import { Pad } from './pad.js';
 import { drawDigit, drawWeights } from './pictures.js';
@@ -152,15 +153,14 @@ function goal() { return parts.options.current.epochs * parts.run.session.stepsP
 
 // --- the device ------------------------------------------------------------------------------------------------------
 
-// A new device with a new model on it; none, and a notice, where there is no WebGPU.
+// A new device with a new model on it; none, and a notice, where there is no adapter.
 async function open() {
-  if (!navigator.gpu) return void notice(NO_WEBGPU.title, NO_WEBGPU.text);
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
   if (!adapter) return void notice(NO_ADAPTER.title, NO_ADAPTER.text, 'Look again', () => location.reload());
   const { vendor, architecture, device, description } = adapter.info;
   const name = description || [vendor, architecture, device].filter(Boolean).join(' ') || 'unnamed adapter';
   document.body.dataset.adapter = $('adapter').textContent = name;
-  return Session.open(lost, message => notice('WebGPU reports an error', message));
+  return Session.open(parts.digits.csv, parts.torch.lr, lost, message => notice('WebGPU reports an error', message));
 }
 
 function lost(reason) {
@@ -168,8 +168,8 @@ function lost(reason) {
   parts.lost = { training: state === 'training' };
   run?.stop();
   const step = run?.saved?.steps ?? 0;
-  const text = `Drivers that restart and machines that wake up do this. ${reason ? `The browser says: ${reason}\n` : ''}`
-    + (step ? `All is kept up to step ${step}.` : 'No step is lost.');
+  const text = `Drivers that restart and machines that wake up can do this. ${reason ? `The browser says: ${reason}\n` : ''}`
+    + (step ? `All is kept up to step ${step}.` : 'The run begins anew.');
   notice('The GPU device was lost', text, 'Make a new device and go on', recover);
 }
 
@@ -279,8 +279,8 @@ function look() {
 
 // A digit of the test set takes the place of a drawing, for those who cannot draw.
 function sample() {
-  const digits = parts.samples ??= testDigits();
-  const [pixels] = digits[Math.floor(Math.random() * digits.length)];
+  const { test } = parts.digits;
+  const pixels = test[Math.floor(Math.random() * test.length)];
   parts.pad.clear();
   parts.sample = pixels;
   look();
@@ -289,10 +289,11 @@ function sample() {
 // --- beginning -------------------------------------------------------------------------------------------------------
 
 async function begin() {
-  await init();
+  if (!navigator.gpu) return notice(NO_WEBGPU.title, NO_WEBGPU.text);
+  [parts.digits, parts.torch] = await Promise.all([fetchDigits(), fetchTorch(), init()]);
   const session = await open();
   if (!session) return;
-  const torch = parts.torch = torchRun();
+  const { torch } = parts;
   const run = parts.run = new Run(session, show);
   window.losses = run.losses;
   parts.chart = new Chart($('chart'), torch.losses, session.stepsPerEpoch);
@@ -302,7 +303,7 @@ async function begin() {
     parts.sample = undefined;
     look();
   });
-  $('torch-version').textContent = torch.version.split('+')[0];
+  $('torch-version').textContent = torch.version;
   $('bars').innerHTML = Array.from({ length: 10 }, (_, digit) => `<li><b>${digit}</b><i></i><span></span></li>`).join('');
 
   on('start', train);

@@ -99,7 +99,7 @@ export class Run {
     this.training = true;
     const session = this.#session;
     let pending;
-    let saved = performance.now();
+    let saved = -Infinity;
     let batch = WATCH_BATCH;
     let reported = performance.now();
     try {

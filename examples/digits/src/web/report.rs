@@ -1,6 +1,5 @@
 //! What the page is given: plain arrays, and a saved run it only holds.
 
-use digits::TorchRun;
 use wasm_bindgen::prelude::*;
 
 /// What was read: `losses` always, the others where they were wanted, else undefined.
@@ -34,32 +33,5 @@ impl Saved {
     #[wasm_bindgen(getter)]
     pub fn steps(&self) -> f64 {
         self.0.steps as f64
-    }
-}
-
-/// torch's recorded run.
-#[wasm_bindgen(getter_with_clone)]
-pub struct Torch {
-    /// The version of torch.
-    pub version: String,
-    /// Its learning rate; its other options are torch's defaults.
-    pub lr: f64,
-    /// How often the training set was visited.
-    pub epochs: usize,
-    /// The loss of every step.
-    pub losses: Vec<f32>,
-    /// The test accuracy after every epoch.
-    pub accuracies: Vec<f64>,
-}
-
-impl From<TorchRun> for Torch {
-    fn from(run: TorchRun) -> Self {
-        Self {
-            version: run.torch,
-            lr: run.lr,
-            epochs: run.epochs,
-            losses: run.loss_per_step,
-            accuracies: run.test_accuracy_per_epoch,
-        }
     }
 }
