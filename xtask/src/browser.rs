@@ -58,4 +58,4 @@ pub fn tests() -> Result<Outcome> {
 }
 
 /// The test targets that need a browser; elsewhere they say that they were not asked.
-const TESTS: [&str; 2] = ["driver", "browser"];
+const TESTS: [&str; 3] = ["driver", "browser", "page"];

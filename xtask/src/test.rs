@@ -22,7 +22,7 @@ const STEPS: [(&str, bool, Step); 9] = [
     ("formatting", true, steps::formatting),
     ("clippy", true, steps::clippy),
     ("library on the MSRV", false, steps::msrv),
-    ("library for browsers", true, steps::wasm),
+    ("programs for browsers", true, steps::wasm),
     ("documentation", false, steps::documentation),
     ("build and adapters", true, steps::build_and_adapters),
     ("tests", true, steps::tests),

@@ -91,7 +91,7 @@ pub fn optimize(wasm: &Path) -> Result<()> {
         Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
         Err(_) => "which is not installed".to_owned(),
     };
-    if !version_of(&version).is_some_and(|version| version >= BINARYEN) {
+    if version_of(&version).is_none_or(|version| version < BINARYEN) {
         println!("{name}: {before} kB, without wasm-opt ({version}; from version {BINARYEN} on it is used)");
         return Ok(());
     }

@@ -10,6 +10,7 @@ pub mod golden;
 mod golden_bodies;
 mod gradients;
 pub mod judge;
+pub mod lost_device;
 mod mistakes;
 mod numbers;
 mod ordering;
@@ -70,6 +71,7 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             mistakes::BODIES,
             states::BODIES,
             surgery::BODIES,
+            lost_device::BODIES,
             torch_suite::BODIES,
         ]
         .concat()
