@@ -23,7 +23,8 @@ fn browser() -> Result<Result<String, String>> {
 /// The same after installing what is missing. The inner error is a reason not to test in this run; in CI, where a browser
 /// without a WebGPU adapter must not pass unseen, it is a failure.
 fn ensure() -> Result<Result<String, String>> {
-    run(&mut cargo("build --package wgpu-adam-browser --bin browser"))?;
+    // With the selection that the tests were built with, so that nothing is compiled twice.
+    run(&mut cargo("build --workspace --bin browser --examples"))?;
     let mut found = browser()?;
     if let Err(reason) = &found {
         println!("{reason}");

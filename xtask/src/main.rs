@@ -26,6 +26,7 @@ Commands:
   demo [ARGUMENTS]   run the digits example with these arguments (--help lists them)
   test [--quick]     run every test and check; --quick leaves out the MSRV, the documentation and the examples
   bench [ARGUMENTS]  measure a step beside a copy of the same bytes, on every adapter (--help lists the arguments)
+  bench --web        measure a step in a headless Chromium, beside TensorFlow.js, which npm fetches
   web [--build]      build the digits example as a page in target/web and serve it; --build only builds
   help               print this text
 

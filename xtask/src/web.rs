@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::{Context, Result, anyhow};
+use xtask_serve::Server;
 
 use crate::run::{self, capture, cargo, command, target_dir, workspace_root};
 use crate::toolchain::{WASM, ensure_wasm_target};
@@ -11,11 +13,18 @@ use crate::toolchain::{WASM, ensure_wasm_target};
 /// The profile of programs that are downloaded: small. See the workspace's Cargo.toml.
 const PROFILE: &str = "small";
 
+/// Where the first server is found; further ones take free ports.
+const PORT: u16 = 8080;
+
 /// Builds the page and serves it until it is stopped.
 pub fn run() -> Result<()> {
     let folder = build()?;
-    let mut serve = cargo("run --quiet --package wgpu-adam-browser --bin serve --");
-    run::run(serve.arg(folder))
+    let mounts = [("/", folder.as_path())];
+    let server = Server::start_on(PORT, &mounts).or_else(|_| Server::start(&mounts))?;
+    println!("{} (Ctrl-C stops)", server.url("/"));
+    loop {
+        thread::park();
+    }
 }
 
 /// Builds the page of the digits into `target/web`: the program and its files, beside them the page without a program

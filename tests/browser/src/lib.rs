@@ -1,4 +1,4 @@
-//! A headless Chromium for tests of pages, driven as a person does, and a server of static files.
+//! A headless Chromium for tests of pages, driven as a person does.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -26,7 +26,6 @@ mod input;
 mod look;
 mod messages;
 mod pages;
-mod server;
 mod tab;
 
 pub use browser::Browser;
@@ -34,5 +33,5 @@ pub use find::find;
 pub use look::{Look, Scheme};
 pub use messages::{Kind, Message};
 pub use pages::{NO_PAGES, pages};
-pub use server::Server;
 pub use tab::Tab;
+pub use xtask_serve::Server;
