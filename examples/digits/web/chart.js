@@ -61,7 +61,7 @@ export class Chart {
     const points = values => Array.from(values, (loss, step) => [x(step), y(Math.max(Math.min(loss, high), low))]);
     context.lineJoin = 'round';
     context.lineCap = 'round';
-    line(context, points(this.#torch), color.theirsLine, 7);
+    line(context, points(this.#torch), color.theirsLine, 5);
     const ours = points(finite(losses));
     line(context, ours, color.ours, 1.75);
     if (ours.length) dot(context, ours.at(-1), color);
