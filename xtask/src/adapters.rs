@@ -47,7 +47,7 @@ impl Listing {
 }
 
 /// Whether this is an unattended run, which must not pass with less than every expected adapter.
-fn unattended() -> bool {
+pub fn unattended() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 

@@ -1,10 +1,9 @@
 //! The software drivers that give a machine without a GPU an adapter, and installing them.
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use crate::adapters::Expected;
-use crate::run::{capture, command, exists, run};
-use crate::swiftshader;
+use crate::{apt, swiftshader};
 
 /// Debian's and Ubuntu's packages for the Vulkan adapter (lavapipe).
 pub const VULKAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
@@ -35,31 +34,7 @@ This program installs a driver only with apt-get, which is not here. Install one
   Arch:   pacman -S vulkan-swrast vulkan-icd-loader
   macOS, Windows: nothing to install; the system brings Metal, or DirectX 12 with WARP as its software adapter";
 
-/// Installs the packages with apt-get, as root or through sudo.
+/// Installs the packages of drivers.
 pub fn install(packages: &[&str]) -> Result<()> {
-    if !cfg!(target_os = "linux") || !exists("apt-get") {
-        bail!("{ELSEWHERE}");
-    }
-    let packages = packages.join(" ");
-    let root = capture(command("id").arg("-u"))?.stdout.trim_ascii() == b"0";
-    if !root && !exists("sudo") {
-        bail!("there is no sudo; as root, run: apt-get update && apt-get install -y {packages}");
-    }
-
-    let means = if root { "apt-get" } else { "sudo apt-get" };
-    println!("Installing software drivers with {means}: {packages}");
-    let apt_get = |arguments: &str| {
-        // Through `env`, because sudo does not hand variables on.
-        let line = format!("env DEBIAN_FRONTEND=noninteractive apt-get {arguments}");
-        let line = if root { line } else { format!("sudo {line}") };
-        let mut words = line.split_whitespace();
-        let mut apt_get = command(words.next().unwrap_or_default());
-        apt_get.args(words);
-        run(&mut apt_get)
-    };
-    if let Err(error) = apt_get("update") {
-        // One unreachable source of several fails the update, but seldom the installation.
-        println!("going on in spite of it: {error}");
-    }
-    apt_get(&format!("install -y --no-install-recommends {packages}")).context("the driver could not be installed")
+    apt::install(packages, ELSEWHERE)
 }

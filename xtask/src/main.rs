@@ -1,7 +1,9 @@
 //! `cargo xtask`: the commands of the README, with all the set-up they need.
 
 mod adapters;
+mod apt;
 mod bench;
+mod browser;
 mod demo;
 mod drivers;
 mod report;
@@ -10,6 +12,7 @@ mod steps;
 mod swiftshader;
 mod test;
 mod toolchain;
+mod web;
 
 use std::env;
 use std::process::ExitCode;
@@ -24,12 +27,16 @@ Commands:
   test [--quick]     run every test and check; --quick leaves out the MSRV, the documentation and the examples
   bench [ARGUMENTS]  measure a step beside a copy of the same bytes, on every adapter (--help lists the arguments)
   bench --peers      measure it beside burn's Adam, and torch's where it is found (--help lists the arguments)
+  bench --web        measure a step in a headless Chromium, beside TensorFlow.js, which npm fetches
+  web [--build]      build the digits example as a page in target/web and serve it; --build only builds
   help               print this text
 
 They make sure of a wgpu adapter. On a Debian or Ubuntu without one they install Mesa's software
 driver with apt-get, through sudo when not root; elsewhere they say what to install.
 `test` uses every adapter it finds, SwiftShader among them where Debian's Chromium is installed. Where the
-environment variable CI is set, it insists on all software adapters of the system, and installs them.";
+environment variable CI is set, it insists on all software adapters of the system, and installs them.
+It also runs the tests in a headless Chromium or Chrome, which it installs on Debian; where there is none,
+they are not done, which is a failure in CI.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -50,13 +57,15 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     match (command.as_str(), rest.as_slice()) {
         ("demo", arguments) => demo::run(arguments),
         ("bench", arguments) => bench::run(arguments),
+        ("web", []) => web::run(),
+        ("web", ["--build"]) => web::build().map(drop),
         ("test", []) => test::run(test::Extent::Full),
         ("test", ["--quick"]) => test::run(test::Extent::Quick),
-        ("help" | "--help" | "-h", _) | ("test", ["--help" | "-h"]) => {
+        ("help" | "--help" | "-h", _) | ("test" | "web", ["--help" | "-h"]) => {
             println!("{HELP}");
             Ok(())
         }
-        ("test", unknown) => bail!("`test` does not know {}\n\n{HELP}", unknown.join(" ")),
+        ("test" | "web", unknown) => bail!("`{command}` does not know {}\n\n{HELP}", unknown.join(" ")),
         (unknown, _) => bail!("no command `{unknown}`\n\n{HELP}"),
     }
 }

@@ -39,11 +39,15 @@ pub fn msrv() -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Of these programs only a part is compiled elsewhere.
+const WASM_PROGRAMS: &str = "-p wgpu-adam-suite --bin page -p digits --bin digits";
+
 pub fn wasm() -> Result<Outcome> {
     if let Err(reason) = ensure_wasm_target().and_then(|()| ensure_component("clippy", "clippy")) {
         return Ok(Outcome::NotDone(reason));
     }
     run(&mut cargo(&format!("clippy -p wgpu-adam --lib --target {WASM} --features wgpu/webgpu -- -D warnings")))?;
+    run(&mut cargo(&format!("clippy {WASM_PROGRAMS} --target {WASM} -- -D warnings")))?;
     Ok(Outcome::Done)
 }
 

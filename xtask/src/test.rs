@@ -5,7 +5,7 @@ use std::env;
 use anyhow::{Context, Result, bail};
 
 use crate::report::{Outcome, Report};
-use crate::{run, steps};
+use crate::{browser, run, steps};
 
 /// How much of the test run is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,14 +18,15 @@ pub enum Extent {
 type Step = fn() -> Result<Outcome>;
 
 /// Name, whether a quick run includes it, and the step.
-const STEPS: [(&str, bool, Step); 8] = [
+const STEPS: [(&str, bool, Step); 9] = [
     ("formatting", true, steps::formatting),
     ("clippy", true, steps::clippy),
     ("library on the MSRV", false, steps::msrv),
-    ("library for browsers", true, steps::wasm),
+    ("programs for browsers", true, steps::wasm),
     ("documentation", false, steps::documentation),
     ("build and adapters", true, steps::build_and_adapters),
     ("tests", true, steps::tests),
+    ("tests in a browser", true, browser::tests),
     ("examples", false, steps::examples),
 ];
 

@@ -1,6 +1,4 @@
-//! The handwritten digits, embedded into the program.
-
-use std::io::Read;
+//! The handwritten digits.
 
 use anyhow::{Context, Result, ensure};
 
@@ -9,6 +7,7 @@ pub const PIXELS: usize = 64;
 /// Classes: the digits 0 to 9.
 pub const CLASSES: usize = 10;
 
+#[cfg(not(target_family = "wasm"))]
 const CSV_GZ: &[u8] = include_bytes!("../data/digits.csv.gz");
 const BRIGHTEST: f32 = 16.0;
 const TEST_EVERY: usize = 5;
@@ -32,8 +31,11 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// The data set that comes with the program: 1437 digits to train on and 360 to test with.
+    /// The data set that comes with the program: 1437 digits to train on and 360 to test with. A page fetches it instead.
+    #[cfg(not(target_family = "wasm"))]
     pub fn embedded() -> Result<Self> {
+        use std::io::Read;
+
         let mut csv = String::new();
         flate2::read::GzDecoder::new(CSV_GZ).read_to_string(&mut csv).context("the embedded digits.csv.gz")?;
         Self::parse(&csv)

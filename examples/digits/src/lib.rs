@@ -11,12 +11,18 @@ mod buffers;
 pub mod data;
 pub mod model;
 pub mod readback;
+mod report;
 pub mod rules;
+mod saved;
 mod stage;
+#[cfg(not(target_family = "wasm"))]
 pub mod torch_run;
 pub mod training;
 
 pub use data::{Dataset, Digit};
 pub use model::Model;
+pub use report::{Report, Wanted};
+pub use saved::Saved;
+#[cfg(not(target_family = "wasm"))]
 pub use torch_run::TorchRun;
 pub use training::Trainer;

@@ -1,6 +1,5 @@
-//! Trains a classifier of handwritten digits on the GPU and lays its losses over torch's.
+//! Trains a classifier of handwritten digits on the GPU and lays its losses over torch's: in a terminal, or on a page.
 
-// A page in a browser uses the library part and brings a main of its own.
 #[cfg(not(target_family = "wasm"))]
 mod terminal;
 
@@ -8,6 +7,10 @@ mod terminal;
 fn main() -> std::process::ExitCode {
     terminal::main(std::env::args().skip(1))
 }
+
+// What the page calls; its own code is in the folder web.
+#[cfg(target_family = "wasm")]
+mod web;
 
 #[cfg(target_family = "wasm")]
 fn main() {}

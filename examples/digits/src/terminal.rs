@@ -14,7 +14,7 @@ mod record;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use digits::{Dataset, TorchRun, Trainer};
+use digits::{Dataset, TorchRun, Trainer, Wanted};
 use wgpu_adam::AdamConfig;
 
 use blocking::wait;
@@ -63,7 +63,8 @@ fn train(options: &Options) -> Result<Run> {
     let adapter_name = adapters::describe(&info);
     println!("training on {adapter_name}");
     let (device, queue) = adapters::open(&adapter)?;
-    let mut trainer = Trainer::new(&device, &queue, AdamConfig { lr: options.lr, ..AdamConfig::default() })?;
+    let config = AdamConfig { lr: options.lr, ..AdamConfig::default() };
+    let mut trainer = Trainer::new(&device, &queue, &Dataset::embedded()?, config)?;
     let mut run = Run {
         adapter: adapter_name,
         device: format!("{}, {:?}", info.name, info.backend),
@@ -77,10 +78,10 @@ fn train(options: &Options) -> Result<Run> {
         for _ in 0..trainer.steps_per_epoch() {
             trainer.step()?;
         }
-        let losses = wait(&device, trainer.read_losses())?;
-        let accuracy = wait(&device, trainer.test_accuracy())?;
-        let last_loss = *losses.last().context("an epoch without a step")?;
-        run.loss_per_step.extend(losses);
+        let report = wait(&device, trainer.read(Wanted { accuracy: true, ..Wanted::default() }))?;
+        let accuracy = report.accuracy.context("no test accuracy")?;
+        let last_loss = *report.losses.last().context("an epoch without a step")?;
+        run.loss_per_step.extend(report.losses);
         run.test_accuracy_per_epoch.push(accuracy);
         progress.epoch(epoch, trainer.steps(), last_loss, accuracy);
     }

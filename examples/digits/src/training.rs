@@ -1,18 +1,22 @@
 //! The training loop, one step at a time.
 
-use anyhow::{Result, ensure};
-use wgpu_adam::{AdamConfig, TensorArena, WgpuAdam};
+use anyhow::{Context, Result, ensure};
+use wgpu_adam::{AdamConfig, TensorArena, TensorBuffer, WgpuAdam};
 
 use crate::data::{CLASSES, Dataset, PIXELS};
 use crate::model::{HIDDEN, Model, PARAMETERS};
-use crate::readback::submit_and_read;
+use crate::readback::{FloatRange, Readback, submit_and_read};
+use crate::report::{Report, Wanted};
 use crate::rules::{epoch_order, uniform};
+use crate::saved::Saved;
 
 /// Trains the model with Adam; each step is one submission, and none waits for the GPU.
 pub struct Trainer {
     device: wgpu::Device,
     queue: wgpu::Queue,
     arena: TensorArena,
+    /// Where the parameters lie, in the order of [`PARAMETERS`].
+    places: Vec<TensorBuffer>,
     model: Model,
     adam: WgpuAdam,
     train_len: u32,
@@ -28,18 +32,19 @@ impl Trainer {
     }
 
     /// A model with the initial weights of `digits_torch_run.py`, and Adam with `config` for all of its parameters.
-    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, config: AdamConfig) -> Result<Self> {
-        let dataset = Dataset::embedded()?;
+    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, dataset: &Dataset, config: AdamConfig) -> Result<Self> {
         let arena = TensorArena::new(device, PARAMETERS)?;
         // The biases keep the zeros of a new buffer.
         arena.write_param(queue, "fc1.weight", &uniform(0, HIDDEN * PIXELS, 1.0 / (PIXELS as f64).sqrt()))?;
         arena.write_param(queue, "fc2.weight", &uniform(2, CLASSES * HIDDEN, 1.0 / (HIDDEN as f64).sqrt()))?;
-        let model = Model::new(device, queue, &arena, &dataset)?;
+        let places = PARAMETERS.iter().map(|(name, _)| arena.param_buffer(name)).collect::<Result<_, _>>()?;
+        let model = Model::new(device, queue, &arena, dataset)?;
         let adam = WgpuAdam::new(device, queue, arena.params(), config)?;
         Ok(Self {
             device: device.clone(),
             queue: queue.clone(),
             arena,
+            places,
             model,
             adam,
             train_len: dataset.train.len() as u32,
@@ -49,16 +54,20 @@ impl Trainer {
         })
     }
 
+    /// Waits until the device has made everything, in a browser; natively an error was told before.
+    pub async fn ready(&self) -> Result<()> {
+        self.arena.ready().await?;
+        Ok(self.adam.ready().await?)
+    }
+
     /// Submits the next training step: forward, backward and Adam in one encoder.
     ///
-    /// Its loss waits on the GPU for [`Trainer::read_losses`]; once 16 epochs of them wait, a step is an error.
+    /// Its loss waits on the GPU for [`Trainer::read`]; once 16 epochs of them wait, a step is an error.
     pub fn step(&mut self) -> Result<()> {
         let unread = self.steps - self.losses_read;
         ensure!(unread < self.model.loss_slots() as u64, "{unread} losses are unread and there is no room for another");
-        let steps_per_epoch = self.steps_per_epoch() as u64;
-        if self.steps.is_multiple_of(steps_per_epoch) {
-            let order = epoch_order(self.steps / steps_per_epoch, self.train_len);
-            self.model.write_epoch_order(&self.queue, &order);
+        if self.steps.is_multiple_of(self.steps_per_epoch() as u64) {
+            self.write_epoch_order();
         }
         let mut encoder = self.encoder("training step");
         self.model.record_training(&mut encoder, self.steps);
@@ -68,40 +77,68 @@ impl Trainer {
         Ok(())
     }
 
-    /// The losses of the steps since the last call, each from before its step's update.
+    /// Reads the losses of the steps since the last call, and what else is `wanted`, in one readback.
     ///
-    /// The call itself submits the copy; more steps may be submitted while the future is awaited.
-    pub fn read_losses(&mut self) -> impl Future<Output = Result<Vec<f32>>> + use<> {
+    /// The call itself submits the copies, behind all steps so far; more may be submitted while the future is awaited.
+    pub fn read(&mut self, wanted: Wanted) -> impl Future<Output = Result<Report>> + use<> {
         let unread = self.losses_read..self.steps;
         self.losses_read = self.steps;
-        submit_and_read(&self.device, &self.queue, self.encoder("read losses"), &self.model.losses(unread))
+        let losses = (unread.end - unread.start) as usize;
+        let mut encoder = self.encoder("report");
+        let floats = losses + wanted.floats(self.test_labels.len());
+        let mut readback = Readback::new(&self.device, floats as u64);
+        for range in self.model.losses(unread) {
+            readback.copy(&mut encoder, range);
+        }
+        if wanted.accuracy {
+            let logits = self.model.record_test(&mut encoder);
+            readback.copy(&mut encoder, logits);
+        }
+        if wanted.first_layer {
+            readback.copy(&mut encoder, self.parameter(0));
+        }
+        if let Some(pixels) = &wanted.digit {
+            let logits = self.model.record_drawn(&self.queue, &mut encoder, pixels);
+            readback.copy(&mut encoder, logits);
+        }
+        let floats = readback.submit(&self.queue, encoder);
+        let test_labels = self.test_labels.clone();
+        async move { wanted.report(&floats.await?, losses, &test_labels) }
     }
 
-    /// The share of the test digits that the model, as it is now, recognises.
-    pub fn test_accuracy(&mut self) -> impl Future<Output = Result<f64>> + use<> {
-        let mut encoder = self.encoder("test accuracy");
-        let range = self.model.record_test(&mut encoder);
-        let logits = submit_and_read(&self.device, &self.queue, encoder, &[range]);
-        let labels = self.test_labels.clone();
+    /// Copies the run as it is after the steps so far: parameters, optimizer, and how many steps they were.
+    ///
+    /// The call itself submits the copies; more steps may be submitted while the future is awaited.
+    pub fn save(&mut self) -> impl Future<Output = Result<Saved>> + use<> {
+        let steps = self.steps;
+        let ranges: [FloatRange<'_>; PARAMETERS.len()] = std::array::from_fn(|number| self.parameter(number));
+        let parameters = submit_and_read(&self.device, &self.queue, self.encoder("save"), &ranges);
+        let lengths = ranges.map(|range| range.count as usize);
+        let adam = self.adam.state_dict();
         async move {
-            let logits = logits.await?;
-            let rows = logits.chunks_exact(CLASSES).zip(&labels);
-            let correct = rows.filter(|(row, label)| argmax(row) == usize::from(**label)).count();
-            Ok(correct as f64 / labels.len() as f64)
+            let floats = parameters.await?;
+            let mut rest = floats.as_slice();
+            let mut parameters = Vec::new();
+            for length in lengths {
+                let (tensor, behind) = rest.split_at_checked(length).context("a parameter was not read")?;
+                parameters.push(tensor.to_vec());
+                rest = behind;
+            }
+            Ok(Saved { steps, parameters, adam: adam.await? })
         }
     }
 
-    /// The probability of each class for a digit of 8 by 8 pixels, 0 for paper and 1 for ink.
-    pub fn predict(&mut self, pixels: &[f32; PIXELS]) -> impl Future<Output = Result<[f32; CLASSES]>> + use<> {
-        let mut encoder = self.encoder("predict");
-        let range = self.model.record_drawn(&self.queue, &mut encoder, pixels);
-        let logits = submit_and_read(&self.device, &self.queue, encoder, &[range]);
-        async move {
-            let logits = logits.await?;
-            let mut probabilities = [0.0; CLASSES];
-            probabilities.copy_from_slice(&softmax(&logits));
-            Ok(probabilities)
+    /// Goes on from `saved`, on whichever device it was saved; losses not yet read are given up.
+    pub fn restore(&mut self, saved: &Saved) -> Result<()> {
+        ensure!(saved.parameters.len() == PARAMETERS.len(), "{} parameters were saved", saved.parameters.len());
+        self.adam.load_state_dict(&saved.adam)?;
+        for ((name, _), values) in PARAMETERS.iter().zip(&saved.parameters) {
+            self.arena.write_param(&self.queue, name, values)?;
         }
+        self.steps = saved.steps;
+        self.losses_read = saved.steps;
+        self.write_epoch_order();
+        Ok(())
     }
 
     /// The optimizer, for changing its hyperparameters between steps; everything is in group 0.
@@ -124,25 +161,18 @@ impl Trainer {
         self.model.steps_per_epoch()
     }
 
+    fn parameter(&self, number: usize) -> FloatRange<'_> {
+        let (place, (_, shape)) = (&self.places[number], PARAMETERS[number]);
+        let count = shape.iter().product::<usize>() as u64;
+        FloatRange { buffer: place.buffer(), offset: place.offset(), count }
+    }
+
+    fn write_epoch_order(&self) {
+        let order = epoch_order(self.steps / self.steps_per_epoch() as u64, self.train_len);
+        self.model.write_epoch_order(&self.queue, &order);
+    }
+
     fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
         self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) })
     }
-}
-
-/// The first index of the largest value, as torch's argmax for finite values.
-fn argmax(values: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, value) in values.iter().enumerate() {
-        if *value > values[best] {
-            best = i;
-        }
-    }
-    best
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
-    let sum: f32 = exponentials.iter().sum();
-    exponentials.iter().map(|exponential| exponential / sum).collect()
 }

@@ -12,18 +12,20 @@ use digits::data::{Dataset, Digit};
 use digits::model::{BATCH, PARAMETERS};
 use digits::readback::{FloatRange, submit_and_read};
 use digits::rules::epoch_order;
-use digits::{TorchRun, Trainer};
+use digits::{TorchRun, Trainer, Wanted};
 use reference::Network;
 use wgpu_adam::AdamConfig;
 
 const GRADIENT_BOUND: f64 = 1e-5;
 const LOSS_BOUND: f32 = 1e-5;
+const ACCURACY: Wanted = Wanted { accuracy: true, first_layer: false, digit: None };
 
 fn trainer(lr: f64) -> (wgpu::Device, wgpu::Queue, Trainer) {
     let wanted = std::env::var("WGPU_ADAPTER_NAME").ok();
     let adapter = adapters::choose(wanted.as_deref()).unwrap();
     let (device, queue) = adapters::open(&adapter).unwrap();
-    let trainer = Trainer::new(&device, &queue, AdamConfig { lr, ..AdamConfig::default() }).unwrap();
+    let dataset = Dataset::embedded().unwrap();
+    let trainer = Trainer::new(&device, &queue, &dataset, AdamConfig { lr, ..AdamConfig::default() }).unwrap();
     (device, queue, trainer)
 }
 
@@ -31,7 +33,7 @@ fn trainer(lr: f64) -> (wgpu::Device, wgpu::Queue, Trainer) {
 fn loss_and_gradients_of_the_first_batch_match_float64() {
     let (device, queue, mut trainer) = trainer(3e-3);
     trainer.step().unwrap();
-    let loss = wait(&device, trainer.read_losses()).unwrap()[0];
+    let loss = wait(&device, trainer.read(Wanted::default())).unwrap().losses[0];
 
     let train = Dataset::embedded().unwrap().train;
     let order = epoch_order(0, train.len() as u32);
@@ -63,8 +65,9 @@ fn two_epochs_follow_torch() {
         for _ in 0..trainer.steps_per_epoch() {
             trainer.step().unwrap();
         }
-        losses.extend(wait(&device, trainer.read_losses()).unwrap());
-        let accuracy = wait(&device, trainer.test_accuracy()).unwrap();
+        let report = wait(&device, trainer.read(ACCURACY)).unwrap();
+        losses.extend(report.losses);
+        let accuracy = report.accuracy.unwrap();
         assert!((accuracy - torch.test_accuracy_per_epoch[epoch]).abs() < 1.5 / 360.0, "{accuracy}");
     }
     assert_eq!(losses.len(), 46);
@@ -80,16 +83,16 @@ fn losses_are_kept_across_the_end_of_their_buffer_until_there_is_no_room() {
     for _ in 0..5 {
         trainer.step().unwrap();
     }
-    let first = wait(&device, trainer.read_losses()).unwrap();
+    let first = wait(&device, trainer.read(Wanted::default())).unwrap().losses;
     assert_eq!(first.len(), 5);
     for _ in 0..room {
         trainer.step().unwrap();
     }
     assert!(trainer.step().is_err());
-    let losses = wait(&device, trainer.read_losses()).unwrap();
+    let losses = wait(&device, trainer.read(Wanted::default())).unwrap().losses;
     assert_eq!(losses.len(), room);
     assert!(losses[0] > 1.0 && losses[room - 1] < 0.5, "{} to {}", losses[0], losses[room - 1]);
-    assert!(wait(&device, trainer.read_losses()).unwrap().is_empty());
+    assert!(wait(&device, trainer.read(Wanted::default())).unwrap().losses.is_empty());
 }
 
 #[test]
@@ -101,14 +104,16 @@ fn a_digit_of_its_own_is_recognised_and_training_is_not_disturbed() {
     for _ in 0..8 * trainer.steps_per_epoch() {
         trainer.step().unwrap();
     }
+    let mut losses = wait(&device, trainer.read(Wanted::default())).unwrap().losses;
     for digit in &test[..20] {
-        let probabilities = wait(&device, trainer.predict(&digit.pixels)).unwrap();
+        let wanted = Wanted { digit: Some(digit.pixels), ..Wanted::default() };
+        let probabilities = wait(&device, trainer.read(wanted)).unwrap().probabilities.unwrap();
         assert!((probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{probabilities:?}");
         correct += usize::from(probabilities[usize::from(digit.label)] > 0.5);
     }
     assert!(correct >= 16, "{correct} of 20");
     trainer.step().unwrap();
-    let losses = wait(&device, trainer.read_losses()).unwrap();
+    losses.extend(wait(&device, trainer.read(Wanted::default())).unwrap().losses);
     let last = losses.len() - 1;
     assert!((losses[last] - torch.loss_per_step[last]).abs() < LOSS_BOUND);
 }
@@ -119,7 +124,58 @@ fn a_silly_learning_rate_ends_in_no_panic() {
     for _ in 0..10 {
         trainer.step().unwrap();
     }
-    assert_eq!(wait(&device, trainer.read_losses()).unwrap().len(), 10);
-    let accuracy = wait(&device, trainer.test_accuracy()).unwrap();
-    assert!((0.0..=1.0).contains(&accuracy));
+    let report = wait(&device, trainer.read(ACCURACY)).unwrap();
+    assert_eq!(report.losses.len(), 10);
+    assert!((0.0..=1.0).contains(&report.accuracy.unwrap()));
+}
+
+#[test]
+fn everything_at_once_is_what_it_is_one_by_one() {
+    let (device, _, mut trainer) = trainer(3e-3);
+    let digit = Dataset::embedded().unwrap().test[3].pixels;
+    let none = wait(&device, trainer.read(Wanted::default())).unwrap();
+    assert!(none.losses.is_empty() && none.accuracy.is_none());
+    assert!(none.first_layer.is_none() && none.probabilities.is_none());
+    for _ in 0..30 {
+        trainer.step().unwrap();
+    }
+    let all = Wanted { accuracy: true, first_layer: true, digit: Some(digit) };
+    let all = wait(&device, trainer.read(all)).unwrap();
+    assert_eq!(all.losses.len(), 30);
+    let accuracy = wait(&device, trainer.read(ACCURACY)).unwrap().accuracy;
+    assert_eq!(all.accuracy, accuracy);
+    let wanted = Wanted { digit: Some(digit), ..Wanted::default() };
+    assert_eq!(all.probabilities, wait(&device, trainer.read(wanted)).unwrap().probabilities);
+    let saved = wait(&device, trainer.save()).unwrap();
+    assert_eq!(all.first_layer.as_ref(), saved.parameters.first());
+}
+
+#[test]
+fn a_saved_run_goes_on_elsewhere_with_the_same_bits() {
+    // In the middle of an epoch and at the end of one, and before the first step.
+    for before in [0, 30, 46] {
+        let (device, _, mut first) = trainer(3e-3);
+        for _ in 0..before {
+            first.step().unwrap();
+        }
+        // Saved before its losses are read; steps submitted behind the copy are not in it.
+        let saving = first.save();
+        for _ in 0..25 {
+            first.step().unwrap();
+        }
+        let saved = wait(&device, saving).unwrap();
+        assert_eq!(saved.steps, before);
+        let expected = wait(&device, first.read(ACCURACY)).unwrap();
+
+        let (device, _, mut second) = trainer(1.0);
+        second.step().unwrap();
+        second.restore(&saved).unwrap();
+        for _ in 0..25 {
+            second.step().unwrap();
+        }
+        let report = wait(&device, second.read(ACCURACY)).unwrap();
+        assert_eq!(report.losses, expected.losses[before as usize..], "after {before} steps");
+        assert_eq!(report.accuracy, expected.accuracy);
+        assert_eq!(wait(&device, first.save()).unwrap(), wait(&device, second.save()).unwrap());
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use anyhow::{Context, Result, bail};
 use wgpu::DownlevelFlags;
 
-use crate::readback::read_f32;
+use crate::{Skipped, readback::read_f32};
 
 /// Works on denormals, results and operands: a product, a sum, a quotient and a root. The numbers come from a buffer,
 /// so that no compiler computes them beforehand.
@@ -36,6 +36,7 @@ impl Gpu {
     pub async fn open(adapter: &wgpu::Adapter, required_limits: wgpu::Limits) -> Result<Self> {
         let adapter_name = describe(&adapter.get_info());
         let descriptor = wgpu::DeviceDescriptor { label: Some("test"), required_limits, ..Default::default() };
+        let adapter = unused(adapter).await?;
         let (device, queue) =
             adapter.request_device(&descriptor).await.with_context(|| format!("opening a device on {adapter_name}"))?;
         let errors = Arc::new(Mutex::new(Vec::new()));
@@ -44,7 +45,7 @@ impl Gpu {
             sink.lock().unwrap_or_else(PoisonError::into_inner).push(error.to_string());
         }));
         let keeps_denormals = OnceLock::new();
-        Ok(Self { adapter_name, adapter: adapter.clone(), device, queue, errors, keeps_denormals })
+        Ok(Self { adapter_name, adapter, device, queue, errors, keeps_denormals })
     }
 
     /// A device with all that the adapter offers.
@@ -55,6 +56,18 @@ impl Gpu {
     /// A device with wgpu's default limits, or the adapter's where those are lower.
     pub async fn default_limits(adapter: &wgpu::Adapter) -> Result<Self> {
         Self::open(adapter, wgpu::Limits::default().or_worse_values_from(&adapter.limits())).await
+    }
+
+    /// A further device of the adapter whose limits are these low ones, or the adapter's where those are lower.
+    ///
+    /// # Errors
+    /// [`Skipped`] in a browser, which raises limits below the default to it.
+    pub async fn small(&self, limits: wgpu::Limits) -> Result<Self> {
+        let small = Self::open(&self.adapter, limits.or_worse_values_from(&self.adapter.limits())).await?;
+        if cfg!(target_family = "wasm") {
+            return Err(Skipped("browsers have no devices of small limits".into()).into());
+        }
+        Ok(small)
     }
 
     /// Whether shaders compute with denormals; WGSL allows them to be replaced by zero. Found out once, by computing.
@@ -119,6 +132,14 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
     let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
     found.retain(|adapter| adapter.get_downlevel_capabilities().flags.contains(DownlevelFlags::COMPUTE_SHADERS));
     found
+}
+
+/// The adapter, so that it gives a device. In a browser each gives only one, but there are always more of them.
+async fn unused(adapter: &wgpu::Adapter) -> Result<wgpu::Adapter> {
+    if cfg!(target_family = "wasm") {
+        return adapters().await.into_iter().next().context("the browser gives no adapter");
+    }
+    Ok(adapter.clone())
 }
 
 /// `BACKEND NAME DRIVER DRIVER_INFO`. The backend belongs to it: Mesa's Vulkan and GL adapters share a name.

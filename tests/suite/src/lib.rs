@@ -11,6 +11,7 @@ pub mod golden;
 mod golden_bodies;
 mod gradients;
 pub mod judge;
+pub mod lost_device;
 mod mistakes;
 mod numbers;
 mod ordering;
@@ -72,6 +73,7 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             states::BODIES,
             checkpoints::BODIES,
             surgery::BODIES,
+            lost_device::BODIES,
             torch_suite::BODIES,
         ]
         .concat()

@@ -251,7 +251,7 @@ async fn small_limits(gpu: &Gpu) -> Result<()> {
         max_storage_buffers_per_shader_stage: 4,
         ..wgpu::Limits::downlevel_defaults()
     };
-    let small = Gpu::open(&gpu.adapter, small).await?;
+    let small = gpu.small(small).await?;
     let mut results = Vec::new();
     for gpu in [gpu, &small] {
         let mut twin = arena_twin(gpu, &[100_000, 3, 257, 65_537, 1000, 1001], AdamConfig::default())?;

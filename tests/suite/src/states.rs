@@ -141,7 +141,7 @@ async fn large(gpu: &Gpu) -> Result<()> {
         max_buffer_size: 1 << 20,
         ..wgpu::Limits::downlevel_defaults()
     };
-    let gpu = &Gpu::open(&gpu.adapter, limits).await?;
+    let gpu = &gpu.small(limits).await?;
     let mut twin = Twin::new(gpu, vec![TwinTensor::alone(gpu, "a", 200_003)], AdamConfig::default())?;
     twin.step()?;
     let dict = twin.adam.state_dict().await?;

@@ -4,20 +4,11 @@ use anyhow::{Context, Result, ensure};
 use wgpu_adam::{AdamConfig, Error, Moments, Param, ParamGroup, TensorArena, WgpuAdam};
 
 use super::{Case, Row, row, run, subject::C};
-use crate::{Gpu, Skipped, twin::storage};
+use crate::{Gpu, twin::storage};
 
 /// Bytes of a binding, and elements of the pool from a parameter to a gradient that is too far away by 4 bytes: a quad
 /// of both must be within one binding, wherever that may begin.
 const BINDING: u64 = 1024;
-
-async fn open(gpu: &Gpu, limits: wgpu::Limits) -> Result<Gpu> {
-    let small = Gpu::open(&gpu.adapter, limits.or_worse_values_from(&gpu.adapter.limits())).await?;
-    // A browser raises limits below the default to it.
-    if cfg!(target_family = "wasm") {
-        return Err(Skipped("browsers have no devices of small limits".into()).into());
-    }
-    Ok(small)
-}
 
 pub(super) async fn bindings(gpu: &Gpu) -> Result<()> {
     let limits = wgpu::Limits {
@@ -25,7 +16,7 @@ pub(super) async fn bindings(gpu: &Gpu) -> Result<()> {
         max_buffer_size: 1 << 20,
         ..wgpu::Limits::downlevel_defaults()
     };
-    let small = open(gpu, limits).await?;
+    let small = gpu.small(limits).await?;
     run(&small, rows()).await?;
     small.check_errors()
 }
@@ -118,7 +109,7 @@ pub(super) async fn devices(gpu: &Gpu) -> Result<()> {
     for (name, lower) in TOO_SMALL {
         let mut limits = wgpu::Limits::downlevel_defaults();
         lower(&mut limits);
-        let small = open(gpu, limits).await.context(name)?;
+        let small = gpu.small(limits).await.context(name)?;
         let param = Param::new("w", [4], &storage(&small, 16), &storage(&small, 16));
         let error = WgpuAdam::new(&small.device, &small.queue, [param], AdamConfig::default()).err();
         let error = error.with_context(|| format!("{name}: accepted"))?;

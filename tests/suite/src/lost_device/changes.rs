@@ -1,9 +1,8 @@
 //! The device lost before what changes, saves or loads an optimizer.
 
-use pollster::block_on;
-use wgpu_adam::{Moments, Param, ParamGroup, StateDict, ZeroGrad, wgpu};
+use wgpu_adam::{Error, Moments, Param, ParamGroup, StateDict, ZeroGrad};
 
-use crate::running::{
+use super::running::{
     Expect::{Either, Fine, Refused},
     Point, buffer, lost, made, param, points, steady,
 };
@@ -104,34 +103,34 @@ pub const POINTS: &[Point] = points! {
     };
     Refused, "before load_state_dict", |device, queue| {
         let mut running = steady(device, queue);
-        let dict = block_on(running.adam.state_dict())?;
+        let dict = running.adam.state_dict().await?;
         running.lose();
         running.adam.load_state_dict(&dict)
     };
     Refused, "before load_state_dict, of no steps", |device, queue| {
         let mut running = made(device, queue);
-        let dict: StateDict = block_on(running.adam.state_dict())?;
+        let dict: StateDict = running.adam.state_dict().await?;
         running.lose();
         running.adam.load_state_dict(&dict)
     };
-    Refused, "before state_dict", |device, queue| block_on(lost(device, queue).adam.state_dict()).map(drop);
+    Refused, "before state_dict", |device, queue| lost(device, queue).adam.state_dict().await.map(drop);
     Either, "before state_dict, of no steps", |device, queue| {
         let mut running = made(device, queue);
         running.lose();
-        block_on(running.adam.state_dict()).map(drop)
+        running.adam.state_dict().await.map(drop)
     };
     Either, "between state_dict and its await", |device, queue| {
         let mut running = steady(device, queue);
         let copy = running.adam.state_dict();
         running.lose();
-        block_on(copy).map(drop)
+        copy.await.map(drop)
     };
     Either, "between state_dict and its await, with a poll", |device, queue| {
         let mut running = steady(device, queue);
         let copy = running.adam.state_dict();
         running.lose();
         device.poll(wgpu::PollType::Poll).unwrap();
-        block_on(copy).map(drop)
+        copy.await.map(drop)
     };
     Fine, "between state_dict and letting go of it", |device, queue| {
         let mut running = steady(device, queue);
@@ -142,8 +141,8 @@ pub const POINTS: &[Point] = points! {
     };
     Fine, "before ready", |device, queue| {
         let running = lost(device, queue);
-        block_on(running.arena.ready())?;
-        block_on(running.adam.ready())
+        running.arena.ready().await?;
+        running.adam.ready().await
     };
     Fine, "before looking and letting go", |device, queue| {
         let running = lost(device, queue);

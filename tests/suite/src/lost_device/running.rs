@@ -1,9 +1,10 @@
 //! An optimizer up to a point, its device, and what is due when that is lost there.
 
-use wgpu_adam::{AdamConfig, Error, Moments, Param, TensorArena, WgpuAdam, wgpu};
+use futures::future::LocalBoxFuture;
+use wgpu_adam::{AdamConfig, Error, Moments, Param, TensorArena, WgpuAdam};
 
 /// What is due.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// No error: nothing is made, so nothing tells of the loss.
     Fine,
@@ -13,17 +14,41 @@ pub enum Expect {
     Either,
 }
 
+impl Expect {
+    /// Whether the result is what was due. A browser makes things on a lost device without a word, so what is refused
+    /// elsewhere may go unnoticed there.
+    pub fn is_met_by(self, result: &Result<(), Error>) -> bool {
+        match result {
+            Ok(()) => self != Self::Refused || cfg!(target_family = "wasm"),
+            Err(Error::Device { .. }) => self != Self::Fine,
+            Err(_) => false,
+        }
+    }
+}
+
 pub struct Point {
     pub name: &'static str,
     pub expect: Expect,
     /// Loses the device and goes on.
-    pub run: fn(&wgpu::Device, &wgpu::Queue) -> Result<(), Error>,
+    pub run: for<'a> fn(&'a wgpu::Device, &'a wgpu::Queue) -> LocalBoxFuture<'a, Result<(), Error>>,
 }
 
+/// Rows of a table of points; what each does may wait.
 macro_rules! points {
-    ($($expect:expr, $name:expr, $run:expr;)*) => { &[$(Point { name: $name, expect: $expect, run: $run }),*] };
+    ($($expect:expr, $name:expr, |$device:pat_param, $queue:pat_param| $run:expr;)*) => {
+        &[$(Point {
+            name: $name,
+            expect: $expect,
+            run: {
+                async fn run($device: &wgpu::Device, $queue: &wgpu::Queue) -> Result<(), Error> {
+                    $run
+                }
+                |device, queue| Box::pin(run(device, queue))
+            },
+        }),*]
+    };
 }
-pub(crate) use points;
+pub(super) use points;
 
 pub struct Running {
     pub device: wgpu::Device,

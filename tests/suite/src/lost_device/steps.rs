@@ -1,8 +1,8 @@
 //! The device lost in construction and between steps.
 
-use wgpu_adam::{AdamConfig, Param, WgpuAdam, wgpu};
+use wgpu_adam::{AdamConfig, Error, Param, WgpuAdam};
 
-use crate::running::{
+use super::running::{
     Expect::{Either, Fine, Refused},
     Point, arena, buffer, lost, made, optimizer, points, steady,
 };

@@ -1,0 +1,140 @@
+//! What the page calls: a training run on a device of its own.
+//!
+//! Methods that read are promises and hold nothing while they wait, so that the page may go on calling.
+
+mod report;
+
+use digits::{Dataset, Trainer, Wanted};
+use js_sys::{Function, Promise};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
+use wgpu_adam::{AdamConfig, Error};
+
+use report::{Report, Saved};
+
+/// A model in training.
+#[wasm_bindgen]
+pub struct Session {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    dataset: Dataset,
+    config: AdamConfig,
+    trainer: Trainer,
+}
+
+#[wasm_bindgen]
+impl Session {
+    /// A new model on a new device. `digits` is the data set, a line each; `lr` the learning rate to begin with. `lost` is
+    /// called with a reason once the device is gone, `failed` with the message of an error that nobody caught.
+    pub async fn open(digits: String, lr: f64, lost: Function, failed: Function) -> Result<Session, JsError> {
+        let dataset = Dataset::parse(&digits).map_err(thrown)?;
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        let adapter = wgpu::Instance::default().request_adapter(&options).await?;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("digits"),
+            required_limits: Trainer::required_limits(),
+            ..Default::default()
+        };
+        let (device, queue) = adapter.request_device(&descriptor).await?;
+        // What the page's functions return or throw is theirs.
+        device.set_device_lost_callback(move |_, reason| drop(lost.call1(&JsValue::NULL, &reason.into())));
+        device.on_uncaptured_error(std::sync::Arc::new(move |error: wgpu::Error| {
+            drop(failed.call1(&JsValue::NULL, &error.to_string().into()));
+        }));
+        let config = AdamConfig { lr, amsgrad: true, ..AdamConfig::default() };
+        let trainer = trainer(&device, &queue, &dataset, config)?;
+        trainer.ready().await.map_err(thrown)?;
+        Ok(Self { device, queue, dataset, config, trainer })
+    }
+
+    /// Back to the initial weights and options.
+    pub fn reset(&mut self) -> Result<(), JsError> {
+        self.trainer = trainer(&self.device, &self.queue, &self.dataset, self.config)?;
+        Ok(())
+    }
+
+    /// Submits `count` training steps.
+    pub fn step(&mut self, count: u32) -> Result<(), JsError> {
+        (0..count).try_for_each(|_| self.trainer.step()).map_err(thrown)
+    }
+
+    /// Steps submitted so far.
+    #[wasm_bindgen(getter)]
+    pub fn steps(&self) -> f64 {
+        self.trainer.steps() as f64
+    }
+
+    /// Steps that visit the training set once.
+    #[wasm_bindgen(getter, js_name = stepsPerEpoch)]
+    pub fn steps_per_epoch(&self) -> usize {
+        self.trainer.steps_per_epoch()
+    }
+
+    /// A promise of the losses since the last call and of what else is wanted: see `Report`. `digit` is 64 pixels or none.
+    pub fn read(&mut self, accuracy: bool, first_layer: bool, digit: Option<Vec<f32>>) -> Result<Promise, JsError> {
+        let digit = match digit {
+            Some(pixels) => Some(pixels.try_into().map_err(|_| JsError::new("a digit has 64 pixels"))?),
+            None => None,
+        };
+        let report = self.trainer.read(Wanted { accuracy, first_layer, digit });
+        Ok(future_to_promise(async move { Ok(Report::from(report.await.map_err(thrown)?).into()) }))
+    }
+
+    /// A promise of the run as it is now, a `Saved` on the host.
+    pub fn save(&mut self) -> Promise {
+        let saved = self.trainer.save();
+        future_to_promise(async move { Ok(Saved(saved.await.map_err(thrown)?).into()) })
+    }
+
+    /// Goes on from `saved`, options included.
+    pub fn restore(&mut self, saved: &Saved) -> Result<(), JsError> {
+        if saved.0.steps == 0 {
+            // A state without moments would make amsgrad's go, and with them the choice of it later.
+            return self.reset();
+        }
+        self.trainer.restore(&saved.0).map_err(thrown)
+    }
+
+    #[wasm_bindgen(js_name = setLr)]
+    pub fn set_lr(&mut self, lr: f64) -> Result<(), JsError> {
+        option(self.trainer.adam().set_lr(0, lr))
+    }
+
+    #[wasm_bindgen(js_name = setBetas)]
+    pub fn set_betas(&mut self, beta1: f64, beta2: f64) -> Result<(), JsError> {
+        option(self.trainer.adam().set_betas(0, (beta1, beta2)))
+    }
+
+    #[wasm_bindgen(js_name = setWeightDecay)]
+    pub fn set_weight_decay(&mut self, weight_decay: f64) -> Result<(), JsError> {
+        option(self.trainer.adam().set_weight_decay(0, weight_decay))
+    }
+
+    #[wasm_bindgen(js_name = setAmsgrad)]
+    pub fn set_amsgrad(&mut self, amsgrad: bool) -> Result<(), JsError> {
+        option(self.trainer.adam().set_amsgrad(0, amsgrad))
+    }
+}
+
+/// A model whose optimizer has state for amsgrad from the start, so that it can be switched on at any step.
+fn trainer(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    dataset: &Dataset,
+    config: AdamConfig,
+) -> Result<Trainer, JsError> {
+    let mut trainer = Trainer::new(device, queue, dataset, config).map_err(thrown)?;
+    trainer.adam().set_amsgrad(0, false)?;
+    Ok(trainer)
+}
+
+fn option(result: Result<(), Error>) -> Result<(), JsError> {
+    result.map_err(|error| JsError::new(&error.to_string()))
+}
+
+fn thrown(error: anyhow::Error) -> JsError {
+    JsError::new(&format!("{error:#}"))
+}

@@ -1,0 +1,37 @@
+//! What the page is given: plain arrays, and a saved run it only holds.
+
+use wasm_bindgen::prelude::*;
+
+/// What was read: `losses` always, the others where they were wanted, else undefined.
+#[wasm_bindgen(getter_with_clone)]
+pub struct Report {
+    /// The losses of the steps since the last report.
+    pub losses: Vec<f32>,
+    /// The share of test digits recognised.
+    pub accuracy: Option<f64>,
+    /// The first layer's weights, 64 for each of 128 units.
+    #[wasm_bindgen(js_name = firstLayer)]
+    pub first_layer: Option<Vec<f32>>,
+    /// The probabilities of the digit's ten classes.
+    pub probabilities: Option<Vec<f32>>,
+}
+
+impl From<digits::Report> for Report {
+    fn from(report: digits::Report) -> Self {
+        let digits::Report { losses, accuracy, first_layer, probabilities } = report;
+        Self { losses, accuracy, first_layer, probabilities: probabilities.map(Vec::from) }
+    }
+}
+
+/// A run on the host.
+#[wasm_bindgen]
+pub struct Saved(pub(super) digits::Saved);
+
+#[wasm_bindgen]
+impl Saved {
+    /// Steps taken.
+    #[wasm_bindgen(getter)]
+    pub fn steps(&self) -> f64 {
+        self.0.steps as f64
+    }
+}

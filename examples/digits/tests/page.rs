@@ -1,0 +1,157 @@
+//! The pages in a real browser, driven as a person does: where `cargo xtask test` has built them.
+
+#[path = "page/drawing.rs"]
+mod drawing;
+#[path = "page/javascript.rs"]
+mod javascript;
+#[path = "page/mishaps.rs"]
+mod mishaps;
+#[path = "page/options.rs"]
+mod options;
+#[path = "page/training.rs"]
+mod training;
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use wgpu_adam_browser::{Browser, Look, NO_PAGES, Server, Tab, pages};
+
+/// How long a software adapter may take for what a test waits for.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Keeps the page's device where a test can destroy it.
+const KEEP_DEVICE: &str = "const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (...all) {
+        return window.gpuDevice = await request.apply(this, all);
+    };";
+
+/// A browser and what it is shown, for all tests, which run on one thread.
+struct Site {
+    browser: Browser,
+    server: Server,
+}
+
+thread_local! {
+    static SITE: RefCell<Option<Rc<Site>>> = const { RefCell::new(None) };
+}
+
+type Body = fn(&Site) -> Result<()>;
+
+const BODIES: [(&str, Body); 14] = [
+    ("forty epochs follow torch", training::forty_epochs_follow_torch),
+    ("start, pause, step and reset", training::buttons),
+    ("by keyboard alone", training::keyboard),
+    ("behind another tab", training::behind_another_tab),
+    ("drawn digits are recognised", drawing::mouse),
+    ("a finger draws too", drawing::finger),
+    ("a digit for those who cannot draw", drawing::sample),
+    ("the learning rate takes effect at once", options::learning_rate),
+    ("options that cannot be", options::refused),
+    ("a learning rate of 1e9", options::diverging),
+    ("a device lost at rest and in training", mishaps::lost_device),
+    ("no WebGPU and no adapter", mishaps::no_gpu),
+    ("what is downloaded is small", training::download),
+    ("plain JavaScript takes a step", javascript::step),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let Some(folder) = pages("web") else {
+        let ignored = Trial::ignorable_test("pages", || Ok(Completion::ignored_with(NO_PAGES)));
+        return libtest_mimic::run(&arguments, vec![ignored]).exit_code();
+    };
+    let trials = BODIES.iter().map(|&(name, body)| {
+        let folder = folder.clone();
+        Trial::test(name, move || {
+            let outcome = site(&folder).and_then(|site| body(&site));
+            outcome.map_err(|error| Failed::from(format!("{error:#}")))
+        })
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    // Before the thread's end, when there is nothing left to end the browser with.
+    SITE.take();
+    conclusion.exit_code()
+}
+
+/// The browser, started by the first test that asks.
+fn site(folder: &Path) -> Result<Rc<Site>> {
+    if let Some(site) = SITE.with_borrow(Clone::clone) {
+        return Ok(site);
+    }
+    let site = Rc::new(Site { browser: Browser::start()?, server: Server::start(&[("/", folder)])? });
+    SITE.set(Some(site.clone()));
+    Ok(site)
+}
+
+impl Site {
+    /// Opens the page of the digits and waits until it can train.
+    fn ready(&self, query: &str) -> Result<Page> {
+        let page = self.open(query, KEEP_DEVICE)?;
+        page.state("ready")?;
+        Ok(page)
+    }
+
+    fn open(&self, query: &str, script: &str) -> Result<Page> {
+        self.open_as(query, script, Look::WIDE)
+    }
+
+    fn open_as(&self, query: &str, script: &str, look: Look) -> Result<Page> {
+        Ok(Page { tab: self.browser.open_with(&self.server.url(&format!("/{query}")), look, script)? })
+    }
+}
+
+/// The page of the digits in a tab.
+struct Page {
+    tab: Tab,
+}
+
+impl Page {
+    fn state(&self, state: &str) -> Result<()> {
+        self.until(&format!("document.body.dataset.state === '{state}'"))
+    }
+
+    fn until(&self, condition: &str) -> Result<()> {
+        self.tab.wait_for(condition, PATIENCE)
+    }
+
+    fn past_step(&self, step: u64) -> Result<()> {
+        self.until(&format!("document.body.dataset.step > {step}"))
+    }
+
+    fn text(&self, id: &str) -> Result<String> {
+        self.tab.eval(&format!("document.getElementById('{id}').textContent"))
+    }
+
+    /// A number of the body's data set.
+    fn number(&self, name: &str) -> Result<f64> {
+        let text: String = self.tab.eval(&format!("document.body.dataset.{name} ?? ''"))?;
+        text.parse().with_context(|| format!("{name} is {text:?}"))
+    }
+
+    fn losses(&self) -> Result<Vec<f64>> {
+        // JSON has no infinities.
+        let losses: Vec<String> = self.tab.eval("window.losses.map(String)")?;
+        Ok(losses.iter().map(|loss| loss.replace("Infinity", "inf").parse()).collect::<Result<_, _>>()?)
+    }
+
+    /// The page is in order: what it tells agrees with itself, and no error was seen.
+    fn check(&self) -> Result<()> {
+        self.tab.check_clean()?;
+        let (steps, losses) = (self.number("step")?, self.losses()?);
+        ensure!(steps == losses.len() as f64, "step {steps}, but {} losses", losses.len());
+        if let Some(last) = losses.last() {
+            ensure!(self.number("loss")? == *last, "the last loss is {last}");
+        }
+        Ok(())
+    }
+
+    fn notice(&self) -> Result<Option<String>> {
+        let hidden = "document.getElementById('notice').hidden ? null : document.getElementById('notice').innerText";
+        self.tab.eval(hidden)
+    }
+}

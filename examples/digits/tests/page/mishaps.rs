@@ -1,0 +1,63 @@
+//! Devices that go away, and browsers without any.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::Site;
+
+pub fn lost_device(site: &Site) -> Result<()> {
+    let page = site.ready("?epochs=5&pace=full")?;
+    let destroy = || page.tab.eval::<serde_json::Value>("void gpuDevice.destroy()");
+    let go_on = || page.tab.click("#notice-action");
+    let said = || page.notice()?.context("nothing is said");
+
+    page.tab.click("#start")?;
+    page.past_step(60)?;
+    page.tab.click("#pause")?;
+    page.state("paused")?;
+    let (accuracy, losses) = (page.number("accuracy")?, page.losses()?);
+    destroy()?;
+    page.state("error")?;
+    ensure!(said()?.contains(&format!("kept up to step {}", losses.len())), "{}", said()?);
+    // Nothing that is clicked now may disturb it.
+    for id in ["#start", "#step", "#reset", "#sample"] {
+        page.tab.click(id)?;
+    }
+    go_on()?;
+    page.state("paused")?;
+    ensure!(page.number("accuracy")? == accuracy, "the accuracy was {accuracy}, and is {}", page.number("accuracy")?);
+    ensure!(page.losses()? == losses, "the losses have changed");
+    ensure!(page.notice()?.is_none(), "the notice stays");
+
+    page.tab.click("#start")?;
+    page.past_step(losses.len() as u64 + 10)?;
+    destroy()?;
+    page.state("error")?;
+    ensure!(said()?.contains("kept up to step"), "{}", said()?);
+    // It was training, and goes on.
+    go_on()?;
+    page.state("done")?;
+    let torch = digits::TorchRun::recorded()?.loss_per_step;
+    let losses = page.losses()?;
+    ensure!(losses.len() == 115, "{} losses", losses.len());
+    for (step, (ours, torch)) in losses.iter().zip(&torch).enumerate() {
+        ensure!((ours - f64::from(*torch)).abs() < 1e-4, "step {step}: loss {ours}, not {torch}");
+    }
+    page.check()
+}
+
+pub fn no_gpu(site: &Site) -> Result<()> {
+    let hidden = "Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined });";
+    let no_adapter = "GPU.prototype.requestAdapter = async () => null;";
+    for (script, title, remedy) in [
+        (hidden, "This browser has no WebGPU", "Chrome"),
+        (no_adapter, "No GPU was offered to this page", "hardware acceleration"),
+    ] {
+        let page = site.open("?autostart=1&epochs=1", script)?;
+        page.state("error")?;
+        let notice = page.notice()?.context("nothing is said")?;
+        ensure!(notice.contains(title) && notice.contains(remedy), "{notice}");
+        page.tab.click("#start")?;
+        page.tab.check_clean()?;
+    }
+    Ok(())
+}

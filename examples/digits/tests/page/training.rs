@@ -1,0 +1,184 @@
+//! Runs from their start to their end.
+
+use std::fs;
+use std::io::Write;
+
+use anyhow::{Context, Result, ensure};
+use digits::TorchRun;
+use flate2::{Compression, write::GzEncoder};
+use wgpu_adam_browser::{Look, pages};
+
+use crate::Site;
+
+/// Beside torch's own accuracy of every epoch this leaves room for another order of additions.
+const LOSS_BOUND: f64 = 1e-4;
+const LEAST_ACCURACY: f64 = 0.97;
+/// From the beginning of the load to the first loss on the page.
+const FIRST_STEP_MS: f64 = 3000.0;
+const LARGEST_DOWNLOAD: usize = 250_000;
+
+pub fn forty_epochs_follow_torch(site: &Site) -> Result<()> {
+    let torch = TorchRun::recorded()?;
+    let looks = [
+        ("light", Look::WIDE),
+        ("dark", Look::WIDE.dark()),
+        ("phone", Look::NARROW),
+        ("phone-dark", Look::NARROW.dark()),
+    ];
+    let shots = pages("web-shots").context("the target folder")?;
+    fs::create_dir_all(&shots)?;
+    let shoot = |page: &crate::Page, moment: &str| -> Result<()> {
+        for (name, look) in looks {
+            page.tab.set_look(look)?;
+            // Two frames: one to lay out, one to draw.
+            let drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))";
+            page.tab.eval::<u32>(drawn)?;
+            page.tab.screenshot(shots.join(format!("{moment}-{name}.png")))?;
+        }
+        page.tab.set_look(Look::WIDE)
+    };
+    let waiting = site.ready("?epochs=40")?;
+    shoot(&waiting, "start")?;
+    waiting.check()?;
+    drop(waiting);
+
+    let page = site.open("?autostart=1&epochs=40", "")?;
+    page.past_step(0)?;
+    let first_step: f64 = page.tab.eval("performance.now()")?;
+    page.past_step(200)?;
+    shoot(&page, "middle")?;
+    page.state("done")?;
+    shoot(&page, "end")?;
+    page.check()?;
+
+    let losses = page.losses()?;
+    ensure!(losses.len() == 920 && torch.loss_per_step.len() == 920, "{} losses", losses.len());
+    for (step, (ours, torch)) in losses.iter().zip(&torch.loss_per_step).enumerate() {
+        ensure!((ours - f64::from(*torch)).abs() < LOSS_BOUND, "step {step}: loss {ours}, not {torch}");
+    }
+    let accuracy = page.number("accuracy")?;
+    ensure!(accuracy >= LEAST_ACCURACY, "test accuracy {accuracy}");
+    let adapter: String = page.tab.eval("document.body.dataset.adapter")?;
+    ensure!(!adapter.is_empty() && page.text("adapter")? == adapter, "the adapter is {adapter:?}");
+    ensure!(page.text("rate")?.parse::<f64>()? > 0.0, "no steps per second");
+    ensure!(first_step < FIRST_STEP_MS, "the first step was seen {first_step} ms after the load began");
+    eprintln!("first step {first_step:.0} ms after the load began, on {adapter}");
+    Ok(())
+}
+
+pub fn buttons(site: &Site) -> Result<()> {
+    let torch = TorchRun::recorded()?;
+    let page = site.ready("?epochs=8")?;
+    for id in ["#pause", "#reset"] {
+        page.tab.click(id)?;
+    }
+    page.state("ready")?;
+    page.tab.click("#step")?;
+    page.until("document.body.dataset.step === '1' && document.body.dataset.state === 'paused'")?;
+    // The second click on start comes while it trains, or was never a second run.
+    page.tab.click("#start")?;
+    page.tab.click("#start")?;
+    page.past_step(30)?;
+    page.tab.click("#pause")?;
+    page.state("paused")?;
+    let paused = page.losses()?.len();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    ensure!(page.losses()?.len() == paused, "it trained on while paused");
+    page.check()?;
+    page.tab.click("#start")?;
+    page.state("done")?;
+    let losses = page.losses()?;
+    ensure!(losses.len() == 184, "{} losses", losses.len());
+    for (step, (ours, torch)) in losses.iter().zip(&torch.loss_per_step).enumerate() {
+        ensure!((ours - f64::from(*torch)).abs() < LOSS_BOUND, "step {step}: loss {ours}, not {torch}");
+    }
+    page.check()?;
+
+    page.tab.click("#reset")?;
+    page.until("document.body.dataset.state === 'ready' && document.body.dataset.step === '0'")?;
+    page.tab.click("#start")?;
+    page.past_step(10)?;
+    // In the middle of a run.
+    page.tab.click("#reset")?;
+    page.until("document.body.dataset.state === 'ready' && document.body.dataset.step === '0'")?;
+    page.tab.click("#step")?;
+    page.until("document.body.dataset.step === '1' && document.body.dataset.state === 'paused'")?;
+    ensure!((page.losses()?[0] - f64::from(torch.loss_per_step[0])).abs() < LOSS_BOUND, "the reset left something");
+    page.check()
+}
+
+pub fn keyboard(site: &Site) -> Result<()> {
+    let page = site.ready("?epochs=4")?;
+    let focus = "document.activeElement.id || document.activeElement.value";
+    let mut order = Vec::new();
+    for _ in 0..30 {
+        page.tab.press("Tab", false)?;
+        let id: String = page.tab.eval(&format!("String({focus})"))?;
+        // A ring must show where the focus is; the pace's inputs show it on their labels.
+        let ring = "(() => { const e = document.activeElement; const shown = e.name === 'pace' ? e.nextSibling : e;
+            return getComputedStyle(shown).outlineStyle; })()";
+        if id == "undefined" || id.is_empty() || order.contains(&id) {
+            break;
+        }
+        ensure!(page.tab.eval::<String>(ring)? != "none", "{id} shows no focus");
+        order.push(id);
+    }
+    let wanted = [
+        "start",
+        "pause",
+        "step",
+        "reset",
+        "watch",
+        "defaults",
+        "lr",
+        "lr-slider",
+        "beta1",
+        "beta2",
+        "weight-decay",
+        "epochs",
+        "amsgrad",
+        "sample",
+        "clear",
+    ];
+    ensure!(wanted.iter().all(|id| order.iter().any(|seen| seen == id)), "Tab reaches {order:?}");
+
+    let to = |id: &str| page.tab.eval::<serde_json::Value>(&format!("void document.getElementById('{id}').focus()"));
+    to("start")?;
+    page.tab.press("Enter", false)?;
+    page.state("training")?;
+    ensure!(page.tab.eval::<String>(focus)? == "start", "the focus was lost");
+    page.tab.press("Tab", false)?;
+    page.tab.press(" ", false)?;
+    page.state("paused")?;
+    to("lr-slider")?;
+    let before: String = page.tab.eval("document.getElementById('lr').value")?;
+    page.tab.press("ArrowRight", false)?;
+    let after: String = page.tab.eval("document.getElementById('lr').value")?;
+    ensure!(after.parse::<f64>()? > before.parse::<f64>()?, "the slider went from {before} to {after}");
+    page.check()
+}
+
+pub fn behind_another_tab(site: &Site) -> Result<()> {
+    let page = site.ready("?epochs=4&pace=full")?;
+    page.tab.click("#start")?;
+    page.past_step(10)?;
+    let other = site.open("?epochs=1", "")?;
+    other.tab.bring_to_front()?;
+    other.state("ready")?;
+    page.state("done")?;
+    page.tab.bring_to_front()?;
+    page.until("document.getElementById('steps').textContent === '92'")?;
+    ensure!(page.losses()?.len() == 92, "{} losses", page.losses()?.len());
+    other.check()?;
+    page.check()
+}
+
+pub fn download(_: &Site) -> Result<()> {
+    let folder = pages("web").context("the page")?;
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(&fs::read(folder.join("digits_bg.wasm"))?)?;
+    let size = packed.finish()?.len();
+    ensure!(size <= LARGEST_DOWNLOAD, "digits_bg.wasm has {size} bytes after gzip");
+    eprintln!("digits_bg.wasm has {size} bytes after gzip");
+    Ok(())
+}

@@ -1,0 +1,89 @@
+// Adam's options: what the fields hold, what is in force, and what is wrong with a field.
+
+const FIELDS = ['lr', 'beta1', 'beta2', 'weight-decay', 'epochs'];
+
+export class Options {
+  // What is in force, and torch's.
+  current;
+  #torch;
+  #apply;
+
+  // `apply` is called with all options and the name of the one that changed; what it throws is told beside the field.
+  constructor(torch, apply) {
+    this.#torch = torch;
+    this.current = { ...torch };
+    this.#apply = apply;
+    for (const name of FIELDS) {
+      element(name).addEventListener('change', () => this.#change(name, number(element(name).value)));
+    }
+    element('lr-slider').addEventListener('input', () => {
+      this.#change('lr', Number((10 ** element('lr-slider').value).toPrecision(2)));
+      this.#show('lr');
+    });
+    element('amsgrad').addEventListener('change', () => this.#change('amsgrad', element('amsgrad').checked));
+    element('options').addEventListener('submit', event => event.preventDefault());
+    this.show();
+  }
+
+  // Torch's, all but the number of epochs.
+  reset() {
+    for (const [name, value] of Object.entries(this.#torch)) {
+      if (name !== 'epochs') this.#change(name, value);
+    }
+    this.show();
+  }
+
+  // Whether steps taken now are those that torch took.
+  get areTorchs() {
+    return Object.entries(this.#torch).every(([name, value]) => name === 'epochs' || this.current[name] === value);
+  }
+
+  set(name, value) {
+    this.#change(name, value);
+    this.#show(name);
+  }
+
+  show() {
+    FIELDS.forEach(name => this.#show(name));
+    element('amsgrad').checked = this.current.amsgrad;
+  }
+
+  #show(name) {
+    element(name).value = String(this.current[name]);
+    if (name === 'lr') element('lr-slider').value = Math.log10(this.current.lr || 1e-5);
+  }
+
+  #change(name, value) {
+    const old = this.current[name];
+    this.current[name] = value;
+    try {
+      if (Number.isNaN(value)) throw new Error('This is no number');
+      this.#apply(this.current, name);
+      this.#note(name, name === 'lr' && value === 0 ? 'At a rate of 0 nothing is learned.' : '');
+      if (name === 'lr') element('lr-slider').value = Math.log10(value || 1e-5);
+    } catch (error) {
+      this.current[name] = old;
+      this.#note(name, `${sentence(error.message)} Still ${old}.`, true);
+    }
+  }
+
+  #note(name, text, wrong = false) {
+    if (name === 'amsgrad') return;
+    element(name).setAttribute('aria-invalid', wrong);
+    element(`${name}-note`).textContent = text;
+  }
+}
+
+// Number('') would be 0.
+function number(text) {
+  return text.trim() === '' ? NaN : Number(text.trim().replace(',', '.'));
+}
+
+// The library's words, "invalid lr of parameter group 0: -1; it must be finite", without what a page has but one of.
+function sentence(message) {
+  const requirement = message.split('; it ').at(-1);
+  const text = requirement === message ? message : `It ${requirement}`;
+  return `${text[0].toUpperCase()}${text.slice(1).replace(/\.$/, '')}.`;
+}
+
+function element(id) { return document.getElementById(id); }

@@ -1,0 +1,338 @@
+// The page: what its controls do, and what it shows of a run.
+
+import init, { Session } from './digits.js';
+import { Chart } from './chart.js';
+import { fetchDigits, fetchTorch } from './data.js';
+import { Options } from './options.js';
+import { Pad } from './pad.js';
+import { drawDigit, drawWeights } from './pictures.js';
+import { Run, hasDiverged } from './run.js';
+
+const UPDATE = 'The page works in current Chrome and Edge, in Safari from version 26, and in Firefox on Windows and macOS.';
+const NO_WEBGPU = {
+  title: 'This browser has no WebGPU',
+  text: `${UPDATE} If you came by http from another machine, take https: browsers offer WebGPU to secure pages only.`,
+};
+const NO_ADAPTER = {
+  title: 'No GPU was offered to this page',
+  text: `WebGPU is there, but found no adapter. Check that hardware acceleration is on in the browser's settings and that the
+    graphics driver is up to date. Chrome on Linux may need chrome://flags/#enable-unsafe-webgpu.`.replace(/\s+/g, ' '),
+};
+
+// Epochs added where somebody trains on after the last.
+const MORE_EPOCHS = 40;
+
+const $ = id => document.getElementById(id);
+const query = new URLSearchParams(location.search);
+const parts = {};
+let state = 'loading';
+// Steps taken from the first on under torch's own options: so many can be compared.
+let comparable = Infinity;
+let announced = '';
+
+// --- state -----------------------------------------------------------------------------------------------------------
+
+function enter(next) {
+  state = next;
+  const allowed = {
+    start: ['ready', 'paused', 'done'], pause: ['training'], step: ['ready', 'paused', 'done'],
+    reset: ['training', 'paused', 'done', 'error'],
+  };
+  for (const [id, states] of Object.entries(allowed)) {
+    // Not `disabled`: the focus would be lost.
+    $(id).setAttribute('aria-disabled', !(states.includes(state) && parts.run && !parts.lost));
+  }
+  $('start').textContent = { paused: 'Continue', done: 'Train on' }[state] ?? 'Start';
+  if (parts.run) announce();
+  show();
+}
+
+// Told once a change of state, not once a step.
+function announce() {
+  const { run } = parts;
+  const text = {
+    ready: 'Ready to train.',
+    training: 'Training.',
+    paused: `Paused at step ${run.steps}. Loss ${short(run.losses.at(-1))}, test accuracy ${percent(run.accuracy)}.`,
+    done: `Done after ${run.steps} steps. Loss ${short(run.losses.at(-1))}, test accuracy ${percent(run.accuracy)}.`,
+  }[state] ?? '';
+  if (text !== announced) $('status').textContent = announced = text;
+}
+
+function on(id, action) {
+  $(id).addEventListener('click', () => {
+    if ($(id).getAttribute('aria-disabled') !== 'true') guarded(action);
+  });
+}
+
+// Whatever goes wrong in an action is told on the page.
+async function guarded(action) {
+  try {
+    await action();
+  } catch (error) {
+    // The loss of the device explains what failed on it.
+    await new Promise(resolve => setTimeout(resolve, 50));
+    if (!parts.lost) notice('Something went wrong', error.message ?? String(error));
+  }
+}
+
+function notice(title, text, label, action) {
+  $('notice-title').textContent = title;
+  $('notice-text').textContent = text;
+  $('notice-action').hidden = !action;
+  $('notice-action').textContent = label ?? '';
+  $('notice-action').onclick = action ? () => guarded(action) : null;
+  $('notice').hidden = false;
+  enter('error');
+}
+
+// --- actions ---------------------------------------------------------------------------------------------------------
+
+async function train() {
+  const { run, options } = parts;
+  if (goal() <= run.steps) options.set('epochs', Math.floor(run.steps / run.session.stepsPerEpoch) + MORE_EPOCHS);
+  enter('training');
+  await run.train(goal);
+  settled();
+}
+
+async function one() {
+  enter('training');
+  await parts.run.one();
+  settled();
+}
+
+// After a run has come to rest.
+function settled() {
+  const { run } = parts;
+  if (run.diverged) {
+    const step = run.losses.findIndex(hasDiverged);
+    const text = `At step ${step} the loss was ${short(run.losses[step])}: the learning rate is too large for this model. `
+      + 'Reset to get back the initial weights and torch’s options.';
+    notice('The training has diverged', text, 'Reset', resetAll);
+  } else {
+    enter(run.steps >= goal() ? 'done' : run.steps ? 'paused' : 'ready');
+  }
+}
+
+async function reset() {
+  const { run, options } = parts;
+  run.stop();
+  await run.reset();
+  apply(options.current);
+  $('notice').hidden = true;
+  enter('ready');
+}
+
+async function resetAll() {
+  parts.options.reset();
+  await reset();
+  $('start').focus();
+}
+
+// Gives options to the optimizer: one by its name, or all.
+function apply(options, name) {
+  if (name === 'epochs') {
+    if (!(Number.isInteger(options.epochs) && options.epochs > 0 && options.epochs <= 10000)) {
+      throw new Error('It must be a whole number from 1 to 10000');
+    }
+    return show();
+  }
+  const session = parts.run.session;
+  if (!name || name === 'lr') session.setLr(options.lr);
+  if (!name || name.startsWith('beta')) session.setBetas(options.beta1, options.beta2);
+  if (!name || name === 'weight-decay') session.setWeightDecay(options['weight-decay']);
+  if (!name || name === 'amsgrad') session.setAmsgrad(options.amsgrad);
+  // From the first step under other options on there is nothing of torch's to compare with.
+  if (!parts.options.areTorchs) comparable = Math.min(comparable, session.steps);
+  else if (session.steps <= comparable) comparable = Infinity;
+  show();
+}
+
+function goal() { return parts.options.current.epochs * parts.run.session.stepsPerEpoch; }
+
+// --- the device ------------------------------------------------------------------------------------------------------
+
+// A new device with a new model on it; none, and a notice, where there is no adapter.
+async function open() {
+  const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
+  if (!adapter) return void notice(NO_ADAPTER.title, NO_ADAPTER.text, 'Look again', () => location.reload());
+  const { vendor, architecture, device, description } = adapter.info;
+  const name = description || [vendor, architecture, device].filter(Boolean).join(' ') || 'unnamed adapter';
+  document.body.dataset.adapter = $('adapter').textContent = name;
+  return Session.open(parts.digits.csv, parts.torch.lr, lost, message => notice('WebGPU reports an error', message));
+}
+
+function lost(reason) {
+  const { run } = parts;
+  parts.lost = { training: state === 'training' };
+  run?.stop();
+  const step = run?.saved?.steps ?? 0;
+  const text = `Drivers that restart and machines that wake up can do this. ${reason ? `The browser says: ${reason}\n` : ''}`
+    + (step ? `All is kept up to step ${step}.` : 'The run begins anew.');
+  notice('The GPU device was lost', text, 'Make a new device and go on', recover);
+}
+
+async function recover() {
+  const { run } = parts;
+  const session = await open();
+  if (!session) return;
+  const old = run.session;
+  await run.recover(session);
+  old.free();
+  const { training } = parts.lost;
+  parts.lost = undefined;
+  apply(parts.options.current);
+  $('notice').hidden = true;
+  $('start').focus();
+  settled();
+  if (training) await train();
+}
+
+// --- what is shown ---------------------------------------------------------------------------------------------------
+
+// At most once a frame; a page that is not seen has no frames.
+function show() {
+  tell();
+  parts.frame ??= requestAnimationFrame(() => {
+    parts.frame = undefined;
+    draw();
+  });
+}
+
+// For tests and assistive technology.
+function tell() {
+  const { dataset } = document.body;
+  const { run } = parts;
+  dataset.state = state;
+  dataset.step = run?.steps ?? 0;
+  dataset.loss = run?.losses.at(-1) ?? '';
+  dataset.accuracy = run?.accuracy ?? '';
+}
+
+function draw() {
+  const { run, chart, pad, torch } = parts;
+  if (!run) return;
+  $('steps').textContent = run.steps;
+  $('goal').textContent = ` / ${goal()}`;
+  $('loss').textContent = short(run.losses.at(-1));
+  $('accuracy').textContent = percent(run.accuracy);
+  $('rate').textContent = run.rate ? Math.round(run.rate) : '–';
+  $('distance').textContent = distance(run.losses, torch.losses);
+  chart.draw(run.losses, goal());
+  if (run.firstLayer) drawWeights($('pictures'), run.firstLayer);
+  if (!parts.sample) pad.draw();
+  drawBars(run.probabilities);
+  if (state !== 'training') $('chart').ariaLabel = `Loss of every step, on a logarithmic scale. ${announced}`;
+}
+
+function drawBars(probabilities) {
+  const best = probabilities ? probabilities.indexOf(Math.max(...probabilities)) : -1;
+  [...$('bars').children].forEach((bar, digit) => {
+    const share = probabilities?.[digit] ?? 0;
+    bar.classList.toggle('best', digit === best);
+    bar.style.setProperty('--share', share.toFixed(4));
+    bar.lastChild.textContent = probabilities ? `${Math.round(100 * share)} %` : '';
+  });
+  document.body.dataset.digit = best < 0 ? '' : best;
+  const told = best < 0 ? '' : `Looks like a ${best}.`;
+  if ($('verdict').textContent !== told) $('verdict').textContent = told;
+}
+
+function distance(ours, theirs) {
+  const count = Math.min(ours.length, theirs.length, comparable);
+  let worst = 0;
+  for (let step = 0; step < count; step++) worst = Math.max(worst, Math.abs(ours[step] - theirs[step]));
+  return count ? worst.toExponential(1).replace('e-', ' · 10⁻').replace(/\d+$/, power) : '–';
+}
+
+function under(event) {
+  const { run, chart, torch } = parts;
+  const step = event.type === 'pointerleave' ? undefined : chart.stepAt(event.clientX, chart.last(run.losses, goal()));
+  chart.mark(step);
+  const [ours, theirs] = [run.losses[step], torch.losses[step]];
+  $('under').textContent = step === undefined ? '' : `step ${step}`
+    + (ours === undefined ? '' : ` · loss ${short(ours)}`) + (theirs === undefined ? '' : ` · torch ${short(theirs)}`);
+  show();
+}
+
+function short(loss) {
+  if (loss === undefined) return '–';
+  if (!Number.isFinite(loss)) return Number.isNaN(loss) ? 'NaN' : '∞';
+  return loss >= 1000 ? loss.toExponential(1) : loss.toFixed(loss < 10 ? 4 : 1);
+}
+
+function percent(share) { return share === undefined ? '–' : `${(100 * share).toFixed(1)} %`; }
+
+function power(digits) { return [...digits].map(digit => '⁰¹²³⁴⁵⁶⁷⁸⁹'[digit]).join(''); }
+
+// --- the drawing -----------------------------------------------------------------------------------------------------
+
+function look() {
+  const pixels = parts.sample ?? parts.pad.pixels();
+  document.querySelector('.paper').classList.toggle('drawn', pixels !== undefined);
+  drawDigit($('seen'), pixels);
+  if (parts.sample) parts.pad.copy($('seen'));
+  show();
+  if (!parts.lost) guarded(() => parts.run.look(pixels));
+}
+
+// A digit of the test set takes the place of a drawing, for those who cannot draw.
+function sample() {
+  const { test } = parts.digits;
+  const pixels = test[Math.floor(Math.random() * test.length)];
+  parts.pad.clear();
+  parts.sample = pixels;
+  look();
+}
+
+// --- beginning -------------------------------------------------------------------------------------------------------
+
+async function begin() {
+  if (!navigator.gpu) return notice(NO_WEBGPU.title, NO_WEBGPU.text);
+  [parts.digits, parts.torch] = await Promise.all([fetchDigits(), fetchTorch(), init()]);
+  const session = await open();
+  if (!session) return;
+  const { torch } = parts;
+  const run = parts.run = new Run(session, show);
+  window.losses = run.losses;
+  parts.chart = new Chart($('chart'), torch.losses, session.stepsPerEpoch);
+  const defaults = { lr: torch.lr, beta1: 0.9, beta2: 0.999, 'weight-decay': 0, amsgrad: false, epochs: torch.epochs };
+  parts.options = new Options(defaults, apply);
+  parts.pad = new Pad($('pad'), () => {
+    parts.sample = undefined;
+    look();
+  });
+  $('torch-version').textContent = torch.version;
+  $('bars').innerHTML = Array.from({ length: 10 }, (_, digit) => `<li><b>${digit}</b><i></i><span></span></li>`).join('');
+
+  on('start', train);
+  on('pause', () => run.stop());
+  on('step', one);
+  on('reset', reset);
+  $('defaults').onclick = () => parts.options.reset();
+  $('clear').onclick = () => parts.pad.clear();
+  $('sample').onclick = sample;
+  for (const radio of document.getElementsByName('pace')) radio.onchange = () => { run.pace = radio.value; };
+  for (const type of ['pointermove', 'pointerleave']) $('chart').addEventListener(type, under);
+  new ResizeObserver(show).observe($('chart'));
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => (look(), show()));
+
+  if (query.has('epochs')) parts.options.set('epochs', Number(query.get('epochs')));
+  const autostart = query.get('autostart') === '1';
+  // Who starts it by an address wants its end.
+  setPace(query.get('pace') ?? (autostart ? 'full' : 'watch'));
+  look();
+  await run.open();
+  enter('ready');
+  if (autostart) await train();
+}
+
+function setPace(pace) {
+  const radio = [...document.getElementsByName('pace')].find(radio => radio.value === pace);
+  if (!radio) return;
+  radio.checked = true;
+  parts.run.pace = pace;
+}
+
+guarded(begin);

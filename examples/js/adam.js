@@ -1,0 +1,99 @@
+// torch.optim.Adam over one tensor, from wgpu-adam's shaders. Groups, structs and overrides: shaders/README.md.
+
+const FLOAT = 4;
+const WORKGROUP_SIZE = 256;
+// An invocation steps four elements.
+const PER_WORKGROUP = 4 * WORKGROUP_SIZE;
+const HYPERS = { count: 512, bytes: 32 };
+const FRAME_BYTES = 36;
+
+export const DEFAULTS = {
+  lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, amsgrad: false, maximize: false, decoupled: false,
+};
+
+// The shader's source: a storage prelude, then the step.
+export async function fetchShader(folder) {
+  const text = async name => {
+    const response = await fetch(new URL(name, folder));
+    if (!response.ok) throw new Error(`${name}: ${response.status}`);
+    return response.text();
+  };
+  const parts = await Promise.all(['storage_vec4.wgsl', 'adam.wgsl'].map(text));
+  return parts.join('');
+}
+
+// What a step needs to know, computed in float64 and rounded once: the members of Hyper, in order.
+export function hyper(options, t) {
+  const { lr, beta1, beta2, eps, weightDecay, maximize, decoupled } = options;
+  const sqrtCorrection2 = Math.sqrt(1 - beta2 ** t);
+  return Float32Array.of(
+    1 - beta1,
+    1 - beta2,
+    lr * sqrtCorrection2 / (1 - beta1 ** t),
+    eps === 0 ? 0 : Math.max(eps * sqrtCorrection2, 2 ** -126),
+    decoupled ? 1 - lr * weightDecay : weightDecay,
+    maximize ? -1 : 1,
+    // Heeded with GRADIENT_CONTROL only.
+    Infinity, 0,
+  );
+}
+
+export class Adam {
+  #device;
+  #pipeline;
+  #groups;
+  #hypers;
+  #workgroups;
+  #options;
+  #t = 0;
+
+  // Steps `param` by `grad`: storage buffers of as many floats, a multiple of four.
+  constructor(device, source, param, grad, options = {}) {
+    const length = param.size / FLOAT;
+    if (length % 4 || grad.size !== param.size) throw new Error('a multiple of four elements, and as many gradients');
+    this.#device = device;
+    this.#options = { ...DEFAULTS, ...options };
+    const { amsgrad, decoupled } = this.#options;
+    this.#pipeline = device.createComputePipeline({
+      layout: 'auto',
+      compute: {
+        module: device.createShaderModule({ code: source }),
+        entryPoint: 'adam',
+        constants: { WORKGROUP_SIZE, TILED: 0, AMSGRAD: Number(amsgrad), DECOUPLED_WEIGHT_DECAY: Number(decoupled) },
+      },
+    });
+    const { STORAGE, UNIFORM, COPY_SRC, COPY_DST } = GPUBufferUsage;
+    // Planes: exp_avg, exp_avg_sq and, with amsgrad, max_exp_avg_sq. New buffers are zero, as torch's state is.
+    this.moments = device.createBuffer({ size: (amsgrad ? 3 : 2) * param.size, usage: STORAGE | COPY_SRC | COPY_DST });
+    this.#hypers = device.createBuffer({ size: HYPERS.count * HYPERS.bytes, usage: UNIFORM | COPY_DST });
+    // One run: it begins at element 0 of each binding, and its planes are as long as itself.
+    const width = device.limits.maxComputeWorkgroupsPerDimension;
+    const all = Math.ceil(length / PER_WORKGROUP);
+    this.#workgroups = [Math.min(all, width), Math.ceil(all / width)];
+    const frame = device.createBuffer({ size: FRAME_BYTES, usage: UNIFORM | COPY_DST });
+    device.queue.writeBuffer(frame, 0, Uint32Array.of(0, 0, 0, length, 0, length, this.#workgroups[0]));
+
+    const group = (index, bindings) => device.createBindGroup({
+      layout: this.#pipeline.getBindGroupLayout(index),
+      entries: Object.entries(bindings).map(([binding, buffer]) => ({ binding: Number(binding), resource: { buffer } })),
+    });
+    // Bindings that the flat variant never reads still belong to the layout: tiles can be any 16 bytes.
+    const tiles = device.createBuffer({ size: 16, usage: STORAGE });
+    this.#groups = [
+      group(0, { 0: param, 1: grad, 2: this.moments }),
+      group(1, { 0: tiles, 1: frame }),
+      group(2, { 0: this.#hypers }),
+    ];
+  }
+
+  // Records one step. The queue writes its numbers before anything submitted later: submit before the next step.
+  record(encoder) {
+    this.#t += 1;
+    this.#device.queue.writeBuffer(this.#hypers, 0, hyper(this.#options, this.#t));
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(this.#pipeline);
+    this.#groups.forEach((group, index) => pass.setBindGroup(index, group));
+    pass.dispatchWorkgroups(...this.#workgroups);
+    pass.end();
+  }
+}

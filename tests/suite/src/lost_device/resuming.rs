@@ -1,0 +1,70 @@
+//! A run that goes on where a lost device left it.
+
+use anyhow::{Result, ensure};
+use wgpu_adam::{AdamConfig, Error, StateDict, TensorArena, WgpuAdam};
+
+use crate::{Gpu, readback::read_tensor, twin::same_bits, values::values};
+
+const LENGTHS: [(&str, u64); 3] = [("a", 1000), ("b", 33), ("c", 7)];
+const STEPS: u64 = 10;
+
+/// Steps `from..to` of one run, on tensors of these values.
+fn go_on(gpu: &Gpu, from: u64, to: u64, start: &Carried) -> Result<(TensorArena, WgpuAdam)> {
+    let shapes = LENGTHS.map(|(name, length)| (name, [length as usize]));
+    let arena = TensorArena::new(&gpu.device, shapes)?;
+    for ((name, _), values) in LENGTHS.iter().zip(&start.params) {
+        arena.write_param(&gpu.queue, name, values)?;
+    }
+    let config = AdamConfig { lr: 0.01, weight_decay: 0.1, amsgrad: true, ..Default::default() };
+    let mut adam = WgpuAdam::new(&gpu.device, &gpu.queue, arena.params(), config)?;
+    if let Some(dict) = &start.dict {
+        adam.load_state_dict(dict)?;
+    }
+    for step in from..to {
+        for (number, (name, length)) in (1..).zip(LENGTHS) {
+            arena.write_grad(&gpu.queue, name, &values(100 * step + number, length))?;
+        }
+        adam.step()?;
+    }
+    Ok((arena, adam))
+}
+
+/// What an application keeps.
+struct Carried {
+    params: Vec<Vec<f32>>,
+    dict: Option<StateDict>,
+}
+
+async fn carried(gpu: &Gpu, arena: &TensorArena, adam: &WgpuAdam) -> Result<Carried> {
+    let mut params = Vec::new();
+    for (name, length) in LENGTHS {
+        params.push(read_tensor(gpu, &arena.param_buffer(name)?, length).await?);
+    }
+    Ok(Carried { params, dict: Some(adam.state_dict().await?) })
+}
+
+pub async fn goes_on(gpu: &Gpu) -> Result<()> {
+    let initial = Carried { params: LENGTHS.map(|(_, length)| values(length, length)).to_vec(), dict: None };
+    let (arena, adam) = go_on(gpu, 0, STEPS, &initial)?;
+    let want = carried(gpu, &arena, &adam).await?;
+
+    let lost = Gpu::default_limits(&gpu.adapter).await?;
+    let (arena, mut adam) = go_on(&lost, 0, STEPS / 2, &initial)?;
+    let kept = carried(&lost, &arena, &adam).await?;
+    adam.step()?;
+    lost.device.destroy();
+    // It may go on for a while without noticing.
+    let _ = adam.step();
+    let refused = adam.state_dict().await;
+    ensure!(matches!(refused, Err(Error::Device { .. })), "a state dict of a lost device: {refused:?}");
+
+    let new = Gpu::default_limits(&gpu.adapter).await?;
+    let (arena, adam) = go_on(&new, STEPS / 2, STEPS, &kept)?;
+    let got = carried(&new, &arena, &adam).await?;
+    for ((name, _), (got, want)) in LENGTHS.iter().zip(got.params.iter().zip(&want.params)) {
+        same_bits(name, got, want)?;
+    }
+    ensure!(got.dict == want.dict, "the state differs");
+    lost.check_errors()?;
+    new.check_errors()
+}
