@@ -25,7 +25,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
 fn in_a_browser() -> Result<()> {
     let folder = web::empty("web-bench")?;
     let wasm = web::compile("--package wgpu-adam-bench-web --bin bench-web", "release")?;
-    web::bindgen(&wasm, &folder)?;
+    web::bindgen(&wasm, &folder, web::Names::Strip)?;
     web::copy(&run::workspace_root().join("benches/web/page"), &folder)?;
     let library = folder.join("tfjs");
     fs::create_dir_all(&library)?;
