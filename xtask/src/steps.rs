@@ -40,7 +40,8 @@ pub fn msrv() -> Result<Outcome> {
 }
 
 /// Of these programs only a part is compiled elsewhere.
-const WASM_PROGRAMS: &str = "-p wgpu-adam-suite --bin page -p digits --bin digits";
+const WASM_PROGRAMS: &str =
+    "-p wgpu-adam-suite --bin page -p digits --bin digits -p wgpu-adam-bench-web --bin bench-web";
 
 pub fn wasm() -> Result<Outcome> {
     if let Err(reason) = ensure_wasm_target().and_then(|()| ensure_component("clippy", "clippy")) {
