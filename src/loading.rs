@@ -1,4 +1,8 @@
 //! `load_state_dict`: everything checked, then state made anew or, where that would be too much memory, filled in place.
+#![cfg_attr(
+    all(target_family = "wasm", not(feature = "safetensors")),
+    allow(dead_code, reason = "in a browser, only checkpoints are streamed to the device")
+)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

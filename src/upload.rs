@@ -1,4 +1,8 @@
 //! Bytes of the host into buffers, through a staging buffer of bounded size.
+#![cfg_attr(
+    all(target_family = "wasm", not(feature = "safetensors")),
+    allow(dead_code, reason = "in a browser, only checkpoints are streamed to the device")
+)]
 
 use futures::channel::oneshot;
 
