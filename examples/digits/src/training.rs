@@ -1,7 +1,7 @@
 //! The training loop, one step at a time.
 
-use anyhow::{Result, ensure};
-use wgpu_adam::{AdamConfig, TensorArena, WgpuAdam};
+use anyhow::{Context, Result, ensure};
+use wgpu_adam::{AdamConfig, Checkpoint, CheckpointLoad, TensorArena, WgpuAdam};
 
 use crate::data::{CLASSES, Dataset, PIXELS};
 use crate::model::{HIDDEN, Model, PARAMETERS};
@@ -49,16 +49,29 @@ impl Trainer {
         })
     }
 
+    /// Goes on where the run was of which this is a checkpoint: parameters, Adam's state and options, and the place in the
+    /// order of the batches.
+    pub async fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let state = &checkpoint.outline().state;
+        let steps = state.first_key_value().context("the checkpoint is of a run without steps")?.1.step;
+        ensure!(
+            state.values().all(|entry| entry.step == steps),
+            "the parameters have taken different numbers of steps"
+        );
+        self.adam.load_from(checkpoint, CheckpointLoad::StateAndParams).await?;
+        (self.steps, self.losses_read) = (steps, steps);
+        self.write_epoch_order();
+        Ok(())
+    }
+
     /// Submits the next training step: forward, backward and Adam in one encoder.
     ///
     /// Its loss waits on the GPU for [`Trainer::read_losses`]; once 16 epochs of them wait, a step is an error.
     pub fn step(&mut self) -> Result<()> {
         let unread = self.steps - self.losses_read;
         ensure!(unread < self.model.loss_slots() as u64, "{unread} losses are unread and there is no room for another");
-        let steps_per_epoch = self.steps_per_epoch() as u64;
-        if self.steps.is_multiple_of(steps_per_epoch) {
-            let order = epoch_order(self.steps / steps_per_epoch, self.train_len);
-            self.model.write_epoch_order(&self.queue, &order);
+        if self.steps.is_multiple_of(self.steps_per_epoch() as u64) {
+            self.write_epoch_order();
         }
         let mut encoder = self.encoder("training step");
         self.model.record_training(&mut encoder, self.steps);
@@ -122,6 +135,12 @@ impl Trainer {
     /// Steps that visit the training set once.
     pub fn steps_per_epoch(&self) -> usize {
         self.model.steps_per_epoch()
+    }
+
+    /// The order of the epoch that the next step belongs to.
+    fn write_epoch_order(&self) {
+        let order = epoch_order(self.steps / self.steps_per_epoch() as u64, self.train_len);
+        self.model.write_epoch_order(&self.queue, &order);
     }
 
     fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
