@@ -35,11 +35,16 @@ This program installs a driver only with apt-get, which is not here. Install one
   Arch:   pacman -S vulkan-swrast vulkan-icd-loader
   macOS, Windows: nothing to install; the system brings Metal, or DirectX 12 with WARP as its software adapter";
 
-/// Installs the packages with apt-get, as root or through sudo.
+/// Installs drivers with apt-get, or says how to install them elsewhere.
 pub fn install(packages: &[&str]) -> Result<()> {
     if !cfg!(target_os = "linux") || !exists("apt-get") {
         bail!("{ELSEWHERE}");
     }
+    install_packages(packages).context("the driver could not be installed")
+}
+
+/// Installs the packages with apt-get, as root or through sudo.
+pub fn install_packages(packages: &[&str]) -> Result<()> {
     let packages = packages.join(" ");
     let root = capture(command("id").arg("-u"))?.stdout.trim_ascii() == b"0";
     if !root && !exists("sudo") {
@@ -47,7 +52,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
     }
 
     let means = if root { "apt-get" } else { "sudo apt-get" };
-    println!("Installing software drivers with {means}: {packages}");
+    println!("Installing with {means}: {packages}");
     let apt_get = |arguments: &str| {
         // Through `env`, because sudo does not hand variables on.
         let line = format!("env DEBIAN_FRONTEND=noninteractive apt-get {arguments}");
@@ -61,5 +66,5 @@ pub fn install(packages: &[&str]) -> Result<()> {
         // One unreachable source of several fails the update, but seldom the installation.
         println!("going on in spite of it: {error}");
     }
-    apt_get(&format!("install -y --no-install-recommends {packages}")).context("the driver could not be installed")
+    apt_get(&format!("install -y --no-install-recommends {packages}"))
 }

@@ -10,6 +10,7 @@ mod steps;
 mod swiftshader;
 mod test;
 mod toolchain;
+mod torch;
 
 use std::env;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ Usage: cargo xtask COMMAND
 Commands:
   demo [ARGUMENTS]   run the digits example with these arguments (--help lists them)
   test [--quick]     run every test and check; --quick leaves out the MSRV, the documentation and the examples
+  test --with-torch  the same with Debian's torch, which it installs, for the checkpoints
   bench [ARGUMENTS]  measure a step beside a copy of the same bytes, on every adapter (--help lists the arguments)
   help               print this text
 
@@ -50,6 +52,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ("demo", arguments) => demo::run(arguments),
         ("bench", arguments) => bench::run(arguments),
         ("test", []) => test::run(test::Extent::Full),
+        ("test", ["--with-torch"]) => torch::install().and_then(|()| test::run(test::Extent::Full)),
         ("test", ["--quick"]) => test::run(test::Extent::Quick),
         ("help" | "--help" | "-h", _) | ("test", ["--help" | "-h"]) => {
             println!("{HELP}");
