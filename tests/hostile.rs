@@ -68,7 +68,7 @@ fn hostile_files_are_refused() {
         match open(&file.bytes()) {
             Ok(Err(error)) if is_kind(&error) && error.to_string().contains(text) => {}
             Ok(Err(error)) => {
-                failures.push(format!("{name}: want {kind}, \"{text}\"\n    got {error:?}\n    \"{error}\""))
+                failures.push(format!("{name}: want {kind}, \"{text}\"\n    got {error:?}\n    \"{error}\""));
             }
             Ok(Ok(_)) => failures.push(format!("{name}: it was accepted")),
             Err(problem) => failures.push(format!("{name}: {problem}")),
