@@ -16,15 +16,19 @@ mod state;
 mod tensors;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 
 use parts::Parts;
 use peak_alloc::PeakAlloc;
-use wgpu_adam::Checkpoint;
 use wgpu_adam::CheckpointError::{Header, Metadata, Missing, Name, Tensor, Value};
 use wgpu_adam::Error::{self, Checkpoint as C};
+use wgpu_adam::{Checkpoint, CheckpointContents, StateDict};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
+
+/// Memory is measured for the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// What a file may cost: some for every file, and so much for each of its bytes.
 const MEMORY_AT_LEAST: usize = 1 << 20;
@@ -47,9 +51,9 @@ fn open(bytes: &[u8]) -> Result<Result<Checkpoint, Error>, String> {
     Ok(opened)
 }
 
-/// One test, so that the memory measured is this one's.
 #[test]
 fn hostile_files_are_refused() {
+    let _alone = ALONE.lock();
     let good = Parts::good();
     let opened = open(&good.bytes()).unwrap().expect("the good file");
     assert_eq!(opened.state_dict().unwrap(), parts::good_dict());
@@ -91,6 +95,76 @@ fn every_bit(good: &[u8]) {
         bytes[bit / 8] ^= 1 << (bit % 8);
         if let Ok(checkpoint) = open(&bytes).unwrap_or_else(|problem| panic!("bit {bit}: {problem}")) {
             checkpoint.state_dict().unwrap_or_else(|error| panic!("bit {bit}: {error}"));
+        }
+    }
+}
+
+/// The fuzzer's corpus, and changes of it that are the same every time: where the fuzzer cannot run.
+#[test]
+fn the_corpus_and_its_mutations() {
+    let _alone = ALONE.lock();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/checkpoint");
+    let mut corpus: Vec<Vec<u8>> = vec![Parts::good().bytes()];
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    corpus.extend(paths.iter().map(|path| std::fs::read(path).unwrap()));
+    assert!(corpus.len() >= 3, "{folder} is empty");
+    let mut random = Random(1);
+    for number in 0..20_000 {
+        let mut bytes = corpus[random.below(corpus.len())].clone();
+        if number >= corpus.len() {
+            let other = &corpus[random.below(corpus.len())];
+            (0..=random.below(4)).for_each(|_| mutate(&mut bytes, other, &mut random));
+        }
+        let opened = catch_unwind(AssertUnwindSafe(|| Checkpoint::from_bytes(bytes.clone())));
+        let opened =
+            opened.unwrap_or_else(|_| panic!("mutation {number} panicked: {:?}", String::from_utf8_lossy(&bytes)));
+        if let Ok(checkpoint) = opened {
+            let dict = checkpoint.state_dict().unwrap();
+            let written = dict.to_safetensors(&CheckpointContents::new().keep(&checkpoint)).unwrap();
+            assert_eq!(StateDict::from_safetensors(written).unwrap(), dict, "mutation {number}");
+        }
+    }
+}
+
+/// xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end.max(1)
+    }
+}
+
+/// One change: a bit, a byte of JSON, a cut, a repetition, a part of another file, a longer or shorter length.
+fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
+    if bytes.is_empty() {
+        return bytes.extend(other);
+    }
+    let (at, length) = (random.below(bytes.len()), random.below(40));
+    let end = (at + length).min(bytes.len());
+    match random.below(7) {
+        0 => bytes[at] ^= 1 << random.below(8),
+        1 => bytes[at] = b"\"{}[],:0123456789-.eE\\ntruefals"[random.below(30)],
+        2 => drop(bytes.drain(at..end)),
+        3 => {
+            let part = bytes[at..end].to_vec();
+            drop(bytes.splice(at..at, part));
+        }
+        4 => {
+            let from = random.below(other.len());
+            let part = other[from..(from + length).min(other.len())].to_vec();
+            drop(bytes.splice(at..end, part));
+        }
+        5 => bytes.truncate(at),
+        _ => {
+            // A header of another length, right or wrong.
+            let header = u64::from_le_bytes(std::array::from_fn(|i| bytes.get(i).copied().unwrap_or(0)));
+            let length = header.wrapping_add(random.below(17) as u64).wrapping_sub(8).to_le_bytes();
+            length.iter().zip(bytes).for_each(|(new, old)| *old = *new);
         }
     }
 }

@@ -12,6 +12,7 @@ mod steps;
 mod swiftshader;
 mod test;
 mod toolchain;
+mod torch;
 mod web;
 
 use std::env;
@@ -25,6 +26,7 @@ Usage: cargo xtask COMMAND
 Commands:
   demo [ARGUMENTS]   run the digits example with these arguments (--help lists them)
   test [--quick]     run every test and check; --quick leaves out the MSRV, the documentation and the examples
+  test --with-torch  the same with Debian's torch, which it installs, for the checkpoints
   bench [ARGUMENTS]  measure a step beside a copy of the same bytes, on every adapter (--help lists the arguments)
   bench --peers      measure it beside burn's Adam, and torch's where it is found (--help lists the arguments)
   bench --web        measure a step in a headless Chromium, beside TensorFlow.js, which npm fetches
@@ -60,6 +62,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ("web", []) => web::run(),
         ("web", ["--build"]) => web::build().map(drop),
         ("test", []) => test::run(test::Extent::Full),
+        ("test", ["--with-torch"]) => torch::install().and_then(|()| test::run(test::Extent::Full)),
         ("test", ["--quick"]) => test::run(test::Extent::Quick),
         ("help" | "--help" | "-h", _) | ("test" | "web", ["--help" | "-h"]) => {
             println!("{HELP}");

@@ -23,6 +23,8 @@ pub fn clippy() -> Result<Outcome> {
     if let Err(reason) = ensure_component("clippy", "clippy") {
         return Ok(Outcome::NotDone(reason));
     }
+    // Without features too: in the workspace, tests select them.
+    run(&mut cargo("clippy -p wgpu-adam --lib -- -D warnings"))?;
     run(&mut cargo("clippy --workspace --all-targets -- -D warnings"))?;
     Ok(Outcome::Done)
 }
@@ -47,7 +49,11 @@ pub fn wasm() -> Result<Outcome> {
     if let Err(reason) = ensure_wasm_target().and_then(|()| ensure_component("clippy", "clippy")) {
         return Ok(Outcome::NotDone(reason));
     }
-    run(&mut cargo(&format!("clippy -p wgpu-adam --lib --target {WASM} --features wgpu/webgpu -- -D warnings")))?;
+    // With and without checkpoints.
+    for features in ["wgpu/webgpu", "wgpu/webgpu,safetensors"] {
+        let line = format!("clippy -p wgpu-adam --lib --target {WASM} --features {features} -- -D warnings");
+        run(&mut cargo(&line))?;
+    }
     run(&mut cargo(&format!("clippy {WASM_PROGRAMS} --target {WASM} -- -D warnings")))?;
     Ok(Outcome::Done)
 }
@@ -60,7 +66,7 @@ pub fn documentation() -> Result<Outcome> {
 /// Builds the listing program as `cargo test` would (with the examples, which draw in the dev-dependencies), so that
 /// wgpu is not compiled twice, and makes sure of adapters to test on.
 pub fn build_and_adapters() -> Result<Outcome> {
-    run(&mut cargo("build --workspace --bin adapters --examples"))?;
+    run(&mut cargo("build --workspace --bin adapters --bin digits --examples"))?;
     adapters::ensure(listing, &drivers::expected(), &drivers::VULKAN_AND_GL)?;
     Ok(Outcome::Done)
 }

@@ -5,7 +5,7 @@ use std::env;
 use anyhow::{Context, Result, bail};
 
 use crate::report::{Outcome, Report};
-use crate::{browser, run, steps};
+use crate::{browser, run, steps, torch};
 
 /// How much of the test run is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Extent {
 type Step = fn() -> Result<Outcome>;
 
 /// Name, whether a quick run includes it, and the step.
-const STEPS: [(&str, bool, Step); 9] = [
+const STEPS: [(&str, bool, Step); 10] = [
     ("formatting", true, steps::formatting),
     ("clippy", true, steps::clippy),
     ("library on the MSRV", false, steps::msrv),
@@ -28,6 +28,7 @@ const STEPS: [(&str, bool, Step); 9] = [
     ("tests", true, steps::tests),
     ("tests in a browser", true, browser::tests),
     ("examples", false, steps::examples),
+    ("checkpoints of torch", false, torch::checkpoints),
 ];
 
 /// Runs the steps and prints the closing table; a failed step is an error.

@@ -8,6 +8,7 @@
 
 mod batches;
 mod buffers;
+mod curves;
 pub mod data;
 pub mod model;
 pub mod readback;
@@ -19,6 +20,7 @@ mod stage;
 pub mod torch_run;
 pub mod training;
 
+pub use curves::Curves;
 pub use data::{Dataset, Digit};
 pub use model::Model;
 pub use report::{Report, Wanted};

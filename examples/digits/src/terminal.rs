@@ -10,18 +10,20 @@ mod panel;
 mod plot;
 mod progress;
 mod record;
+mod saving;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use digits::{Dataset, TorchRun, Trainer, Wanted};
-use wgpu_adam::AdamConfig;
+use digits::{Curves, Dataset, TorchRun, Trainer, Wanted};
+use wgpu_adam::{AdamConfig, Checkpoint};
 
 use blocking::wait;
 use comparison::{Comparison, LOSS_BOUND};
 use options::{Options, USAGE};
 use progress::Progress;
 use record::{Run, output_folder, shortened};
+use saving::{INTERRUPTED, Saving};
 
 /// Does what the arguments ask for; the exit code says whether the run agrees with torch's where it should.
 pub fn main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
@@ -44,7 +46,7 @@ fn run(arguments: impl IntoIterator<Item = String>) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let run = train(&options)?;
+    let Some(run) = train(&options)? else { return Ok(ExitCode::from(INTERRUPTED)) };
     let test_len = Dataset::embedded()?.test.len();
     let comparison = Comparison::new(&run, &torch, test_len);
 
@@ -57,7 +59,8 @@ fn run(arguments: impl IntoIterator<Item = String>) -> Result<ExitCode> {
     Ok(report(&torch, comparison.as_ref(), test_len))
 }
 
-fn train(options: &Options) -> Result<Run> {
+/// Nothing, if Ctrl-C has ended the run.
+fn train(options: &Options) -> Result<Option<Run>> {
     let adapter = adapters::choose(options.adapter.as_deref())?;
     let info = adapter.get_info();
     let adapter_name = adapters::describe(&info);
@@ -65,31 +68,49 @@ fn train(options: &Options) -> Result<Run> {
     let (device, queue) = adapters::open(&adapter)?;
     let config = AdamConfig { lr: options.lr, ..AdamConfig::default() };
     let mut trainer = Trainer::new(&device, &queue, &Dataset::embedded()?, config)?;
-    let mut run = Run {
-        adapter: adapter_name,
-        device: format!("{}, {:?}", info.name, info.backend),
-        lr: options.lr,
-        epochs: options.epochs,
-        loss_per_step: Vec::new(),
-        test_accuracy_per_epoch: Vec::new(),
-    };
-    let progress = Progress::new(options.epochs, trainer.steps_per_epoch())?;
-    for epoch in 1..=options.epochs {
-        for _ in 0..trainer.steps_per_epoch() {
-            trainer.step()?;
+    let mut curves = Curves::default();
+    if let Some(file) = options.checkpoint.as_ref().filter(|_| options.resume) {
+        let checkpoint = Checkpoint::open(file).with_context(|| format!("resuming {}", file.display()))?;
+        wait(&device, trainer.resume(&checkpoint))?;
+        curves = Curves::of(&checkpoint, trainer.steps())?;
+        println!("going on from step {} of {}", trainer.steps(), file.display());
+    }
+    let saving = Saving::new(options)?;
+    let progress = Progress::new(options.epochs, trainer.steps_per_epoch(), trainer.steps())?;
+    let steps = (options.epochs * trainer.steps_per_epoch()) as u64;
+    while trainer.steps() < steps {
+        trainer.step()?;
+        let ends_epoch = trainer.steps().is_multiple_of(trainer.steps_per_epoch() as u64);
+        let saves = saving.is_due(trainer.steps()) || trainer.steps() == steps;
+        if ends_epoch || saves {
+            let report = wait(&device, trainer.read(Wanted { accuracy: ends_epoch, ..Wanted::default() }))?;
+            curves.losses.extend(report.losses);
+            curves.accuracies.extend(report.accuracy);
         }
-        let report = wait(&device, trainer.read(Wanted { accuracy: true, ..Wanted::default() }))?;
-        let accuracy = report.accuracy.context("no test accuracy")?;
-        let last_loss = *report.losses.last().context("an epoch without a step")?;
-        run.loss_per_step.extend(report.losses);
-        run.test_accuracy_per_epoch.push(accuracy);
-        progress.epoch(epoch, trainer.steps(), last_loss, accuracy);
+        if ends_epoch {
+            progress.epoch(trainer.steps(), &curves);
+        }
+        if saves {
+            saving.save(&device, &mut trainer, &curves)?;
+        }
+        if saving.is_interrupted() {
+            progress.finish(trainer.steps());
+            println!("interrupted after {} steps; --resume goes on from there", trainer.steps());
+            return Ok(None);
+        }
     }
     let rate = progress.finish(trainer.steps());
-    if let Some(accuracy) = run.test_accuracy_per_epoch.last() {
+    if let Some(accuracy) = curves.accuracies.last() {
         println!("test accuracy {:.2} % after {} steps, {rate:.0} steps/s", 100.0 * accuracy, trainer.steps());
     }
-    Ok(run)
+    Ok(Some(Run {
+        adapter: adapter_name,
+        device: format!("{}, {:?}", info.name, info.backend),
+        lr: trainer.adam().param_groups().first().map_or(options.lr, |group| group.config().lr),
+        epochs: options.epochs,
+        loss_per_step: curves.losses,
+        test_accuracy_per_epoch: curves.accuracies,
+    }))
 }
 
 fn report(torch: &TorchRun, comparison: Option<&Comparison>, test_len: usize) -> ExitCode {

@@ -1,7 +1,7 @@
 //! The training loop, one step at a time.
 
 use anyhow::{Context, Result, ensure};
-use wgpu_adam::{AdamConfig, TensorArena, TensorBuffer, WgpuAdam};
+use wgpu_adam::{AdamConfig, Checkpoint, CheckpointLoad, TensorArena, TensorBuffer, WgpuAdam};
 
 use crate::data::{CLASSES, Dataset, PIXELS};
 use crate::model::{HIDDEN, Model, PARAMETERS};
@@ -58,6 +58,21 @@ impl Trainer {
     pub async fn ready(&self) -> Result<()> {
         self.arena.ready().await?;
         Ok(self.adam.ready().await?)
+    }
+
+    /// Goes on where the run was of which this is a checkpoint: parameters, Adam's state and options, and the place in the
+    /// order of the batches.
+    pub async fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let state = &checkpoint.outline().state;
+        let steps = state.first_key_value().context("the checkpoint is of a run without steps")?.1.step;
+        ensure!(
+            state.values().all(|entry| entry.step == steps),
+            "the parameters have taken different numbers of steps"
+        );
+        self.adam.load_from(checkpoint, CheckpointLoad::StateAndParams).await?;
+        (self.steps, self.losses_read) = (steps, steps);
+        self.write_epoch_order();
+        Ok(())
     }
 
     /// Submits the next training step: forward, backward and Adam in one encoder.
@@ -167,6 +182,7 @@ impl Trainer {
         FloatRange { buffer: place.buffer(), offset: place.offset(), count }
     }
 
+    /// The order of the epoch that the next step belongs to.
     fn write_epoch_order(&self) {
         let order = epoch_order(self.steps / self.steps_per_epoch() as u64, self.train_len);
         self.model.write_epoch_order(&self.queue, &order);

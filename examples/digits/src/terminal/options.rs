@@ -1,5 +1,8 @@
 //! The command line.
 
+use std::num::NonZero;
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 
 pub const USAGE: &str = "\
@@ -10,6 +13,9 @@ Options:
       --list-adapters   print the adapters and exit
       --epochs N        visit the training set N times [default: 40]
       --lr X            Adam's learning rate [default: 0.003]
+      --checkpoint FILE write checkpoints to FILE; Ctrl-C then saves and exits
+      --save-every N    write one every N steps, beside that of Ctrl-C and that at the end
+      --resume          go on from FILE, whose learning rate holds
   -h, --help            print this and exit";
 
 /// What the program is asked to do.
@@ -20,19 +26,31 @@ pub struct Options {
     pub help: bool,
     pub epochs: usize,
     pub lr: f64,
+    pub checkpoint: Option<PathBuf>,
+    pub save_every: Option<u64>,
+    pub resume: bool,
 }
 
 impl Options {
     /// Reads the arguments behind the program's name; `--lr 0.1` and `--lr=0.1` are the same.
     pub fn parse(arguments: impl IntoIterator<Item = String>, epochs: usize, lr: f64) -> Result<Self> {
-        let mut options = Self { adapter: None, list_adapters: false, help: false, epochs, lr };
+        let mut options = Self {
+            adapter: None,
+            list_adapters: false,
+            help: false,
+            epochs,
+            lr,
+            checkpoint: None,
+            save_every: None,
+            resume: false,
+        };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let (name, inline_value) = match argument.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (argument.as_str(), None),
             };
-            let is_flag = matches!(name, "--list-adapters" | "--help" | "-h");
+            let is_flag = matches!(name, "--list-adapters" | "--help" | "-h" | "--resume");
             if is_flag && inline_value.is_some() {
                 bail!("{name} takes no value");
             }
@@ -42,10 +60,16 @@ impl Options {
                 "--adapter" => options.adapter = Some(value()?),
                 "--epochs" => options.epochs = number(name, &value()?)?,
                 "--lr" => options.lr = number(name, &value()?)?,
+                "--checkpoint" => options.checkpoint = Some(value()?.into()),
+                "--save-every" => options.save_every = Some(number::<NonZero<u64>>(name, &value()?)?.get()),
+                "--resume" => options.resume = true,
                 "--list-adapters" => options.list_adapters = true,
                 "--help" | "-h" => options.help = true,
                 _ => bail!("unknown argument '{argument}'\n\n{USAGE}"),
             }
+        }
+        if options.checkpoint.is_none() && (options.resume || options.save_every.is_some()) {
+            bail!("--save-every and --resume need --checkpoint FILE");
         }
         Ok(options)
     }
@@ -75,7 +99,10 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_an_error() {
-        for arguments in [&["--lr"][..], &["--epochs", "-1"], &["--help=yes"], &["--batch", "64"]] {
+        let no_steps = &["--checkpoint", "a", "--save-every", "0"];
+        for arguments in
+            [&["--lr"][..], &["--epochs", "-1"], &["--help=yes"], &["--batch", "64"], &["--resume"], no_steps]
+        {
             assert!(parse(arguments).is_err(), "{arguments:?}");
         }
     }

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use digits::Curves;
 use indicatif::{ProgressBar, ProgressStyle};
 
 const TEMPLATE: &str = "{bar:32.cyan/blue} step {pos}/{len}  epoch {prefix}  {msg}  {elapsed}";
@@ -13,11 +14,14 @@ const LINE_EVERY: usize = 5;
 pub struct Progress {
     bar: ProgressBar,
     epochs: usize,
+    /// Steps that an earlier run has taken.
+    before: u64,
     started: Instant,
 }
 
 impl Progress {
-    pub fn new(epochs: usize, steps_per_epoch: usize) -> Result<Self> {
+    /// `before` steps were taken by an earlier run.
+    pub fn new(epochs: usize, steps_per_epoch: usize, before: u64) -> Result<Self> {
         let bar = if stderr().is_terminal() {
             ProgressBar::new((epochs * steps_per_epoch) as u64)
         } else {
@@ -25,12 +29,15 @@ impl Progress {
         };
         bar.set_style(ProgressStyle::with_template(TEMPLATE)?.progress_chars("━╸─"));
         bar.set_prefix(format!("0/{epochs}"));
+        bar.set_position(before);
         bar.enable_steady_tick(Duration::from_millis(200));
-        Ok(Self { bar, epochs, started: Instant::now() })
+        Ok(Self { bar, epochs, before, started: Instant::now() })
     }
 
     /// An epoch is over: `steps` were taken so far.
-    pub fn epoch(&self, epoch: usize, steps: u64, loss: f32, accuracy: f64) {
+    pub fn epoch(&self, steps: u64, curves: &Curves) {
+        let (epoch, loss) = (curves.accuracies.len(), curves.losses.last().copied().unwrap_or(f32::NAN));
+        let accuracy = curves.accuracies.last().copied().unwrap_or(f64::NAN);
         let rate = self.steps_per_second(steps);
         let message = format!("loss {loss:.6}  test accuracy {:.2} %  {rate:.0} steps/s", 100.0 * accuracy);
         if self.bar.is_hidden() && (epoch.is_multiple_of(LINE_EVERY) || epoch == 1 || epoch == self.epochs) {
@@ -49,6 +56,6 @@ impl Progress {
     }
 
     fn steps_per_second(&self, steps: u64) -> f64 {
-        steps as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
+        steps.saturating_sub(self.before) as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
     }
 }

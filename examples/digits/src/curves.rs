@@ -1,0 +1,38 @@
+//! The curves of a run, and how they travel in its checkpoints.
+
+use anyhow::{Context, Result, ensure};
+use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointTensor, Dtype};
+
+const LOSSES: &str = "digits.loss_per_step";
+const ACCURACIES: &str = "digits.test_accuracy_per_epoch";
+
+/// What a run has shown so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Curves {
+    /// The loss of every step, from before its update.
+    pub losses: Vec<f32>,
+    /// The share of the test digits recognised after every epoch.
+    pub accuracies: Vec<f64>,
+}
+
+impl Curves {
+    /// A checkpoint's contents: the model's parameters and the curves, beside the state of Adam.
+    pub fn contents(&self) -> Result<CheckpointContents> {
+        let accuracies = self.accuracies.iter().flat_map(|accuracy| accuracy.to_le_bytes()).collect();
+        Ok(CheckpointContents::new()
+            .params()
+            .tensor(LOSSES, CheckpointTensor::f32([self.losses.len()], &self.losses)?)
+            .tensor(ACCURACIES, CheckpointTensor::new(Dtype::F64, [self.accuracies.len()], accuracies)?))
+    }
+
+    /// The curves that a checkpoint of `steps` steps holds.
+    pub fn of(checkpoint: &Checkpoint, steps: u64) -> Result<Self> {
+        let losses = checkpoint.tensor(LOSSES)?.to_f32().context("losses that are not f32")?;
+        let accuracies = checkpoint.tensor(ACCURACIES)?;
+        ensure!(accuracies.dtype() == Dtype::F64, "accuracies that are not f64");
+        let words = accuracies.bytes().chunks_exact(8);
+        let accuracies = words.map(|word| f64::from_le_bytes(std::array::from_fn(|i| word[i]))).collect();
+        ensure!(losses.len() as u64 == steps, "{} losses in a checkpoint of step {steps}", losses.len());
+        Ok(Self { losses, accuracies })
+    }
+}
