@@ -154,7 +154,7 @@ fn everything_at_once_is_what_it_is_one_by_one() {
 fn a_saved_run_goes_on_elsewhere_with_the_same_bits() {
     // In the middle of an epoch and at the end of one, and before the first step.
     for before in [0, 30, 46] {
-        let (device, _, mut first) = trainer(3e-3);
+        let (first_device, _, mut first) = trainer(3e-3);
         for _ in 0..before {
             first.step().unwrap();
         }
@@ -163,9 +163,9 @@ fn a_saved_run_goes_on_elsewhere_with_the_same_bits() {
         for _ in 0..25 {
             first.step().unwrap();
         }
-        let saved = wait(&device, saving).unwrap();
+        let saved = wait(&first_device, saving).unwrap();
         assert_eq!(saved.steps, before);
-        let expected = wait(&device, first.read(ACCURACY)).unwrap();
+        let expected = wait(&first_device, first.read(ACCURACY)).unwrap();
 
         let (device, _, mut second) = trainer(1.0);
         second.step().unwrap();
@@ -176,6 +176,6 @@ fn a_saved_run_goes_on_elsewhere_with_the_same_bits() {
         let report = wait(&device, second.read(ACCURACY)).unwrap();
         assert_eq!(report.losses, expected.losses[before as usize..], "after {before} steps");
         assert_eq!(report.accuracy, expected.accuracy);
-        assert_eq!(wait(&device, first.save()).unwrap(), wait(&device, second.save()).unwrap());
+        assert_eq!(wait(&first_device, first.save()).unwrap(), wait(&device, second.save()).unwrap());
     }
 }
