@@ -29,8 +29,10 @@ fn ensure() -> Result<Result<String, String>> {
     if let Err(reason) = &found {
         println!("{reason}");
         if swiftshader::has_package() {
-            apt::install(&PACKAGES, ELSEWHERE)?;
-            found = browser()?;
+            found = match apt::install(&PACKAGES, ELSEWHERE) {
+                Ok(()) => browser()?,
+                Err(error) => Err(format!("{reason}; {error:#}")),
+            };
         }
     }
     match found {
