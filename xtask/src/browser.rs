@@ -15,7 +15,7 @@ const ELSEWHERE: &str = "install Chrome or Chromium, or name one with the enviro
 
 /// The browser and its adapter, as the listing program tells them, or why there is none.
 fn browser() -> Result<Result<String, String>> {
-    let output = capture(&mut built("browser")?)?;
+    let output = capture(built("browser")?.env("RUST_BACKTRACE", "0"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
 }
@@ -29,8 +29,10 @@ fn ensure() -> Result<Result<String, String>> {
     if let Err(reason) = &found {
         println!("{reason}");
         if swiftshader::has_package() {
-            apt::install(&PACKAGES, ELSEWHERE)?;
-            found = browser()?;
+            found = match apt::install(&PACKAGES, ELSEWHERE) {
+                Ok(()) => browser()?,
+                Err(error) => Err(format!("{reason}; {error:#}")),
+            };
         }
     }
     match found {
