@@ -76,9 +76,6 @@ fn run(gpu: &Gpu, arguments: &Arguments, name: &str) -> Result<Outcome> {
         return Ok(Outcome::Skipped("a folder of checkpoint files".into()));
     }
     let case = Case::load(&arguments.folder, name)?;
-    if let Some(reason) = case.unsupported() {
-        return Ok(Outcome::Skipped(reason.into()));
-    }
     let results = pollster::block_on(replay(gpu, &case, Placement::Arena));
     gpu.check_errors()?;
     let results = results?;

@@ -5,6 +5,7 @@
 
 pub mod adapter;
 pub mod calls;
+mod control;
 pub mod dump;
 pub mod golden;
 mod golden_bodies;
@@ -71,6 +72,7 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             states::BODIES,
             surgery::BODIES,
             torch_suite::BODIES,
+            control::BODIES,
         ]
         .concat()
     });
