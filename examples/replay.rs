@@ -7,14 +7,21 @@
 //! `--case NAME` replays one case, `--adapter SUBSTRING` chooses the adapter by a part of its printed description, and
 //! `--dump OUT` writes the results of each case to `OUT/NAME.safetensors`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, bail};
 use wgpu_adam_suite::{
     Gpu,
     adapter::{adapters, select},
     dump::dump,
-    golden::{Case, names},
+    golden::{
+        Case,
+        continuation::{Folder, continue_run},
+        names,
+    },
     judge::judge,
     replay::{Placement, replay},
 };
@@ -73,7 +80,7 @@ fn replay_all() -> Result<ExitCode> {
 
 fn run(gpu: &Gpu, arguments: &Arguments, name: &str) -> Result<Outcome> {
     if arguments.folder.join(name).is_dir() {
-        return Ok(Outcome::Skipped("a folder of checkpoint files".into()));
+        return continued(gpu, &arguments.folder.join(name));
     }
     let case = Case::load(&arguments.folder, name)?;
     let results = pollster::block_on(replay(gpu, &case, Placement::Arena));
@@ -90,6 +97,17 @@ fn run(gpu: &Gpu, arguments: &Arguments, name: &str) -> Result<Outcome> {
         Ok(()) => Outcome::Passed(figures),
         Err(failures) => Outcome::Failed(failures.to_string()),
     })
+}
+
+/// A checkpoint of torch's, continued by us.
+fn continued(gpu: &Gpu, folder: &Path) -> Result<Outcome> {
+    let read = |file: &str| std::fs::read(folder.join(file)).with_context(|| format!("reading {file}"));
+    let manifest = String::from_utf8(read("manifest.json")?)?;
+    let (checkpoint, continuation) = (read("model_optimizer.safetensors")?, read("continuation.safetensors")?);
+    let files = Folder { manifest: &manifest, checkpoint: &checkpoint, continuation: &continuation };
+    let shares = pollster::block_on(continue_run(gpu, &files));
+    gpu.check_errors()?;
+    Ok(Outcome::Passed(shares?.to_string()))
 }
 
 /// None if help is asked for.

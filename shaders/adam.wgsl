@@ -16,6 +16,10 @@ override WORKGROUP_SIZE: u32 = 256u;           // a multiple of TILE_INVOCATIONS
 override TILED: bool = false;                  // a tile record for every 32 invocations, or one run for the dispatch
 override AMSGRAD: bool = false;                // keep and use max_exp_avg_sq
 override DECOUPLED_WEIGHT_DECAY: bool = false; // AdamW's decay, or L2
+override GRADIENT_CONTROL: bool = false;       // heed `skip` and `clip_value` of Hyper
+// Gradients lie in the parameters' own buffer and are read through its binding: one buffer cannot be bound for writing
+// and for reading in one dispatch.
+override GRAD_IN_PARAM_BUFFER: bool = false;
 
 const TILE_INVOCATIONS_LOG2: u32 = 5u;         // 32 invocations share a tile record
 const TILE_INVOCATIONS: u32 = 32u;
@@ -23,13 +27,13 @@ const TILE_INVOCATIONS: u32 = 32u;
 // What one group of parameters with one step count needs at one step. Rounded once from f64.
 struct Hyper {
     exp_avg_weight: f32,        // 1 - beta1
-    exp_avg_keep: f32,          // 1 where beta1 is above 1/2, else beta1: see running_average
     exp_avg_sq_weight: f32,     // 1 - beta2
-    exp_avg_sq_keep: f32,       // 1 where beta2 is above 1/2, else beta2
     step_size: f32,             // lr sqrt(1 - beta2^t) / (1 - beta1^t)
     denom_eps: f32,             // eps sqrt(1 - beta2^t)
     weight_decay: f32,          // L2: the factor of p added to g; decoupled: 1 - lr weight_decay, the factor of p
-    grad_sign: f32,             // -1 to maximize, else 1
+    grad_scale: f32,            // what gradients are multiplied by: 1, or -1 to maximize, or what control.wgsl decides
+    clip_value: f32,            // the largest magnitude of a scaled gradient
+    skip: u32,                  // not 0: leave everything as it is
 }
 
 // One dispatch. Places are in elements from the start of the binding they belong to.
@@ -41,6 +45,8 @@ struct Frame {
     first_tile: u32,            // tiled: the first record
     plane: u32,                 // from an element's exp_avg to its exp_avg_sq, and from there to its max_exp_avg_sq
     workgroups_x: u32,          // width of the grid, folded where one dimension does not hold it
+    first_partial: u32,         // of gradient_norm.wgsl: where the run's partial results begin
+    norm_workgroups_x: u32,     // width of its grid
 }
 
 // A piece of a run, at most 256 elements, for 32 invocations.
@@ -63,9 +69,17 @@ struct Element {
     max_exp_avg_sq: vec4<f32>,
 }
 
-// beta average + (1 - beta) x, for `weighted` = (1 - beta) x and `dropped` = (1 - beta) average where beta is above 1/2,
-// as average + (weighted - dropped): the change is small then, and so is what is lost in rounding it; and the factors
-// sum to 1 exactly, as f32(0.999) and f32(0.001) do not. Below, that would cancel; `dropped` is 0 there.
+// A running average, for `weight` = 1 - beta: where beta is above 1/2 as average + (weight x - weight average), since the
+// change is small then, and so is what is lost in rounding it; and the factors sum to 1 exactly, as f32(0.999) and
+// f32(0.001) do not. Below, that would cancel: beta average + weight x, so that `drop` is 0 and `keep` is beta.
+fn keep(weight: f32) -> f32 {
+    return select(1.0 - weight, 1.0, weight < 0.5);
+}
+
+fn drop(weight: f32) -> f32 {
+    return select(0.0, weight, weight < 0.5);
+}
+
 fn running_average(average: vec4<f32>, weighted: vec4<f32>, dropped: vec4<f32>, keep: f32) -> vec4<f32> {
     return keep * average + (weighted - dropped);
 }
@@ -76,27 +90,39 @@ fn max_or_nan(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(max(bitcast<vec4<u32>>(a), bitcast<vec4<u32>>(b)));
 }
 
+// Clamped to magnitudes of at most `most`; NaN stays NaN. By its bits: WGSL's clamp may drop a NaN.
+fn clip(x: vec4<f32>, most: f32) -> vec4<f32> {
+    let bits = bitcast<vec4<u32>>(x);
+    let magnitude = bits & vec4<u32>(0x7fffffffu);
+    let clipped = vec4<u32>(bitcast<u32>(most)) | (bits & vec4<u32>(0x80000000u));
+    let over = (magnitude > vec4<u32>(bitcast<u32>(most))) & (magnitude <= vec4<u32>(0x7f800000u));
+    return bitcast<vec4<f32>>(select(bits, clipped, over));
+}
+
 // One step of four elements. Pure: works on registers, touches no binding.
 fn adam_update(old: Element, stored_grad: vec4<f32>, hyper: Hyper) -> Element {
     var next: Element;
     var decayed = old.param;
-    var grad = hyper.grad_sign * stored_grad;
+    var grad = hyper.grad_scale * stored_grad;
+    if (GRADIENT_CONTROL) {
+        grad = clip(grad, hyper.clip_value);
+    }
     if (DECOUPLED_WEIGHT_DECAY) {
         decayed = old.param * hyper.weight_decay;
     } else {
         // Not by adding zero times the parameter: an infinite one would make the moments NaN.
         grad = select(grad, grad + hyper.weight_decay * old.param, hyper.weight_decay != 0.0);
     }
-    let drop = select(0.0, hyper.exp_avg_weight, hyper.exp_avg_keep == 1.0);
-    next.exp_avg = running_average(old.exp_avg, hyper.exp_avg_weight * grad, drop * old.exp_avg, hyper.exp_avg_keep);
+    let weight = hyper.exp_avg_weight;
+    next.exp_avg = running_average(old.exp_avg, weight * grad, drop(weight) * old.exp_avg, keep(weight));
     // From left to right: a gradient of 1e20 does not overflow.
-    let square = (hyper.exp_avg_sq_weight * grad) * grad;
+    let weight_sq = hyper.exp_avg_sq_weight;
+    let square = (weight_sq * grad) * grad;
     // Once infinite it stays so, as in torch: the parameter rests. It must not become infinity less infinity. Told by its
     // bits, for compilers may assume that no number is infinite.
-    let drop_sq = select(0.0, hyper.exp_avg_sq_weight, hyper.exp_avg_sq_keep == 1.0);
     let is_infinite = bitcast<vec4<u32>>(old.exp_avg_sq) == vec4<u32>(0x7f800000u);
-    let dropped = select(drop_sq * old.exp_avg_sq, vec4<f32>(), is_infinite);
-    next.exp_avg_sq = running_average(old.exp_avg_sq, square, dropped, hyper.exp_avg_sq_keep);
+    let dropped = select(drop(weight_sq) * old.exp_avg_sq, vec4<f32>(), is_infinite);
+    next.exp_avg_sq = running_average(old.exp_avg_sq, square, dropped, keep(weight_sq));
     var second = next.exp_avg_sq;
     if (AMSGRAD) {
         second = max_or_nan(old.max_exp_avg_sq, next.exp_avg_sq);
@@ -114,10 +140,22 @@ struct Run {
     length: u32,
 }
 
+fn load_grad_or_param(at: u32, left: u32) -> vec4<f32> {
+    if (GRAD_IN_PARAM_BUFFER) {
+        return load_param(at, left);
+    }
+    return load_grad(at, left);
+}
+
 // Steps quad `quad` of a run, if it has one.
 fn step_quad(run: Run, quad: u32, plane: u32, hyper: Hyper) {
     if (4u * quad >= run.length) {
         return;
+    }
+    if (GRADIENT_CONTROL) {
+        if (hyper.skip != 0u) {
+            return;
+        }
     }
     let left = run.length - 4u * quad;
     let param_at = word(run.param, quad);
@@ -131,7 +169,7 @@ fn step_quad(run: Run, quad: u32, plane: u32, hyper: Hyper) {
     if (AMSGRAD) {
         old.max_exp_avg_sq = load_moment(max_exp_avg_sq_at, left);
     }
-    let next = adam_update(old, load_grad(word(run.grad, quad), left), hyper);
+    let next = adam_update(old, load_grad_or_param(word(run.grad, quad), left), hyper);
     store_param(param_at, left, next.param);
     store_moment(exp_avg_at, left, next.exp_avg);
     store_moment(exp_avg_sq_at, left, next.exp_avg_sq);

@@ -2,10 +2,6 @@
 // 16 bytes, and for parameters and gradients that lie differently modulo four. Same functions as storage_vec4.wgsl.
 // Loads past the end of a run are clamped to its last element, stores past it are left out.
 
-// Gradients lie in the parameters' own buffer and are read through its binding: one buffer cannot be bound for writing
-// and for reading in one dispatch.
-override GRAD_IN_PARAM_BUFFER: bool = false;
-
 @group(0) @binding(0) var<storage, read_write> param: array<f32>;
 @group(0) @binding(1) var<storage, read> grad: array<f32>;
 @group(0) @binding(2) var<storage, read_write> moments: array<f32>;
@@ -26,9 +22,6 @@ fn load_param(at: u32, left: u32) -> vec4<f32> {
 }
 
 fn load_grad(at: u32, left: u32) -> vec4<f32> {
-    if (GRAD_IN_PARAM_BUFFER) {
-        return load_param(at, left);
-    }
     let words = quad_words(at, left);
     return vec4<f32>(grad[words.x], grad[words.y], grad[words.z], grad[words.w]);
 }

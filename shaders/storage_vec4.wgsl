@@ -3,10 +3,6 @@
 // Places are in elements; a quad is four elements, quad q of a run being its elements 4q to 4q + 3. `left` is how many
 // elements a run has from a quad's first one on.
 
-// Gradients lie in the parameters' own buffer and are read through its binding: one buffer cannot be bound for writing
-// and for reading in one dispatch.
-override GRAD_IN_PARAM_BUFFER: bool = false;
-
 @group(0) @binding(0) var<storage, read_write> param: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> grad: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> moments: array<vec4<f32>>;
@@ -21,9 +17,6 @@ fn load_param(at: u32, left: u32) -> vec4<f32> {
 }
 
 fn load_grad(at: u32, left: u32) -> vec4<f32> {
-    if (GRAD_IN_PARAM_BUFFER) {
-        return param[at];
-    }
     return grad[at];
 }
 

@@ -11,7 +11,7 @@ use crate::gpu::Gpu;
 use crate::kernels::Kernels;
 use crate::layout::{Frame, Hyper, Tile, binding};
 use crate::moments::Window;
-use crate::plan::{Binding, Dispatch, Limits, Plan};
+use crate::plan::{Binding, Dispatch, Limits, NormGrid, Plan};
 
 /// What a bind group of tensors binds: parameters, gradients, the window of state.
 type TensorsKey = (Binding, Option<Binding>, u32);
@@ -36,6 +36,21 @@ pub(crate) struct BoundDispatch {
     pub label: String,
 }
 
+impl Bound {
+    /// The dispatches that step parameters, by hyper blocks at an offset in bytes.
+    pub(crate) fn record(&self, pass: &mut wgpu::ComputePass<'_>, hypers: &wgpu::BindGroup, offset: u64) {
+        for dispatch in &self.dispatches {
+            pass.push_debug_group(&dispatch.label);
+            pass.set_pipeline(&dispatch.pipeline);
+            pass.set_bind_group(0, &dispatch.tensors, &[]);
+            pass.set_bind_group(1, &dispatch.plan, &[dispatch.frame]);
+            pass.set_bind_group(2, hypers, &[(offset + dispatch.hypers) as u32]);
+            pass.dispatch_workgroups(dispatch.workgroups.0, dispatch.workgroups.1, 1);
+            pass.pop_debug_group();
+        }
+    }
+}
+
 const WHAT: &str = "the buffer and bind groups of a plan";
 
 /// What plans are bound with.
@@ -52,11 +67,12 @@ impl Binder<'_> {
     pub(crate) fn bind(
         self,
         plan: &Plan,
+        norm_grids: &[NormGrid],
         kernels: &mut Kernels,
         before: &Bound,
         label: impl Fn(&Dispatch) -> String,
     ) -> Result<Bound, Error> {
-        let table = Table::new(plan, self.limits, &self.gpu.device.limits())?;
+        let table = Table::new(plan, norm_grids, self.limits, &self.gpu.device.limits())?;
         let mut pipelines = Vec::with_capacity(plan.dispatches.len());
         for dispatch in &plan.dispatches {
             pipelines.push(kernels.pipeline(self.gpu, dispatch.kernel)?);
@@ -120,10 +136,12 @@ struct Table {
     size: u64,
     /// For each dispatch, the record at which its binding of records begins.
     first_records: Vec<u64>,
+    /// And how its gradients are measured.
+    norm_grids: Vec<NormGrid>,
 }
 
 impl Table {
-    fn new(plan: &Plan, limits: &Limits, device: &wgpu::Limits) -> Result<Self, Error> {
+    fn new(plan: &Plan, norm_grids: &[NormGrid], limits: &Limits, device: &wgpu::Limits) -> Result<Self, Error> {
         let frame_stride = u64::from(device.min_uniform_buffer_offset_alignment).max(256);
         let records = (plan.dispatches.len() as u64 * frame_stride).next_multiple_of(limits.alignment);
         let size = records + (plan.tiles.len().max(1) * size_of::<Tile>()) as u64;
@@ -143,7 +161,8 @@ impl Table {
             }
             first
         });
-        Ok(Self { frame_stride, records, size, first_records: first_records.collect() })
+        let first_records = first_records.collect();
+        Ok(Self { frame_stride, records, size, first_records, norm_grids: norm_grids.to_vec() })
     }
 
     /// Creates and fills the buffer; a bind group for each binding of records, by its first record.
@@ -181,9 +200,15 @@ impl Table {
 
     fn contents(&self, plan: &Plan) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.size as usize);
-        for (dispatch, first_record) in plan.dispatches.iter().zip(&self.first_records) {
+        let placed = plan.dispatches.iter().zip(&self.first_records).zip(&self.norm_grids);
+        for ((dispatch, first_record), norm) in placed {
             let first_tile = dispatch.tiles.map_or(0, |(begin, _)| (begin - first_record) as u32);
-            let frame = Frame { first_tile, ..dispatch.frame };
+            let frame = Frame {
+                first_tile,
+                first_partial: norm.first_partial,
+                norm_workgroups_x: norm.workgroups.0,
+                ..dispatch.frame
+            };
             let end = bytes.len() + self.frame_stride as usize;
             bytes.extend_from_slice(bytemuck::bytes_of(&frame));
             bytes.resize(end, 0);

@@ -208,6 +208,27 @@ pub enum Error {
         steps: usize,
     },
 
+    /// The state, larger than the staging size, is being copied to the host; what would change it has to wait.
+    #[error(
+        "the state is being copied by state_dict or save_checkpoint, whose future is not done: await it first, or raise \
+         the staging size above the size of the state"
+    )]
+    StateBeingCopied,
+
+    /// A state dict of a later version of this crate.
+    #[error("the state dict has version {version}, and this crate knows versions up to {known}; take a newer one")]
+    StateVersion {
+        /// The dict's.
+        version: u32,
+        /// The latest known.
+        known: u32,
+    },
+
+    /// A checkpoint that is not whole, or cannot be read or written.
+    #[cfg(feature = "safetensors")]
+    #[error(transparent)]
+    Checkpoint(#[from] crate::checkpoint::CheckpointError),
+
     /// A state dict of another number of groups.
     #[error("the state dict has {saved} parameter groups, the optimizer {current}; add or leave out groups first")]
     StateGroups {
@@ -280,6 +301,12 @@ pub enum Error {
         /// How many parameters.
         params: usize,
     },
+
+    /// Statistics were asked for, and no step was recorded that makes them.
+    #[error(
+        "no step was recorded with gradients clipped by norm or steps that may be skipped; set a GradientControl first"
+    )]
+    NoStatistics,
 
     /// The device is out of memory. What was being made is dropped.
     #[error("out of memory while creating {what}")]

@@ -142,6 +142,8 @@ impl From<ParamGroup> for ParamGroups {
 pub struct Group {
     pub(crate) config: AdamConfig,
     pub(crate) params: Vec<ParamId>,
+    /// What a state dict said beyond the options, as JSON.
+    pub(crate) extra: std::collections::BTreeMap<String, String>,
 }
 
 impl Group {

@@ -11,20 +11,15 @@ impl Hyper {
         let bias_correction2_sqrt = (1.0 - beta2.powf(t as f64)).sqrt();
         Self {
             exp_avg_weight: (1.0 - beta1) as f32,
-            exp_avg_keep: keep(beta1),
             exp_avg_sq_weight: (1.0 - beta2) as f32,
-            exp_avg_sq_keep: keep(beta2),
             step_size: (lr * bias_correction2_sqrt / bias_correction1) as f32,
             denom_eps: denom_eps(eps, bias_correction2_sqrt),
             weight_decay: if config.decoupled_weight_decay { 1.0 - lr * weight_decay } else { weight_decay } as f32,
-            grad_sign: if config.maximize { -1.0 } else { 1.0 },
+            grad_scale: if config.maximize { -1.0 } else { 1.0 },
+            clip_value: f32::INFINITY,
+            skip: 0,
         }
     }
-}
-
-/// The factor of a running average that tells the shader which way to form it; see `running_average` in adam.wgsl.
-fn keep(beta: f64) -> f32 {
-    if beta > 0.5 { 1.0 } else { beta as f32 }
 }
 
 /// eps sqrt(1 - beta2^t), but positive and no denormal where eps is: a parameter at rest must not become 0/0 because
@@ -48,8 +43,7 @@ mod tests {
         let root = (1.0_f64 / 512.0 - 1.0 / 1_048_576.0).sqrt();
         assert_eq!(hyper.step_size, (0.25 * root / 0.75) as f32);
         assert_eq!(hyper.denom_eps, (0.5 * root) as f32);
-        assert_eq!((hyper.exp_avg_weight, hyper.exp_avg_keep), (0.5, 0.5));
-        assert_eq!((hyper.exp_avg_sq_weight, hyper.exp_avg_sq_keep), (1.0 / 1024.0, 1.0));
+        assert_eq!((hyper.exp_avg_weight, hyper.exp_avg_sq_weight), (0.5, 1.0 / 1024.0));
         // After very many steps there is nothing left to correct.
         let late = Hyper::for_step(&AdamConfig { lr: 0.25, ..AdamConfig::default() }, 1 << 40);
         assert_eq!((late.step_size, late.denom_eps), (0.25, 1e-8));
@@ -67,8 +61,8 @@ mod tests {
     fn decay_and_direction() {
         let l2 = AdamConfig { lr: 0.5, weight_decay: 0.25, ..AdamConfig::default() };
         let decoupled = AdamConfig { decoupled_weight_decay: true, maximize: true, ..l2 };
-        assert_eq!((Hyper::for_step(&l2, 1).weight_decay, Hyper::for_step(&l2, 1).grad_sign), (0.25, 1.0));
+        assert_eq!((Hyper::for_step(&l2, 1).weight_decay, Hyper::for_step(&l2, 1).grad_scale), (0.25, 1.0));
         let hyper = Hyper::for_step(&decoupled, 1);
-        assert_eq!((hyper.weight_decay, hyper.grad_sign), (0.875, -1.0));
+        assert_eq!((hyper.weight_decay, hyper.grad_scale), (0.875, -1.0));
     }
 }

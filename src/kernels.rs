@@ -1,9 +1,13 @@
 //! The compute pipelines: one for each way of storing and combination of options in use, made when first needed.
 
+mod control;
+
 use crate::Error;
 use crate::gpu::Gpu;
 use crate::layout::{ENTRY_POINT, Frame, HYPERS, Hyper, TILE_INVOCATIONS, WORKGROUP_SIZE, binding, overrides};
 use crate::plan::{Kernel, Storage};
+
+pub(crate) use control::ControlPipelines;
 
 const VEC4: &str = concat!(include_str!("../shaders/storage_vec4.wgsl"), include_str!("../shaders/adam.wgsl"));
 const SCALAR: &str = concat!(include_str!("../shaders/storage_scalar.wgsl"), include_str!("../shaders/adam.wgsl"));
@@ -14,6 +18,8 @@ pub(crate) struct Layouts {
     pub tensors: wgpu::BindGroupLayout,
     pub plan: wgpu::BindGroupLayout,
     pub step: wgpu::BindGroupLayout,
+    /// Of control.wgsl: what is to be decided for a step.
+    pub request: wgpu::BindGroupLayout,
 }
 
 #[derive(Debug)]
@@ -25,7 +31,7 @@ pub(crate) struct Kernels {
     pipeline_layout: wgpu::PipelineLayout,
     vec4: wgpu::ShaderModule,
     scalar: wgpu::ShaderModule,
-    /// Fewer than 32, so searched one by one.
+    /// Fewer than 64, so searched one by one.
     pipelines: Vec<(Kernel, wgpu::ComputePipeline)>,
 }
 
@@ -81,6 +87,7 @@ impl Kernels {
             (overrides::AMSGRAD, flag(kernel.code.amsgrad)),
             (overrides::DECOUPLED_WEIGHT_DECAY, flag(kernel.code.decoupled_weight_decay)),
             (overrides::GRAD_IN_PARAM_BUFFER, flag(kernel.grad_in_param_buffer)),
+            (overrides::GRADIENT_CONTROL, flag(kernel.code.gradient_control)),
         ];
         let pipeline = guard.run("a compute pipeline", || {
             device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -108,6 +115,7 @@ fn label(kernel: Kernel) -> String {
         (kernel.code.amsgrad, " amsgrad"),
         (kernel.code.decoupled_weight_decay, " decoupled_weight_decay"),
         (kernel.grad_in_param_buffer, " grad_in_param_buffer"),
+        (kernel.code.gradient_control, " gradient_control"),
     ];
     let options: String = options.into_iter().filter(|(on, _)| *on).map(|(_, option)| option).collect();
     format!("wgpu_adam.adam [{storage}{options}]")
@@ -140,6 +148,10 @@ impl Layouts {
                 &[storage(binding::TILES, true), uniform(binding::FRAME, size_of::<Frame>())],
             ),
             step: layout("wgpu_adam.step", &[uniform(binding::HYPERS, HYPERS as usize * size_of::<Hyper>())]),
+            request: layout(
+                "wgpu_adam.request",
+                &[entry(binding::REQUEST, wgpu::BufferBindingType::Storage { read_only: true }, true, 0)],
+            ),
         }
     }
 }

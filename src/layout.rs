@@ -8,13 +8,13 @@ use bytemuck::{Pod, Zeroable};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Hyper {
     pub exp_avg_weight: f32,
-    pub exp_avg_keep: f32,
     pub exp_avg_sq_weight: f32,
-    pub exp_avg_sq_keep: f32,
     pub step_size: f32,
     pub denom_eps: f32,
     pub weight_decay: f32,
-    pub grad_sign: f32,
+    pub grad_scale: f32,
+    pub clip_value: f32,
+    pub skip: u32,
 }
 
 /// `Frame` in adam.wgsl: one dispatch. Places are in elements from the start of their binding.
@@ -28,6 +28,8 @@ pub struct Frame {
     pub first_tile: u32,
     pub plane: u32,
     pub workgroups_x: u32,
+    pub first_partial: u32,
+    pub norm_workgroups_x: u32,
 }
 
 /// `Tile` in adam.wgsl: a piece of a run for [`TILE_INVOCATIONS`] invocations.
@@ -40,19 +42,87 @@ pub struct Tile {
     pub length_hyper: u32,
 }
 
+/// `Request` in control.wgsl without its array: what is to be decided for a recorded step.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct Request {
+    pub flags: u32,
+    pub classes: u32,
+    pub stepping: u32,
+    pub partials: u32,
+    pub first_partial: u32,
+    pub first_block: u32,
+    pub max_norm: f32,
+    pub grad_scale: f32,
+    pub growth_factor: f32,
+    pub backoff_factor: f32,
+    pub growth_interval: u32,
+    pub step_low: u32,
+    pub step_high: u32,
+    /// The array behind begins at a multiple of 8.
+    pub padding: u32,
+}
+
+/// `ClassRequest` in control.wgsl: a hyper block to be made.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct ClassRequest {
+    pub hyper: Hyper,
+    pub beta1: [u32; 2],
+    pub beta2: [u32; 2],
+    pub t: u32,
+    pub tensor: u32,
+    pub block: u32,
+    pub lr: f32,
+    pub eps: f32,
+    pub least_eps: f32,
+}
+
+/// `State` in control.wgsl: what the device decided last, and the loss scale.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct State {
+    pub loss_scale: f32,
+    pub growth_tracker: u32,
+    pub found_inf_outside: f32,
+    pub found_inf: u32,
+    pub grad_norm: f32,
+    pub clip_factor: f32,
+    pub step_low: u32,
+    pub step_high: u32,
+    pub taken_low: u32,
+    pub taken_high: u32,
+    pub skipped_low: u32,
+    pub skipped_high: u32,
+}
+
+/// Bits of `Request::flags`, named as in control.wgsl.
+pub mod flags {
+    pub const SKIP_NONFINITE: u32 = 1;
+    pub const CLIP_NORM: u32 = 2;
+    pub const INFINITY_NORM: u32 = 4;
+    pub const DYNAMIC_SCALE: u32 = 8;
+    pub const DEVICE_STEPS: u32 = 16;
+    pub const FOUND_INF: u32 = 32;
+}
+
 /// Invocations that share a tile record.
 pub const TILE_INVOCATIONS: u32 = 32;
 /// Elements that an invocation of a flat dispatch steps: a quad.
 pub const FLAT_ELEMENTS: u32 = 4;
 /// The most elements a tile record holds: two quads an invocation.
 pub const TILE_ELEMENTS: u32 = TILE_INVOCATIONS * 8;
+/// Elements of which an invocation of gradient_norm.wgsl sums the squares: 16 quads.
+pub const NORM_ELEMENTS: u32 = 64;
 /// Hyper blocks that one dispatch can reach: `hypers` in adam.wgsl, 16 KiB, the least that any device binds.
 pub const HYPERS: u32 = 512;
 /// Invocations of a workgroup, unless the device allows fewer.
 pub const WORKGROUP_SIZE: u32 = 256;
 
-/// The entry point of adam.wgsl.
+/// The entry points of adam.wgsl, gradient_norm.wgsl and control.wgsl.
 pub const ENTRY_POINT: &str = "adam";
+pub const NORM_ENTRY_POINT: &str = "gradient_norm";
+pub const CONTROL_ENTRY_POINT: &str = "control";
 
 /// Bindings as (group, binding), named as in the shaders.
 pub mod binding {
@@ -62,6 +132,13 @@ pub mod binding {
     pub const TILES: (u32, u32) = (1, 0);
     pub const FRAME: (u32, u32) = (1, 1);
     pub const HYPERS: (u32, u32) = (2, 0);
+    /// In gradient_norm.wgsl.
+    pub const PARTIALS: (u32, u32) = (2, 0);
+    /// In control.wgsl, as are those below.
+    pub const LEDGER: (u32, u32) = (0, 0);
+    pub const STATE: (u32, u32) = (0, 1);
+    pub const SKIPPED: (u32, u32) = (0, 2);
+    pub const REQUEST: (u32, u32) = (1, 0);
 }
 
 /// The names of the overrides.
@@ -71,4 +148,5 @@ pub mod overrides {
     pub const AMSGRAD: &str = "AMSGRAD";
     pub const DECOUPLED_WEIGHT_DECAY: &str = "DECOUPLED_WEIGHT_DECAY";
     pub const GRAD_IN_PARAM_BUFFER: &str = "GRAD_IN_PARAM_BUFFER";
+    pub const GRADIENT_CONTROL: &str = "GRADIENT_CONTROL";
 }

@@ -6,15 +6,17 @@
 mod arena;
 mod bound;
 mod buffers;
+#[cfg(feature = "safetensors")]
+mod checkpoint;
 mod config;
 mod error;
 mod gpu;
+mod gradient_control;
 mod gradients;
 mod group;
 mod guard;
 mod hyper;
 mod kernels;
-
 mod layout;
 mod loading;
 mod moments;
@@ -30,17 +32,24 @@ mod saving;
 mod slots;
 mod state;
 mod state_dict;
+mod statistics;
 mod surgery;
 mod tensor;
+mod upload;
+mod wait;
 
 pub use arena::TensorArena;
+#[cfg(feature = "safetensors")]
+pub use checkpoint::{Checkpoint, CheckpointContents, CheckpointError, CheckpointLoad, CheckpointTensor, Dtype};
 pub use config::AdamConfig;
 pub use error::Error;
+pub use gradient_control::{GradientControl, LossScale, NormType};
 pub use gradients::ZeroGrad;
 pub use group::{Group, ParamGroup, ParamGroups};
 pub use optimizer::{ParamId, WgpuAdam};
 pub use state::{ParamState, StatePiece};
 pub use state_dict::{StateDict, StateGroup, TensorState};
+pub use statistics::StepStatistics;
 pub use surgery::Moments;
 pub use tensor::{Param, TensorBuffer};
 /// The wgpu whose devices, queues and buffers this crate takes.

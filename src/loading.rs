@@ -1,12 +1,30 @@
-//! `load_state_dict`: everything checked, new state made and filled, then all taken over at once.
+//! `load_state_dict`: everything checked, then state made anew or, where that would be too much memory, filled in place.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use futures::channel::oneshot;
 
 use crate::Error;
 use crate::config::AdamConfig;
 use crate::optimizer::WgpuAdam;
 use crate::registry::{Registry, Tensor};
 use crate::state_dict::{StateDict, StateGroup, TensorState};
+use crate::upload::{self, Bytes, Staging, Target, What};
+use crate::wait::Poller;
+
+/// A state dict that fits: what the optimizer will be.
+pub(crate) struct Loading {
+    /// With its options, names and step counts; its state is still the old.
+    draft: Registry,
+    /// The id of each parameter's entry, whether it has state or not.
+    ids: HashMap<u32, u64>,
+    /// The parameters with state in the dict, and whether that has max_exp_avg_sq.
+    with_state: HashMap<u32, bool>,
+    /// Whether each parameter's state is to have a place for max_exp_avg_sq.
+    places: Vec<(u32, bool)>,
+    /// Bytes that the state takes.
+    size: u64,
+}
 
 impl WgpuAdam {
     /// Takes over a state dict's options, step counts and moments, as torch's `load_state_dict`.
@@ -19,55 +37,191 @@ impl WgpuAdam {
     /// shapes must agree, options must be in range, moments finite, `exp_avg_sq` not negative, and all moments zero at
     /// step 0.
     ///
-    /// State is loaded into new buffers, so steps recorded before are not disturbed; they act on the state that is given
-    /// up. Needs twice the state's memory meanwhile.
+    /// A state of up to the [staging size](Self::set_staging_size) is loaded into new buffers, so steps recorded before are
+    /// not disturbed; they act on the state that is given up. A larger one is loaded into the buffers that are there,
+    /// through staging buffers of that size, which natively waits for the GPU; new buffers are made for it, twice the
+    /// memory meanwhile, only where recorded steps still wait for their submit (or, in a browser, for the GPU), a copy of
+    /// the state is under way, or max_exp_avg_sq comes or goes.
     ///
     /// # Errors
-    /// A dict that does not fit; no memory; a lost device. Nothing has changed then.
+    /// A dict that does not fit; no memory; a lost device. Nothing has changed then, unless the device was lost while
+    /// buffers were filled.
     pub fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), Error> {
+        let loading = self.plan_loading(dict, TensorState::check_moments)?;
+        if loading.size <= self.staging {
+            return self.load_anew(loading, dict);
+        }
+        #[cfg(not(target_family = "wasm"))]
+        return crate::wait::block_on(self.load_staged(loading, dict));
+        // A browser cannot wait here, and keeps what is written by itself until it can be copied.
+        #[cfg(target_family = "wasm")]
+        if self.slots.outstanding().count() > 0 || self.copying.is_under_way() {
+            self.load_anew(loading, dict)
+        } else {
+            let targets = self.begin_in_place(loading)?;
+            upload::write_all(&self.gpu, &targets, dict)
+        }
+    }
+
+    /// Checks a state dict, of which `check` checks the entries, against the optimizer.
+    pub(crate) fn plan_loading(
+        &self,
+        dict: &StateDict,
+        check: impl Fn(&TensorState, &Tensor, u32) -> Result<(), Error>,
+    ) -> Result<Loading, Error> {
+        if dict.version > StateDict::VERSION {
+            return Err(Error::StateVersion { version: dict.version, known: StateDict::VERSION });
+        }
         let mut draft = self.registry.clone();
         check_groups(&draft, dict)?;
         for (number, (group, saved)) in draft.groups.iter_mut().zip(&dict.param_groups).enumerate() {
             group.config = saved.config(number)?;
             group.config.validate(Some(number))?;
+            group.extra.clone_from(&saved.extra);
         }
         let matched = match_params(&draft, dict)?;
-        let mut stateless = Vec::new();
+        let (mut with_state, mut places, mut size) = (HashMap::new(), Vec::new(), 0);
         for &(param, id) in &matched {
             let entry = dict.state.get(&id);
             let Some(tensor) = draft.tensor_mut(param) else { continue };
             tensor.step = entry.map_or(0, |entry| entry.step);
+            tensor.history = 0;
             let group = tensor.group as usize;
             let amsgrad = draft.groups.get(group).is_some_and(|group| group.config.amsgrad);
-            if let (Some(entry), Some(tensor)) = (entry, draft.tensor(param)) {
-                entry.check(tensor, param, amsgrad)?;
+            let Some(tensor) = draft.tensor(param) else { continue };
+            let has_max_exp_avg_sq = entry.is_some_and(|entry| entry.max_exp_avg_sq.is_some());
+            if let Some(entry) = entry {
+                entry.check_shape(tensor, param, amsgrad)?;
+                check(entry, tensor, param)?;
+                with_state.insert(param, has_max_exp_avg_sq);
             }
-            stateless.push((param, amsgrad || entry.is_some_and(|entry| entry.max_exp_avg_sq.is_some())));
+            let planes = amsgrad || has_max_exp_avg_sq;
+            places.push((param, planes));
+            size += tensor.length * if planes { 12 } else { 8 };
         }
         take_names(&mut draft, dict, &matched);
         draft.check_names()?;
-        draft.add_state(&self.gpu, &self.limits, &stateless)?;
-        let entries: HashMap<u32, &TensorState> =
-            matched.iter().filter_map(|(param, id)| Some((*param, dict.state.get(id)?))).collect();
-        self.gpu.guard.run("the state of a state dict", || self.fill(&draft, &entries))?;
-        self.commit(draft)
+        Ok(Loading { draft, ids: matched.into_iter().collect(), with_state, places, size })
     }
 
-    /// Writes entries into the state that was made for them.
-    fn fill(&self, draft: &Registry, entries: &HashMap<u32, &TensorState>) {
-        for piece in &draft.pieces {
-            let (Some(entry), Some(window)) = (entries.get(&piece.tensor), draft.window(piece.window)) else {
-                continue;
-            };
-            let moments = [Some(&entry.exp_avg), Some(&entry.exp_avg_sq), entry.max_exp_avg_sq.as_ref()];
-            for (plane, moment) in (0_u64..).zip(moments) {
-                let range = piece.start as usize..(piece.start + piece.length) as usize;
-                if let Some(part) = moment.and_then(|moment| moment.get(range)) {
-                    let offset = (piece.moment + plane * window.layout.plane) * 4;
-                    self.gpu.queue.write_buffer(&window.buffer, offset, bytemuck::cast_slice(part));
-                }
+    /// Loads into new buffers; the old are given up when all has succeeded.
+    fn load_anew(&mut self, mut loading: Loading, bytes: &impl Bytes) -> Result<(), Error> {
+        loading.draft.add_state(&self.gpu, &self.limits, &loading.places)?;
+        upload::write_all(&self.gpu, &loading.targets(), bytes)?;
+        self.commit_loaded(loading.draft)
+    }
+
+    /// Loads through a staging buffer: into the buffers there are, if nothing recorded or under way needs these.
+    pub(crate) async fn load_staged(&mut self, mut loading: Loading, bytes: &impl Bytes) -> Result<(), Error> {
+        let staging = Staging::new(&self.gpu, self.staging.min(loading.size))?;
+        let in_use = self.copying.is_under_way() || self.unsubmitted().await? > 0;
+        if in_use {
+            loading.draft.add_state(&self.gpu, &self.limits, &loading.places)?;
+            staging.write_all(&loading.targets(), bytes).await?;
+            return self.commit_loaded(loading.draft);
+        }
+        let targets = self.begin_in_place(loading)?;
+        staging.write_all(&targets, bytes).await
+    }
+
+    /// Takes over what a state dict says. Its step counts are those of steps taken.
+    fn commit_loaded(&mut self, draft: Registry) -> Result<(), Error> {
+        self.commit(draft)?;
+        self.forget_skips()
+    }
+
+    /// Takes over all but the moments, clears those that the dict does not have, and tells where the others go.
+    fn begin_in_place(&mut self, mut loading: Loading) -> Result<Vec<Target>, Error> {
+        let has_place = |(param, planes): &(u32, bool)| self.registry.has_max_exp_avg_sq(*param) == *planes;
+        let (kept, replaced): (Vec<_>, Vec<_>) = loading.places.iter().copied().partition(has_place);
+        if !replaced.is_empty() {
+            loading.draft.add_state(&self.gpu, &self.limits, &replaced)?;
+        }
+        let targets = loading.targets();
+        let clears = loading.clears(&kept.into_iter().map(|(param, _)| param).collect());
+        self.commit_loaded(loading.draft)?;
+        self.gpu.guard.run("the clearing of state", || {
+            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            for Target { buffer, offset, size, .. } in &clears {
+                encoder.clear_buffer(buffer, *offset, Some(*size));
+            }
+            self.gpu.queue.submit([encoder.finish()]);
+        })?;
+        Ok(targets)
+    }
+
+    /// How many recorded steps are not submitted: waits until what is submitted is done.
+    async fn unsubmitted(&self) -> Result<usize, Error> {
+        const WHAT: &str = "the wait for recorded steps";
+        let recorded = self.slots.outstanding();
+        let (sender, count) = oneshot::channel();
+        let poller = self.gpu.guard.run(WHAT, || {
+            let encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(WHAT) });
+            encoder.on_submitted_work_done(move || {
+                let _ = sender.send(recorded.count());
+            });
+            Poller::new(&self.gpu.device, self.gpu.queue.submit([encoder.finish()]))
+        })?;
+        let gone = || Error::Device { what: WHAT.into(), message: "the device is lost".into() };
+        poller.wait(count).await.ok_or_else(gone)
+    }
+}
+
+impl Loading {
+    /// The parameter that an entry goes to, and the id of each.
+    #[cfg(feature = "safetensors")]
+    pub(crate) fn ids(&self) -> &HashMap<u32, u64> {
+        &self.ids
+    }
+
+    /// Where the dict's moments go.
+    fn targets(&self) -> Vec<Target> {
+        self.planes(|param, plane| self.with_state.get(&param).is_some_and(|max| plane < 2 || *max))
+    }
+
+    /// Where these parameters' state is not in the dict, and is to be zero.
+    fn clears(&self, of: &HashSet<u32>) -> Vec<Target> {
+        let in_dict = |param: u32, plane| self.with_state.get(&param).is_some_and(|max| plane < 2 || *max);
+        self.planes(|param, plane| of.contains(&param) && !in_dict(param, plane))
+    }
+
+    /// The places of chosen planes of all pieces.
+    fn planes(&self, chosen: impl Fn(u32, usize) -> bool) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for piece in self.draft.pieces.iter().filter(|piece| piece.length > 0) {
+            let Some(window) = self.draft.window(piece.window) else { continue };
+            let Some(&id) = self.ids.get(&piece.tensor) else { continue };
+            for plane in (0..window.layout.planes as usize).filter(|plane| chosen(piece.tensor, *plane)) {
+                targets.push(Target {
+                    buffer: window.buffer.clone(),
+                    offset: (piece.moment + plane as u64 * window.layout.plane) * 4,
+                    size: piece.length * 4,
+                    id,
+                    what: What::Moment(plane),
+                    start: piece.start * 4,
+                });
             }
         }
+        targets
+    }
+}
+
+impl Bytes for StateDict {
+    fn read(&self, id: u64, what: What, start: u64, into: &mut [u8]) -> Result<(), Error> {
+        let entry = self.state.get(&id);
+        let moment = match (entry, what) {
+            (Some(entry), What::Moment(0)) => Some(&entry.exp_avg),
+            (Some(entry), What::Moment(1)) => Some(&entry.exp_avg_sq),
+            (Some(entry), What::Moment(_)) => entry.max_exp_avg_sq.as_ref(),
+            _ => None,
+        };
+        let bytes = moment.and_then(|moment| {
+            let bytes: &[u8] = bytemuck::cast_slice(moment);
+            bytes.get(start as usize..start as usize + into.len())
+        });
+        // Lengths were checked.
+        into.copy_from_slice(bytes.ok_or(Error::StateId { id, problem: "has moments that are too short" })?);
+        Ok(())
     }
 }
 
@@ -146,7 +300,7 @@ fn take_names(draft: &mut Registry, dict: &StateDict, matched: &[(u32, u64)]) {
 
 impl StateGroup {
     /// The options, those that older torch versions do not save being false.
-    fn config(&self, group: usize) -> Result<AdamConfig, Error> {
+    pub(crate) fn config(&self, group: usize) -> Result<AdamConfig, Error> {
         let missing = |option| Error::StateOption { group, option };
         Ok(AdamConfig {
             lr: self.lr.ok_or_else(|| missing("lr"))?,
@@ -161,23 +315,23 @@ impl StateGroup {
 }
 
 impl TensorState {
-    /// Whether the entry fits the tensor.
-    fn check(&self, tensor: &Tensor, number: u32, amsgrad: bool) -> Result<(), Error> {
+    /// Whether the entry is of the tensor's shape and has the moments that the group needs.
+    fn check_shape(&self, tensor: &Tensor, number: u32, amsgrad: bool) -> Result<(), Error> {
         let wrong = |key, problem| Err(Error::StateEntry { tensor: tensor.describe(number), key, problem });
         if self.shape != tensor.shape {
             return wrong("shape", format!("is {:?} instead of {:?}", self.shape, tensor.shape));
         }
-        let max_exp_avg_sq = self.max_exp_avg_sq.as_ref();
-        if amsgrad && self.step > 0 && max_exp_avg_sq.is_none() {
+        if amsgrad && self.step > 0 && self.max_exp_avg_sq.is_none() {
             return wrong("max_exp_avg_sq", "is missing, and the group uses amsgrad".into());
         }
-        let moments = [
-            ("exp_avg", Some(&self.exp_avg), f32::NEG_INFINITY),
-            ("exp_avg_sq", Some(&self.exp_avg_sq), 0.0),
-            ("max_exp_avg_sq", max_exp_avg_sq, 0.0),
-        ];
-        for (key, moment, least) in moments {
-            let Some(moment) = moment else { continue };
+        Ok(())
+    }
+
+    /// Whether the moments are of the tensor's length, and numbers that a run arrives at.
+    fn check_moments(&self, tensor: &Tensor, number: u32) -> Result<(), Error> {
+        let wrong = |key, problem| Err(Error::StateEntry { tensor: tensor.describe(number), key, problem });
+        for (key, moment) in self.moments() {
+            let least = if key == "exp_avg" { f32::NEG_INFINITY } else { 0.0 };
             if moment.len() as u64 != tensor.length {
                 return wrong(key, format!("has {} elements instead of {}", moment.len(), tensor.length));
             }

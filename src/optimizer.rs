@@ -7,12 +7,16 @@ use crate::bound::{Binder, Bound};
 use crate::buffers::Buffers;
 use crate::config::AdamConfig;
 use crate::gpu::{self, Gpu};
+use crate::gradient_control::bound::{BoundControl, Ledger};
+use crate::gradient_control::{Control, request};
 use crate::gradients::Clear;
 use crate::group::ParamGroups;
 use crate::kernels::Kernels;
 use crate::layout::Hyper;
 use crate::plan::{self, Class, Code, Dispatch, Input, Limits, Place, Work};
+use crate::readback::Copying;
 use crate::registry::Registry;
+use crate::saving::STAGING;
 use crate::slots::{Maker, Slots};
 
 /// torch.optim.Adam over tensors in the caller's buffers, recorded into the caller's encoder.
@@ -55,11 +59,16 @@ pub struct WgpuAdam {
     pub(crate) kernels: Kernels,
     pub(crate) slots: Slots,
     pub(crate) limits: Limits,
+    pub(crate) control: Control,
     pub(crate) prepared: Prepared,
     /// Whether parameters, gradients or options may have changed since `prepared` was made.
     pub(crate) stale: bool,
     /// The ranges that zero_grad clears, until gradients change.
     pub(crate) clears: Option<Vec<Clear>>,
+    /// Bytes of staging buffers for copies of the state.
+    pub(crate) staging: u64,
+    /// Whether a copy of the state needs it to stay as it is.
+    pub(crate) copying: Copying,
 }
 
 /// What the next steps record.
@@ -68,14 +77,24 @@ pub(crate) struct Prepared {
     /// What it was made from.
     input: Input,
     pub bound: Bound,
-    /// Of each class of the plan: its group and its step count.
-    pub classes: Vec<(u32, u64)>,
+    /// Where the device decides.
+    pub control: Option<BoundControl>,
+    pub classes: Vec<ClassCount>,
     /// The parameters that have gradients.
     pub stepping: Vec<u32>,
     /// Hyper blocks from one class to the next.
     pub hyper_stride: usize,
-    /// Reused for every step's hyper blocks.
+    /// Reused for every step's hyper blocks, or request.
     pub hypers: Vec<Hyper>,
+    pub request: Vec<u8>,
+}
+
+/// A class of the plan: its group, the step count of its tensors, and the first of these.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClassCount {
+    pub group: u32,
+    pub step: u64,
+    pub tensor: u32,
 }
 
 /// A parameter of an optimizer: what [`find`](WgpuAdam::find) and [`param_groups`](WgpuAdam::param_groups) give and
@@ -130,9 +149,12 @@ impl WgpuAdam {
             kernels,
             slots: Slots::new(),
             limits,
+            control: Control::default(),
             prepared: Prepared::default(),
             stale: false,
             clears: None,
+            staging: STAGING,
+            copying: Copying::default(),
         };
         adam.register(groups)?;
         Ok(adam)
@@ -158,32 +180,50 @@ impl WgpuAdam {
 
     /// Makes a plan of what is to be stepped, and all that recording it takes, unless it is the one at hand.
     pub(crate) fn prepare(&mut self) -> Result<(), Error> {
+        if self.control.device_steps {
+            self.registry.part_histories();
+        }
         let (input, classes) = self.input();
-        if input != self.prepared.input {
-            let Self { registry, gpu, buffers, limits, kernels, number, .. } = self;
+        let stepping = self.registry.tensors().filter(|(_, tensor)| tensor.grad.is_some());
+        let stepping: Vec<u32> = stepping.map(|(number, _)| number).collect();
+        // The ledger has the numbers of the stepping tensors, of which some have no elements.
+        let decides = self.control.decides();
+        let same = decides == self.prepared.control.is_some() && (!decides || stepping == self.prepared.stepping);
+        if input != self.prepared.input || !same {
+            let tensors = self.registry.next_number();
+            let Self { registry, gpu, buffers, limits, kernels, number, control, .. } = self;
             let plan = plan::plan(&input, &registry.planes(), limits);
             let binder = Binder { gpu, buffers, windows: &registry.windows, limits };
             let label = |dispatch: &Dispatch| label(*number, dispatch, registry);
-            let bound = binder.bind(&plan, kernels, &self.prepared.bound, label)?;
-            let maker = Maker { gpu: &self.gpu, layout: &self.kernels.layouts.step };
-            self.slots.fit(input.classes.len() * plan.hyper_stride as usize, maker)?;
             let hyper_stride = plan.hyper_stride as usize;
-            self.prepared = Prepared { input, bound, hyper_stride, ..Prepared::default() };
+            let blocks = input.classes.len() * hyper_stride;
+            let ledger = Ledger::new(&plan, stepping.len(), blocks, limits);
+            let bound = binder.bind(&plan, &ledger.grids, kernels, &self.prepared.bound, label)?;
+            let mut bytes = blocks * size_of::<Hyper>();
+            let control = match control.controller.as_mut().filter(|_| decides) {
+                Some(controller) => {
+                    controller.fit(gpu, tensors)?;
+                    bytes = bytes.max(request::size(input.classes.len()));
+                    Some(binder.bind_control(&plan, &ledger, &stepping, controller, kernels)?)
+                }
+                None => None,
+            };
+            self.slots.fit(bytes, Maker { gpu: &self.gpu, layouts: &self.kernels.layouts })?;
+            self.prepared = Prepared { input, bound, control, hyper_stride, ..Prepared::default() };
             self.release_buffers();
         }
         self.prepared.classes = classes;
-        let stepping = self.registry.tensors().filter(|(_, tensor)| tensor.grad.is_some());
-        self.prepared.stepping = stepping.map(|(number, _)| number).collect();
+        self.prepared.stepping = stepping;
         self.stale = false;
         Ok(())
     }
 
     /// What a plan is made from, and the group and step count of each of its classes.
-    fn input(&self) -> (Input, Vec<(u32, u64)>) {
+    fn input(&self) -> (Input, Vec<ClassCount>) {
         let mut input = Input { work: Vec::with_capacity(self.registry.pieces.len()), classes: Vec::new() };
-        let mut classes: Vec<(u32, u64)> = Vec::new();
+        let mut classes: Vec<ClassCount> = Vec::new();
         // Of each group, the classes there are so far: few, so searched from the latest.
-        let mut of_group: Vec<Vec<(u64, u32)>> = vec![Vec::new(); self.registry.groups.len()];
+        let mut of_group: Vec<Vec<(u64, u32, u32)>> = vec![Vec::new(); self.registry.groups.len()];
         for piece in &self.registry.pieces {
             let Some(tensor) = self.registry.tensor(piece.tensor) else { continue };
             let Some(grad) = tensor.grad else { continue };
@@ -192,15 +232,19 @@ impl WgpuAdam {
             else {
                 continue;
             };
-            let class = match known.iter().rev().find(|(step, _)| *step == tensor.step) {
-                Some(&(_, class)) => class,
+            let class = match known
+                .iter()
+                .rev()
+                .find(|(step, history, _)| (*step, *history) == (tensor.step, tensor.history))
+            {
+                Some(&(.., class)) => class,
                 None => {
                     let class = classes.len() as u32;
-                    known.push((tensor.step, class));
-                    classes.push((tensor.group, tensor.step));
+                    known.push((tensor.step, tensor.history, class));
+                    classes.push(ClassCount { group: tensor.group, step: tensor.step, tensor: piece.tensor });
                     input.classes.push(Class {
                         group: tensor.group,
-                        code: Code::of(&group.config),
+                        code: Code { gradient_control: self.control.in_kernel(), ..Code::of(&group.config) },
                         padding_stays_zero: group.config.eps > 0.0,
                     });
                     class
@@ -233,7 +277,7 @@ impl WgpuAdam {
 
 impl Code {
     fn of(config: &AdamConfig) -> Self {
-        Self { amsgrad: config.amsgrad, decoupled_weight_decay: config.decoupled_weight_decay }
+        Self { amsgrad: config.amsgrad, decoupled_weight_decay: config.decoupled_weight_decay, gradient_control: false }
     }
 }
 

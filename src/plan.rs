@@ -14,7 +14,7 @@ mod tests;
 
 use crate::layout::Tile;
 
-pub(crate) use dispatches::{Binding, Dispatch, Kernel};
+pub(crate) use dispatches::{Binding, Dispatch, Kernel, NormGrid};
 pub(crate) use spans::Storage;
 
 /// A place in a buffer, in elements. Buffers go by numbers, so that planning knows nothing of wgpu.
@@ -52,6 +52,8 @@ pub(crate) struct Class {
 pub(crate) struct Code {
     pub amsgrad: bool,
     pub decoupled_weight_decay: bool,
+    /// Gradients are clipped, or steps may be skipped.
+    pub gradient_control: bool,
 }
 
 /// All that a plan depends on.

@@ -1,10 +1,14 @@
-//! Copies from the GPU to the host.
+//! Copies from the GPU to the host, through staging buffers of bounded size.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use futures::channel::oneshot;
 
 use crate::Error;
 use crate::gpu::Gpu;
 use crate::slots::Outstanding;
+use crate::wait::Poller;
 
 /// Bytes to read.
 #[derive(Clone, Debug)]
@@ -14,15 +18,40 @@ pub(crate) struct Source {
     pub size: u64,
 }
 
-/// A copy on its way: made at one moment in the order of submits, read when it is there.
+/// Tells an optimizer's steps that a copy of its state is not complete. Holds no wgpu object.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Copying(Arc<()>);
+
+impl Copying {
+    /// A token, held as long as what is copied must not change.
+    fn hold(&self) -> Self {
+        self.clone()
+    }
+
+    /// Whether a token is out.
+    pub(crate) fn is_under_way(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
+/// A copy on its way: of one moment in the order of submits, read when it is there.
+///
+/// What fits the staging buffers is copied at once, and nothing later disturbs it. Else they are filled again and again,
+/// and until the last time a token is held.
 pub(crate) struct Readback {
-    staged: Vec<Staged>,
-    /// How many steps had not been submitted when the GPU made the copy.
+    gpu: Gpu,
+    /// What is not copied yet.
+    rest: VecDeque<Source>,
+    round: Round,
+    /// How many steps had not been submitted when the GPU made the first copy.
     unsubmitted: oneshot::Receiver<usize>,
-    #[cfg(not(target_family = "wasm"))]
-    device: wgpu::Device,
-    #[cfg(not(target_family = "wasm"))]
-    submission: wgpu::SubmissionIndex,
+    hold: Option<Copying>,
+}
+
+/// Staging buffers filled by one submit.
+struct Round {
+    staged: Vec<Staged>,
+    poller: Poller,
 }
 
 /// A staging buffer, its bytes in use, and the news that it is mapped.
@@ -32,130 +61,124 @@ struct Staged {
     mapped: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
 }
 
-const WHAT: &str = "the copy of the state";
-/// The largest staging buffer.
-const STAGING: u64 = 64 << 20;
+pub(crate) const WHAT: &str = "the copy of the state";
 
 impl Readback {
-    /// Copies and submits. `recorded` are the steps whose effects the copy must show.
-    pub(crate) fn new(gpu: &Gpu, sources: &[Source], recorded: Outstanding) -> Result<Self, Error> {
-        let Gpu { device, queue, guard } = gpu;
-        let most = STAGING.min(device.limits().max_buffer_size / 4 * 4);
-        guard.run(WHAT, || {
-            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(WHAT) });
-            let mut rest: u64 = sources.iter().map(|source| source.size).sum();
-            let mut filled: Vec<(wgpu::Buffer, u64)> = Vec::new();
-            for source in sources {
-                let mut from = 0;
-                while from < source.size {
-                    let open = filled.last_mut().filter(|(buffer, used)| *used < buffer.size());
-                    let (buffer, used) = match open {
-                        Some(open) => open,
-                        None => {
-                            filled.push((staging(device, rest.min(most)), 0));
-                            let Some(new) = filled.last_mut() else { break };
-                            new
-                        }
-                    };
-                    let size = (source.size - from).min(buffer.size() - *used);
-                    encoder.copy_buffer_to_buffer(&source.buffer, source.offset + from, buffer, *used, Some(size));
-                    *used += size;
-                    from += size;
-                    rest -= size;
-                }
-            }
-            // Callbacks come in the order of submits: leases of steps submitted before are back by then, and those of steps
-            // submitted behind the copy are not.
-            let (sender, unsubmitted) = oneshot::channel();
-            encoder.on_submitted_work_done(move || {
-                // The receiver is gone if nobody waits any more; so below.
+    /// Copies as much as `staging` bytes hold, and submits. `recorded` are the steps whose effects the copy must show.
+    pub(crate) fn new(
+        gpu: &Gpu,
+        sources: Vec<Source>,
+        staging: u64,
+        recorded: Outstanding,
+        copying: &Copying,
+    ) -> Result<Self, Error> {
+        let mut rest: VecDeque<Source> = sources.into();
+        // Callbacks come in the order of submits: leases of steps submitted before are back by then, and those of steps
+        // submitted behind the copy are not.
+        let (sender, unsubmitted) = oneshot::channel();
+        let round = gpu.guard.run(WHAT, || {
+            let buffers = staging_buffers(gpu, rest.iter().map(|source| source.size).sum::<u64>().min(staging));
+            // The receiver is gone if nobody waits any more; so below.
+            Round::new(gpu, buffers, &mut rest, move || {
                 let _ = sender.send(recorded.count());
-            });
-            let submission = queue.submit([encoder.finish()]);
-            let map = |(buffer, used): (wgpu::Buffer, u64)| {
-                let (sender, mapped) = oneshot::channel();
-                buffer.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
-                Staged { buffer, used, mapped }
-            };
-            #[cfg(target_family = "wasm")]
-            let _ = submission;
-            Self {
-                staged: filled.into_iter().map(map).collect(),
-                unsubmitted,
-                #[cfg(not(target_family = "wasm"))]
-                device: device.clone(),
-                #[cfg(not(target_family = "wasm"))]
-                submission,
+            })
+        })?;
+        let hold = (!rest.is_empty()).then(|| copying.hold());
+        Ok(Self { gpu: gpu.clone(), rest, round, unsubmitted, hold })
+    }
+
+    /// Gives all bytes to `sink`, in the order of the sources; an error, and nothing given, if recorded steps are not in
+    /// them.
+    pub(crate) async fn for_each(mut self, mut sink: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        let gone = || failed("the device is lost");
+        match self.round.poller.wait(self.unsubmitted).await.ok_or_else(gone)? {
+            0 => {}
+            steps => return Err(Error::UnsubmittedSteps { steps }),
+        }
+        loop {
+            let Round { staged, poller } = self.round;
+            let mut buffers = Vec::with_capacity(staged.len());
+            for Staged { buffer, used, mapped } in staged {
+                poller.wait(mapped).await.ok_or_else(gone)?.map_err(failed)?;
+                let range = buffer.get_mapped_range(..used).map_err(failed)?;
+                sink(&range)?;
+                drop(range);
+                buffer.unmap();
+                buffers.push(buffer);
             }
-        })
-    }
-
-    /// All bytes, in the order of the sources; an error if recorded steps are not in them.
-    pub(crate) async fn bytes(self) -> Result<Vec<u8>, Error> {
-        let failed = |message: String| Error::Device { what: WHAT.into(), message };
-        let gone = || failed("the device is lost".into());
-        let mut bytes = Vec::with_capacity(self.staged.iter().map(|staged| staged.used as usize).sum());
-        #[cfg(not(target_family = "wasm"))]
-        let poller = Poller { device: self.device, submission: self.submission };
-        #[cfg(target_family = "wasm")]
-        let poller = Poller {};
-        for Staged { buffer, used, mapped } in self.staged {
-            poller.wait(mapped).await.ok_or_else(gone)?.map_err(|error| failed(error.to_string()))?;
-            let range = buffer.get_mapped_range(..used).map_err(|error| failed(error.to_string()))?;
-            bytes.extend_from_slice(&range);
-            drop(range);
-            buffer.unmap();
-        }
-        match poller.wait(self.unsubmitted).await.ok_or_else(gone)? {
-            0 => Ok(bytes),
-            steps => Err(Error::UnsubmittedSteps { steps }),
+            if self.rest.is_empty() {
+                return Ok(());
+            }
+            let (gpu, rest) = (&self.gpu, &mut self.rest);
+            self.round = gpu.guard.run(WHAT, || Round::new(gpu, buffers, rest, || {}))?;
+            if self.rest.is_empty() {
+                // What is submitted from now on comes behind the last copy.
+                self.hold = None;
+            }
         }
     }
 }
 
-fn staging(device: &wgpu::Device, size: u64) -> wgpu::Buffer {
-    device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("wgpu_adam.staging"),
-        size,
-        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    })
-}
-
-/// Waits for callbacks of wgpu's. Native: by polling the device itself, since the application may have nobody who does.
-struct Poller {
-    #[cfg(not(target_family = "wasm"))]
-    device: wgpu::Device,
-    #[cfg(not(target_family = "wasm"))]
-    submission: wgpu::SubmissionIndex,
-}
-
-impl Poller {
-    /// What the callback sent; none if it never will.
-    #[cfg(not(target_family = "wasm"))]
-    async fn wait<T>(&self, mut receiver: oneshot::Receiver<T>) -> Option<T> {
-        std::future::poll_fn(|context| {
-            // For a few milliseconds, so that other tasks of the thread have their turn.
-            let timeout = Some(std::time::Duration::from_millis(5));
-            let wait = wgpu::PollType::Wait { submission_index: Some(self.submission.clone()), timeout };
-            // A time-out is no error here, and what else may go wrong shows in the callback: but for a submit that the
-            // device, being lost, did not take.
-            let never = matches!(self.device.poll(wait), Err(wgpu::PollError::WrongSubmissionIndex(..)));
-            match std::pin::Pin::new(&mut receiver).poll(context) {
-                std::task::Poll::Pending if never => std::task::Poll::Ready(None),
-                std::task::Poll::Pending => {
-                    context.waker().wake_by_ref();
-                    std::task::Poll::Pending
+impl Round {
+    /// Fills the buffers with the first bytes of `rest`, which it takes away, submits, and asks for the buffers.
+    fn new(
+        gpu: &Gpu,
+        buffers: Vec<wgpu::Buffer>,
+        rest: &mut VecDeque<Source>,
+        done: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        let Gpu { device, queue, .. } = gpu;
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(WHAT) });
+        let mut filled: Vec<(wgpu::Buffer, u64)> = Vec::with_capacity(buffers.len());
+        for buffer in buffers {
+            let mut used = 0;
+            while used < buffer.size() {
+                let Some(source) = rest.front_mut() else { break };
+                let size = source.size.min(buffer.size() - used);
+                if size > 0 {
+                    encoder.copy_buffer_to_buffer(&source.buffer, source.offset, &buffer, used, Some(size));
                 }
-                polled => polled.map(Result::ok),
+                used += size;
+                source.offset += size;
+                source.size -= size;
+                if source.size == 0 {
+                    rest.pop_front();
+                }
             }
-        })
-        .await
+            if used > 0 {
+                filled.push((buffer, used));
+            }
+        }
+        while rest.front().is_some_and(|source| source.size == 0) {
+            rest.pop_front();
+        }
+        encoder.on_submitted_work_done(done);
+        let submission = queue.submit([encoder.finish()]);
+        let map = |(buffer, used): (wgpu::Buffer, u64)| {
+            let (sender, mapped) = oneshot::channel();
+            buffer.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
+            Staged { buffer, used, mapped }
+        };
+        Self { staged: filled.into_iter().map(map).collect(), poller: Poller::new(device, submission) }
     }
+}
 
-    /// What the callback sent; none if it never will.
-    #[cfg(target_family = "wasm")]
-    async fn wait<T>(&self, receiver: oneshot::Receiver<T>) -> Option<T> {
-        receiver.await.ok()
-    }
+/// Buffers of so many bytes together: one, if the device makes such large ones.
+fn staging_buffers(gpu: &Gpu, bytes: u64) -> Vec<wgpu::Buffer> {
+    let most = (gpu.device.limits().max_buffer_size / 4 * 4).max(4);
+    let buffer = |size| {
+        gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("wgpu_adam.staging"),
+            size,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    };
+    let (full, rest) = (bytes / most, bytes % most);
+    let sizes = std::iter::repeat_n(most, full as usize).chain((rest > 0).then_some(rest));
+    sizes.map(buffer).collect()
+}
+
+fn failed(message: impl ToString) -> Error {
+    Error::Device { what: WHAT.into(), message: message.to_string() }
 }

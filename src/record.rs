@@ -1,7 +1,9 @@
 //! A step: its hyper blocks written, its dispatches recorded.
 
 use crate::Error;
-use crate::layout::Hyper;
+use crate::gradient_control::request::{self, ClassStep};
+use crate::gradients::ZeroGrad;
+use crate::layout::{Hyper, State};
 use crate::optimizer::{Prepared, WgpuAdam};
 use crate::slots::Maker;
 
@@ -14,47 +16,96 @@ impl WgpuAdam {
     /// steps may be recorded into one encoder, with any changes between them.
     ///
     /// # Errors
-    /// No memory for a plan or for more recorded steps, a lost device. The step is then not counted.
+    /// No memory for a plan or for more recorded steps, a lost device;
+    /// [`StateBeingCopied`](Error::StateBeingCopied) while a copy of a state larger than the staging size is not complete.
+    /// The step is then not counted.
     pub fn record_step(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
+        self.check_not_copied()?;
         if self.stale {
             self.prepare()?;
         }
-        let Self { prepared, registry, slots, gpu, kernels, number, .. } = self;
-        let Prepared { bound, classes, stepping, hypers, hyper_stride, .. } = prepared;
-        if !bound.dispatches.is_empty() {
-            hypers.clear();
-            let config = |group: u32| registry.groups.get(group as usize).map(|group| &group.config);
-            for (number, &(group, t)) in classes.iter().enumerate() {
-                hypers.resize(number * *hyper_stride, Hyper::default());
-                hypers.extend(config(group).map(|config| Hyper::for_step(config, t + 1)));
-            }
-            let slot = slots.write(hypers, Maker { gpu, layout: &kernels.layouts.step })?;
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                label: Some(&format!("wgpu_adam {number}: step")),
-                timestamp_writes: None,
-            });
-            for dispatch in &bound.dispatches {
-                pass.push_debug_group(&dispatch.label);
-                pass.set_pipeline(&dispatch.pipeline);
-                pass.set_bind_group(0, &dispatch.tensors, &[]);
-                pass.set_bind_group(1, &dispatch.plan, &[dispatch.frame]);
-                pass.set_bind_group(2, slot.bind_group, &[(slot.offset + dispatch.hypers) as u32]);
-                pass.dispatch_workgroups(dispatch.workgroups.0, dispatch.workgroups.1, 1);
-                pass.pop_debug_group();
-            }
-            drop(pass);
-            let lease = slot.lease;
-            // The whole lease must move in: a closure that named a field would drop the rest of it here.
-            encoder.on_submitted_work_done(move || drop(lease));
+        if self.prepared.bound.dispatches.is_empty() {
+            // Tensors without elements step as well.
+        } else if self.prepared.control.is_some() {
+            self.record_decided(encoder)?;
+        } else {
+            self.record_plain(encoder)?;
         }
-        for (_, t) in classes.iter_mut() {
-            *t += 1;
+        if self.control.options.zero_grad_after_step {
+            self.record_zero_grad(encoder, ZeroGrad::Fill)?;
+        }
+        let Prepared { classes, stepping, .. } = &mut self.prepared;
+        for class in classes.iter_mut() {
+            class.step += 1;
         }
         for &index in stepping.iter() {
-            if let Some(tensor) = registry.tensor_mut(index) {
+            if let Some(tensor) = self.registry.tensor_mut(index) {
                 tensor.step += 1;
             }
         }
+        Ok(())
+    }
+
+    /// A step whose hyper blocks the host makes.
+    fn record_plain(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
+        let Self { prepared, registry, slots, gpu, kernels, number, control, .. } = self;
+        let Prepared { bound, classes, hypers, hyper_stride, .. } = prepared;
+        let host_scale = control.host_scale() as f32;
+        let clip_value = control.options.clip_value.map_or(f32::INFINITY, |most| most as f32);
+        hypers.clear();
+        for (number, class) in classes.iter().enumerate() {
+            let Some(group) = registry.groups.get(class.group as usize) else { continue };
+            let hyper = Hyper::for_step(&group.config, class.step + 1);
+            hypers.resize(number * *hyper_stride, Hyper::default());
+            hypers.push(Hyper { grad_scale: hyper.grad_scale * host_scale, clip_value, ..hyper });
+        }
+        let slot = slots.write(bytemuck::cast_slice(hypers), Maker { gpu, layouts: &kernels.layouts })?;
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some(&format!("wgpu_adam {number}: step")),
+            timestamp_writes: None,
+        });
+        bound.record(&mut pass, slot.bind_group, slot.offset);
+        drop(pass);
+        slot.lease.end_with(encoder);
+        Ok(())
+    }
+
+    /// A step that control.wgsl decides about: the gradients are measured, hyper blocks made of that, parameters stepped.
+    fn record_decided(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
+        let Self { prepared, registry, slots, gpu, kernels, number, control, .. } = self;
+        let Prepared { bound, classes, request, hyper_stride, control: decided, .. } = prepared;
+        let Some(decided) = decided else { return Ok(()) };
+        let steps = classes.iter().filter_map(|class| {
+            let config = &registry.groups.get(class.group as usize)?.config;
+            Some(ClassStep { config, t: class.step + 1, tensor: class.tensor })
+        });
+        request::write(request, control, decided, *hyper_stride, steps.collect::<Vec<_>>().into_iter());
+        let slot = slots.write(request, Maker { gpu, layouts: &kernels.layouts })?;
+        let measures = control.measures();
+        let Some(controller) = &mut control.controller else { return Ok(()) };
+        if let Some(outgrown) = controller.outgrown.take() {
+            encoder.copy_buffer_to_buffer(&outgrown, 0, &controller.skipped, 0, Some(outgrown.size()));
+        }
+        if let Some((buffer, offset)) = &control.found_inf {
+            let to = std::mem::offset_of!(State, found_inf_outside) as u64;
+            encoder.copy_buffer_to_buffer(buffer, *offset, &controller.state, to, Some(4));
+        }
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some(&format!("wgpu_adam {number}: step under gradient control")),
+            timestamp_writes: None,
+        });
+        if measures {
+            decided.record_norms(&mut pass, bound);
+        }
+        pass.set_pipeline(&controller.pipelines.control);
+        pass.set_bind_group(0, &decided.group, &[]);
+        pass.set_bind_group(1, slot.request, &[slot.offset as u32]);
+        pass.dispatch_workgroups(1, 1, 1);
+        bound.record(&mut pass, &decided.hypers, decided.hypers_at);
+        drop(pass);
+        slot.lease.end_with(encoder);
+        controller.ring.record(encoder, &controller.state);
+        control.recorded += 1;
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Adding parameter groups: checked as a whole before anything changes.
 
+use std::collections::BTreeMap;
+
 use crate::Error;
 use crate::group::{Group, ParamGroup};
 use crate::optimizer::{ParamId, WgpuAdam};
@@ -36,7 +38,7 @@ impl WgpuAdam {
                 params.push(ParamId { optimizer: self.number, index });
                 stateless.push((index, config.amsgrad));
             }
-            draft.groups.push(Group { config, params });
+            draft.groups.push(Group { config, params, extra: BTreeMap::new() });
         }
         draft.check_names()?;
         draft.check_ranges()?;
@@ -60,7 +62,7 @@ impl WgpuAdam {
         let Param { name, shape, param, grad } = param;
         let place = Place { buffer: u32::MAX, start: 0 };
         let nowhere = Spot { place, padding: 0 };
-        let mut tensor = Tensor { name, shape, length: 0, group, step: 0, param: nowhere, grad: None };
+        let mut tensor = Tensor { name, shape, length: 0, group, step: 0, history: 0, param: nowhere, grad: None };
         let too_large = || Error::ShapeTooLarge { tensor: tensor.describe(number), shape: tensor.shape.clone() };
         tensor.length = elements(&tensor.shape).ok_or_else(too_large)?;
         param.check(tensor.length, wgpu::BufferUsages::STORAGE, || tensor.describe(number))?;

@@ -2,7 +2,7 @@
 //!
 //! Changes to it are made on a copy, which takes its place as a whole when everything has succeeded.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::Error;
 use crate::gpu::Gpu;
@@ -33,6 +33,8 @@ pub(crate) struct Tensor {
     pub group: u32,
     /// t: the steps it has taken.
     pub step: u64,
+    /// The same for tensors that have missed the same steps, where steps may be skipped; else 0.
+    pub history: u32,
     pub param: Spot,
     pub grad: Option<Spot>,
 }
@@ -97,6 +99,22 @@ impl Registry {
 
     pub(crate) fn push(&mut self, tensor: Tensor) {
         self.tensors.push(Some(tensor));
+    }
+
+    /// Tells apart the tensors that step from those that do not, where they have missed the same steps so far.
+    pub(crate) fn part_histories(&mut self) {
+        let mut next = self.tensors().map(|(_, tensor)| tensor.history).max().unwrap_or(0) + 1;
+        let stepping = self.tensors().filter(|(_, tensor)| tensor.grad.is_some());
+        let stepping: HashSet<u32> = stepping.map(|(_, tensor)| tensor.history).collect();
+        let mut apart = HashMap::new();
+        for tensor in self.tensors_mut() {
+            if tensor.grad.is_none() && stepping.contains(&tensor.history) {
+                tensor.history = *apart.entry(tensor.history).or_insert_with(|| {
+                    next += 1;
+                    next - 1
+                });
+            }
+        }
     }
 
     /// Takes a parameter out of its group and lets go of its state.

@@ -1,92 +1,186 @@
 //! `state_dict`: the state copied to the host.
 
-use std::collections::BTreeMap;
-
 use crate::Error;
-use crate::optimizer::WgpuAdam;
+use crate::optimizer::{ParamId, WgpuAdam};
 use crate::readback::{Readback, Source};
 use crate::state_dict::{StateDict, StateGroup, TensorState};
 
-/// What is copied of a parameter: its id, its entry without moments, the pieces of each moment.
-struct Snapshot {
-    id: u64,
-    entry: TensorState,
-    moments: [Option<Vec<Source>>; 3],
-}
+/// How large staging buffers are together, unless the application says otherwise.
+pub(crate) const STAGING: u64 = 64 << 20;
 
 impl WgpuAdam {
     /// The optimizer's state on the host, as torch's `state_dict()`.
     ///
     /// The state is copied when this is called, by a submit of its own, behind all that was submitted before; the future
-    /// waits for the copy, borrows nothing, and later steps do not disturb it. Native: the future polls the device
-    /// itself. Needs as much memory as the state, for staging, until the future is done.
+    /// waits for the copy and borrows nothing. Native: the future polls the device itself.
+    ///
+    /// A state of up to the [staging size](Self::set_staging_size) is copied at once, and later steps do not disturb it.
+    /// A larger one goes through staging buffers of that size again and again while the future is awaited; until the last
+    /// of it is copied, steps and [`record_reset_state`](Self::record_reset_state) are refused with
+    /// [`StateBeingCopied`](Error::StateBeingCopied). Dropping the future ends that.
     ///
     /// # Errors
     /// [`UnsubmittedSteps`](Error::UnsubmittedSteps) if recorded steps were not submitted before the call (an encoder
     /// that was dropped is not noticed: its steps stay counted); no memory; a lost device.
     pub fn state_dict(&self) -> impl Future<Output = Result<StateDict, Error>> + use<> {
-        let copy = self.snapshot();
+        let copy = self.begin_state_dict();
         async move {
-            let (mut dict, snapshots, readback) = copy?;
-            let bytes = readback.bytes().await?;
-            let mut rest = bytes.as_slice();
-            let mut take = |sources: Option<Vec<Source>>| {
-                let size: u64 = sources?.iter().map(|source| source.size).sum();
-                let (moment, behind) = rest.split_at_checked(size as usize)?;
-                rest = behind;
-                // The bytes may lie at any address.
-                Some(bytemuck::pod_collect_to_vec(moment))
-            };
-            for Snapshot { id, entry, moments: [exp_avg, exp_avg_sq, max_exp_avg_sq] } in snapshots {
-                let (exp_avg, exp_avg_sq) = (take(exp_avg), take(exp_avg_sq));
-                let entry = TensorState {
-                    exp_avg: exp_avg.unwrap_or_default(),
-                    exp_avg_sq: exp_avg_sq.unwrap_or_default(),
-                    max_exp_avg_sq: take(max_exp_avg_sq),
-                    ..entry
-                };
-                dict.state.insert(id, entry);
-            }
+            let (mut dict, skips, readback) = copy?;
+            skips.subtract(&mut dict).await?;
+            let mut moments = Moments::of(&mut dict);
+            readback.for_each(|bytes| moments.fill(bytes)).await?;
+            drop(moments);
             Ok(dict)
         }
     }
 
-    /// Begins the copy: the dict without moments, and what they will be made of.
-    fn snapshot(&self) -> Result<(StateDict, Vec<Snapshot>, Readback), Error> {
-        let mut dict = StateDict { state: BTreeMap::new(), param_groups: Vec::new() };
-        let mut snapshots = Vec::new();
-        let mut next_id = 0;
+    /// How many bytes of staging buffers the state goes through on its way to the host and back, in
+    /// [`state_dict`](Self::state_dict), [`load_state_dict`](Self::load_state_dict) and checkpoints: 64 MiB unless set
+    /// here, and at least 4 KiB.
+    ///
+    /// What fits is copied without making anything wait; see there. Holds for calls to come.
+    pub fn set_staging_size(&mut self, bytes: u64) {
+        self.staging = bytes.max(4096) / 4 * 4;
+    }
+
+    /// An error while what changes the state would spoil a copy of it.
+    pub(crate) fn check_not_copied(&self) -> Result<(), Error> {
+        if self.copying.is_under_way() { Err(Error::StateBeingCopied) } else { Ok(()) }
+    }
+
+    fn begin_state_dict(&self) -> Result<(StateDict, Skips, Readback), Error> {
+        let (dict, params) = self.outline()?;
+        let skips = self.read_skips(&params)?;
+        let mut sources = Vec::new();
+        for (id, entry) in &dict.state {
+            let Some(&param) = params.get(*id as usize) else { continue };
+            let [exp_avg, exp_avg_sq, max_exp_avg_sq] = self.moment_sources(param)?;
+            sources.extend(exp_avg.into_iter().chain(exp_avg_sq));
+            if entry.max_exp_avg_sq.is_some() {
+                sources.extend(max_exp_avg_sq);
+            }
+        }
+        Ok((dict, skips, self.read_back(sources)?))
+    }
+
+    /// Begins to copy how many steps the parameters did not take, where the device knows it alone.
+    pub(crate) fn read_skips(&self, params: &[ParamId]) -> Result<Skips, Error> {
+        let numbers = params.iter().map(|param| param.index).collect();
+        let controller = self.control.controller.as_ref().filter(|_| self.control.device_steps);
+        let source = |buffer: &wgpu::Buffer| Source { buffer: buffer.clone(), offset: 0, size: buffer.size() };
+        // Where the counts have outgrown their buffer since the last step, they are still in the old one.
+        let counts = controller.map(|controller| source(controller.outgrown.as_ref().unwrap_or(&controller.skipped)));
+        Ok(Skips { numbers, counts: counts.map(|counts| self.read_back(vec![counts])).transpose()? })
+    }
+
+    /// Begins to copy what lies there, if all recorded steps are submitted.
+    pub(crate) fn read_back(&self, sources: Vec<Source>) -> Result<Readback, Error> {
+        Readback::new(&self.gpu, sources, self.staging, self.slots.outstanding(), &self.copying)
+    }
+
+    /// The state dict without values, its moments empty, and the parameter behind each id.
+    pub(crate) fn outline(&self) -> Result<(StateDict, Vec<ParamId>), Error> {
+        let mut dict = StateDict::default();
+        let mut params: Vec<ParamId> = Vec::new();
         for group in &self.registry.groups {
-            let first = next_id;
+            let first = params.len() as u64;
             let mut names = Vec::new();
             for &param in &group.params {
                 let tensor = self.tensor(param)?;
                 names.extend(tensor.name.clone());
                 if tensor.step > 0 {
-                    let entry = TensorState { step: tensor.step, shape: tensor.shape.clone(), ..Default::default() };
-                    let pieces = self.state(param)?.pieces;
-                    let source = |offset: u64, buffer: &wgpu::Buffer, length: u64| Source {
-                        buffer: buffer.clone(),
-                        offset,
-                        size: length * 4,
-                    };
-                    let moment = |plane: usize| {
-                        let of = |p: &crate::state::StatePiece| {
-                            p.planes().get(plane).copied().flatten().map(|offset| source(offset, &p.buffer, p.length))
-                        };
-                        pieces.iter().map(of).collect::<Option<Vec<Source>>>()
-                    };
-                    let max_exp_avg_sq = if self.registry.has_max_exp_avg_sq(param.index) { moment(2) } else { None };
-                    snapshots.push(Snapshot { id: next_id, entry, moments: [moment(0), moment(1), max_exp_avg_sq] });
+                    let max_exp_avg_sq = self.registry.has_max_exp_avg_sq(param.index).then(Vec::new);
+                    let shape = tensor.shape.clone();
+                    let entry = TensorState { step: tensor.step, shape, max_exp_avg_sq, ..Default::default() };
+                    dict.state.insert(params.len() as u64, entry);
                 }
-                next_id += 1;
+                params.push(param);
             }
             let names = (!names.is_empty()).then_some(names);
-            dict.param_groups.push(StateGroup::new(&group.config, (first..next_id).collect(), names));
+            let saved = StateGroup::new(&group.config, (first..params.len() as u64).collect(), names);
+            dict.param_groups.push(StateGroup { extra: group.extra.clone(), ..saved });
         }
-        let sources: Vec<Source> =
-            snapshots.iter().flat_map(|s| s.moments.iter().flatten().flatten().cloned()).collect();
-        let readback = Readback::new(&self.gpu, &sources, self.slots.outstanding())?;
-        Ok((dict, snapshots, readback))
+        Ok((dict, params))
+    }
+
+    /// Where a parameter's moments lie, plane by plane; nothing for a plane that it does not have.
+    pub(crate) fn moment_sources(&self, param: ParamId) -> Result<[Vec<Source>; 3], Error> {
+        let mut sources = [const { Vec::new() }; 3];
+        for piece in self.state(param)?.pieces {
+            for (plane, offset) in sources.iter_mut().zip(piece.planes()) {
+                plane.extend(offset.map(|offset| Source {
+                    buffer: piece.buffer.clone(),
+                    offset,
+                    size: piece.length * 4,
+                }));
+            }
+        }
+        Ok(sources)
+    }
+}
+
+/// Steps that were recorded and skipped, on their way from the device.
+pub(crate) struct Skips {
+    /// The number of the parameter behind each id.
+    numbers: Vec<u32>,
+    counts: Option<Readback>,
+}
+
+impl Skips {
+    /// Turns steps recorded into steps taken.
+    pub(crate) async fn subtract(self, dict: &mut StateDict) -> Result<(), Error> {
+        let Some(counts) = self.counts else { return Ok(()) };
+        let mut bytes = Vec::new();
+        let keep = |part: &[u8]| {
+            bytes.extend_from_slice(part);
+            Ok(())
+        };
+        counts.for_each(keep).await?;
+        for (id, entry) in &mut dict.state {
+            let at = self.numbers.get(*id as usize).map_or(0, |&number| number as usize * 4);
+            let count = bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
+            entry.step = entry.step.saturating_sub(u64::from(count));
+        }
+        Ok(())
+    }
+}
+
+/// The moments of a dict, filled one after another with bytes that come in parts.
+struct Moments<'a> {
+    /// Each with the number of its elements.
+    rest: std::vec::IntoIter<(&'a mut Vec<f32>, usize)>,
+    open: Option<(&'a mut Vec<f32>, usize)>,
+}
+
+impl<'a> Moments<'a> {
+    fn of(dict: &'a mut StateDict) -> Self {
+        let mut all = Vec::new();
+        for entry in dict.state.values_mut() {
+            let elements = entry.shape.iter().product();
+            let moments = [Some(&mut entry.exp_avg), Some(&mut entry.exp_avg_sq), entry.max_exp_avg_sq.as_mut()];
+            all.extend(moments.into_iter().flatten().map(|moment| (moment, elements)));
+        }
+        Self { rest: all.into_iter(), open: None }
+    }
+
+    fn fill(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let full = self.open.as_ref().is_none_or(|(moment, elements)| moment.len() == *elements);
+            if full {
+                self.open = self.rest.next();
+                if self.open.is_none() {
+                    let message = "more bytes came than the state has".into();
+                    return Err(Error::Device { what: crate::readback::WHAT.into(), message });
+                }
+                continue;
+            }
+            let Some((moment, elements)) = &mut self.open else { break };
+            moment.reserve_exact(*elements - moment.len());
+            let (now, later) = bytes.split_at(bytes.len().min((*elements - moment.len()) * 4));
+            // The bytes may lie at any address.
+            moment.extend(now.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap_or_default())));
+            bytes = later;
+        }
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Slots: where the hyper blocks of recorded steps wait for their submit.
+//! Slots: where the hyper blocks, or requests, of recorded steps wait for their submit.
 //!
 //! Every `queue.write_buffer` lands before the next submit, so steps recorded into one encoder need blocks of their own:
 //! a block written twice would be the last one for all of them. Each recorded step leases a slot of a uniform buffer
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::Error;
 use crate::gpu::Gpu;
+use crate::kernels::Layouts;
 use crate::layout::{HYPERS, Hyper, binding};
 
 /// Bytes that one dispatch can reach from its dynamic offset.
@@ -54,18 +55,22 @@ struct Chunk {
     first: u32,
     buffer: wgpu::Buffer,
     bind_group: wgpu::BindGroup,
+    request: wgpu::BindGroup,
 }
 
 /// What makes and fills a chunk.
 #[derive(Clone, Copy)]
 pub(crate) struct Maker<'a> {
     pub gpu: &'a Gpu,
-    pub layout: &'a wgpu::BindGroupLayout,
+    pub layouts: &'a Layouts,
 }
 
 /// A leased slot: what a step binds, and what it gives to the encoder.
 pub(crate) struct Slot<'a> {
+    /// The slot as hyper blocks.
     pub bind_group: &'a wgpu::BindGroup,
+    /// The slot as a request to control.wgsl.
+    pub request: &'a wgpu::BindGroup,
     pub offset: u64,
     pub lease: Lease,
 }
@@ -76,6 +81,14 @@ pub(crate) struct Lease {
     slot: u32,
     out: Out,
     number: u64,
+}
+
+impl Lease {
+    /// Ends when the encoder's work is done, or the encoder dropped.
+    pub(crate) fn end_with(self, encoder: &wgpu::CommandEncoder) {
+        // The whole lease must move in: a closure that named a field would drop the rest of it here.
+        encoder.on_submitted_work_done(move || drop(self));
+    }
 }
 
 impl Drop for Lease {
@@ -90,11 +103,11 @@ impl Slots {
         Self { stride: 0, count: 0, chunks: Vec::new(), free: Free::default(), next_lease: 0, out: Out::default() }
     }
 
-    /// Makes room for so many hyper blocks a slot. Slots that are too small are given up; steps in flight keep theirs.
-    pub(crate) fn fit(&mut self, blocks: usize, maker: Maker<'_>) -> Result<(), Error> {
-        let alignment = u64::from(maker.gpu.device.limits().min_uniform_buffer_offset_alignment).max(256);
-        let bytes = (blocks.max(1) * size_of::<Hyper>()) as u64;
-        let stride = bytes.next_multiple_of(alignment);
+    /// Makes room for so many bytes a slot. Slots that are too small are given up; steps in flight keep theirs.
+    pub(crate) fn fit(&mut self, bytes: usize, maker: Maker<'_>) -> Result<(), Error> {
+        let limits = maker.gpu.device.limits();
+        let alignment = limits.min_uniform_buffer_offset_alignment.max(limits.min_storage_buffer_offset_alignment);
+        let stride = (bytes.max(1) as u64).next_multiple_of(u64::from(alignment).max(256));
         if stride > self.stride {
             let (next_lease, out) = (self.next_lease, Arc::clone(&self.out));
             let mut larger = Self { stride, next_lease, out, ..Self::new() };
@@ -104,20 +117,20 @@ impl Slots {
         Ok(())
     }
 
-    /// Writes a step's blocks into a slot that nothing in flight reads: in steady state by one `write_buffer`.
-    pub(crate) fn write(&mut self, blocks: &[Hyper], maker: Maker<'_>) -> Result<Slot<'_>, Error> {
+    /// Writes what a step needs into a slot that nothing in flight reads: in steady state by one `write_buffer`.
+    pub(crate) fn write(&mut self, bytes: &[u8], maker: Maker<'_>) -> Result<Slot<'_>, Error> {
         let free = lock(&self.free).pop();
         let lease = match free {
             Some(slot) => self.lease(slot),
-            None => self.grow(blocks, maker)?,
+            None => self.grow(bytes, maker)?,
         };
         let chunk = self.chunk(lease.slot)?;
         let offset = u64::from(lease.slot - chunk.first) * self.stride;
         // A new chunk's first slot was written under its guard.
         if free.is_some() {
-            maker.gpu.queue.write_buffer(&chunk.buffer, offset, bytemuck::cast_slice(blocks));
+            maker.gpu.queue.write_buffer(&chunk.buffer, offset, bytes);
         }
-        Ok(Slot { bind_group: &chunk.bind_group, offset, lease })
+        Ok(Slot { bind_group: &chunk.bind_group, request: &chunk.request, offset, lease })
     }
 
     fn chunk(&self, slot: u32) -> Result<&Chunk, Error> {
@@ -125,9 +138,9 @@ impl Slots {
         self.chunks.iter().rev().find(|chunk| chunk.first <= slot).ok_or_else(missing)
     }
 
-    /// Doubles the number of slots and leases the first new one, with these blocks in it.
-    fn grow(&mut self, blocks: &[Hyper], maker: Maker<'_>) -> Result<Lease, Error> {
-        let Maker { gpu: Gpu { device, queue, guard }, layout } = maker;
+    /// Doubles the number of slots and leases the first new one, with these bytes in it.
+    fn grow(&mut self, bytes: &[u8], maker: Maker<'_>) -> Result<Lease, Error> {
+        let Maker { gpu: Gpu { device, queue, guard }, layouts } = maker;
         // Offsets are u32; the reach of the last slot goes past its end.
         let most = device.limits().max_buffer_size.min(u64::from(u32::MAX)).saturating_sub(REACH) / self.stride;
         let count = most.min(u64::from(self.count.max(FIRST_SLOTS))) as u32;
@@ -145,20 +158,20 @@ impl Slots {
             let buffer = device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("wgpu_adam.hypers"),
                 size: u64::from(count) * self.stride + REACH,
-                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             });
-            let hypers = wgpu::BufferBinding { buffer: &buffer, offset: 0, size: wgpu::BufferSize::new(REACH) };
-            let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some("wgpu_adam.step"),
-                layout,
-                entries: &[wgpu::BindGroupEntry {
-                    binding: binding::HYPERS.1,
-                    resource: wgpu::BindingResource::Buffer(hypers),
-                }],
-            });
-            queue.write_buffer(&buffer, 0, bytemuck::cast_slice(blocks));
-            Chunk { first, buffer, bind_group }
+            let bind = |label, layout, (_, binding): (u32, u32), size| {
+                let part = wgpu::BufferBinding { buffer: &buffer, offset: 0, size: wgpu::BufferSize::new(size) };
+                let resource = wgpu::BindingResource::Buffer(part);
+                let entries = &[wgpu::BindGroupEntry { binding, resource }];
+                device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries })
+            };
+            let bind_group = bind("wgpu_adam.step", &layouts.step, binding::HYPERS, REACH);
+            let reach = self.stride.min(device.limits().max_storage_buffer_binding_size);
+            let request = bind("wgpu_adam.request", &layouts.request, binding::REQUEST, reach);
+            queue.write_buffer(&buffer, 0, bytes);
+            Chunk { first, buffer, bind_group, request }
         })?;
         self.chunks.push(chunk);
         self.count += count;

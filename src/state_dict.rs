@@ -1,5 +1,7 @@
 //! State dicts: what an optimizer knows, on the host, in torch's terms.
 
+mod table;
+
 use std::collections::BTreeMap;
 
 use crate::config::AdamConfig;
@@ -7,13 +9,26 @@ use crate::config::AdamConfig;
 /// What torch's `state_dict()` holds: the groups' options and each parameter's moments and step count.
 ///
 /// Parameters go by packed ids: 0, 1, 2, ... over all groups in order. A parameter that has taken no step has no entry in
-/// `state`. Parameters' own values are no part of it, as in torch.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// `state`. Parameters' own values are no part of it, as in torch. `Debug` prints a table of one line a parameter.
+#[derive(Clone, PartialEq)]
 pub struct StateDict {
+    /// The version of what the dict means, [`StateDict::VERSION`] for those made here. A dict of a later version is refused.
+    pub version: u32,
     /// By id.
     pub state: BTreeMap<u64, TensorState>,
     /// In the order of the groups.
     pub param_groups: Vec<StateGroup>,
+}
+
+impl StateDict {
+    /// The version that this crate writes, and the latest that it reads.
+    pub const VERSION: u32 = 1;
+}
+
+impl Default for StateDict {
+    fn default() -> Self {
+        Self { version: Self::VERSION, state: BTreeMap::new(), param_groups: Vec::new() }
+    }
 }
 
 /// A parameter's entry in a state dict.
@@ -31,6 +46,17 @@ pub struct TensorState {
     pub max_exp_avg_sq: Option<Vec<f32>>,
 }
 
+impl TensorState {
+    /// `exp_avg`, `exp_avg_sq` and, if there is one, `max_exp_avg_sq`, by their torch names.
+    pub(crate) fn moments(&self) -> impl Iterator<Item = (&'static str, &Vec<f32>)> {
+        let moments = [Some(&self.exp_avg), Some(&self.exp_avg_sq), self.max_exp_avg_sq.as_ref()];
+        MOMENTS.into_iter().zip(moments).filter_map(|(key, moment)| Some((key, moment?)))
+    }
+}
+
+/// torch's keys of the moments, in the order of the planes in which they lie on the GPU.
+pub(crate) const MOMENTS: [&str; 3] = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+
 /// A group's entry in a state dict.
 ///
 /// Options are optional because a dict may come from an older torch: missing `amsgrad`, `maximize` and
@@ -45,6 +71,9 @@ pub struct StateGroup {
     pub amsgrad: Option<bool>,
     pub maximize: Option<bool>,
     pub decoupled_weight_decay: Option<bool>,
+    /// What else the group holds, each value as JSON: torch's `foreach` and `fused`, a scheduler's `initial_lr`. An
+    /// optimizer keeps it from loading to saving and makes no use of it.
+    pub extra: BTreeMap<String, String>,
     /// The ids of the group's parameters, in order.
     pub params: Vec<u64>,
     /// Their names, if they have names.
@@ -63,6 +92,7 @@ impl StateGroup {
             amsgrad: Some(config.amsgrad),
             maximize: Some(config.maximize),
             decoupled_weight_decay: Some(config.decoupled_weight_decay),
+            extra: BTreeMap::new(),
             params,
             param_names,
         }

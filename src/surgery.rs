@@ -87,6 +87,9 @@ impl WgpuAdam {
         draft.add_state(&self.gpu, &self.limits, &stateless)?;
         self.commit(draft)?;
         for (id, (old, moments)) in moved {
+            if moments == Moments::Clear {
+                self.clear_skips(encoder, id);
+            }
             for copy in moments.copies(&old, &self.state(id)?) {
                 let Copy { from, from_offset, to, to_offset, size } = copy;
                 encoder.copy_buffer_to_buffer(&from, from_offset, &to, to_offset, Some(size));
@@ -111,16 +114,28 @@ impl WgpuAdam {
     /// Starts a parameter anew: step count 0, and moments that the encoder clears, in the order of recording.
     ///
     /// # Errors
-    /// An id of another optimizer or of a removed parameter.
+    /// An id of another optimizer or of a removed parameter; [`StateBeingCopied`](Error::StateBeingCopied).
     pub fn record_reset_state(&mut self, encoder: &mut wgpu::CommandEncoder, id: ParamId) -> Result<(), Error> {
+        self.check_not_copied()?;
         for piece in self.state(id)?.pieces {
             for offset in piece.planes().into_iter().flatten() {
                 encoder.clear_buffer(&piece.buffer, offset, Some(piece.length * 4));
             }
         }
         self.tensor_mut(id)?.step = 0;
+        self.clear_skips(encoder, id);
         self.stale = true;
         Ok(())
+    }
+
+    /// A parameter that starts anew has missed no step.
+    fn clear_skips(&self, encoder: &mut wgpu::CommandEncoder, id: ParamId) {
+        if let Some(controller) = &self.control.controller {
+            let offset = u64::from(id.index) * 4;
+            if offset < controller.skipped.size() {
+                encoder.clear_buffer(&controller.skipped, offset, Some(4));
+            }
+        }
     }
 }
 

@@ -25,8 +25,13 @@ const MODULES: [(&str, &str); 2] = [
         concat!(include_str!("../shaders/storage_scalar.wgsl"), include_str!("../shaders/adam.wgsl")),
     ),
 ];
-const FLAGS: [&str; 4] =
-    [overrides::TILED, overrides::AMSGRAD, overrides::DECOUPLED_WEIGHT_DECAY, overrides::GRAD_IN_PARAM_BUFFER];
+const FLAGS: [&str; 5] = [
+    overrides::TILED,
+    overrides::AMSGRAD,
+    overrides::DECOUPLED_WEIGHT_DECAY,
+    overrides::GRAD_IN_PARAM_BUFFER,
+    overrides::GRADIENT_CONTROL,
+];
 
 /// Collects failures, and shows them together.
 #[derive(Default)]
@@ -149,15 +154,25 @@ fn host_and_shaders_agree() {
     let structs = [
         host_struct!(Hyper {
             exp_avg_weight,
-            exp_avg_keep,
             exp_avg_sq_weight,
-            exp_avg_sq_keep,
             step_size,
             denom_eps,
             weight_decay,
-            grad_sign,
+            grad_scale,
+            clip_value,
+            skip,
         }),
-        host_struct!(Frame { param, grad, moment, length, first_tile, plane, workgroups_x }),
+        host_struct!(Frame {
+            param,
+            grad,
+            moment,
+            length,
+            first_tile,
+            plane,
+            workgroups_x,
+            first_partial,
+            norm_workgroups_x
+        }),
         host_struct!(Tile { param, grad, moment, length_hyper }),
     ];
     let bindings = [
@@ -248,7 +263,7 @@ fn the_manual_agrees() {
         let members: Vec<String> = members.into_iter().map(|(name, _)| name).collect();
         row("structs", format!("| `{name}` | {size} | {} (", members.join(", ")));
     }
-    report.finish(6 + 5 + 3);
+    report.finish(6 + 6 + 3);
 }
 
 fn hypers(module: &Module) -> Option<u32> {

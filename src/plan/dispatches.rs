@@ -3,7 +3,7 @@
 use super::runs::Run;
 use super::spans::{self, Span, Storage};
 use super::{Code, Input, Limits, Plan};
-use crate::layout::{FLAT_ELEMENTS, Frame, HYPERS, TILE_ELEMENTS, TILE_INVOCATIONS, Tile};
+use crate::layout::{FLAT_ELEMENTS, Frame, HYPERS, NORM_ELEMENTS, TILE_ELEMENTS, TILE_INVOCATIONS, Tile};
 
 /// A span of this many elements gets a flat dispatch of its own: what that saves an element then pays for the dispatch.
 const FLAT_FROM: u64 = 1 << 18;
@@ -42,6 +42,28 @@ pub(crate) struct Dispatch {
     /// The first and the last tensor, for labels, and how many there are.
     pub tensors: (u32, u32),
     pub pieces: u32,
+}
+
+/// The grid over a dispatch's gradients that measures them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct NormGrid {
+    pub first_partial: u32,
+    pub workgroups: (u32, u32),
+}
+
+impl Dispatch {
+    /// How its gradients are measured, and how many partial results that makes.
+    pub(crate) fn norm_grid(&self, first_partial: u32, limits: &Limits) -> (NormGrid, u32) {
+        let length = u64::from(self.frame.length);
+        let invocations = match self.tiles {
+            Some(_) => length * u64::from(TILE_ELEMENTS / NORM_ELEMENTS),
+            None => length.div_ceil(u64::from(NORM_ELEMENTS)),
+        };
+        let workgroups = invocations.div_ceil(u64::from(limits.workgroup_size));
+        // In a flat grid each invocation of the last workgroup has its result, in a tiled one those with a record.
+        let partials = if self.tiles.is_some() { invocations } else { workgroups * u64::from(limits.workgroup_size) };
+        (NormGrid { first_partial, workgroups: fold(workgroups, limits) }, partials as u32)
+    }
 }
 
 /// What runs must share to share a dispatch. The window implies the parameter buffer.

@@ -144,10 +144,10 @@ enum Grad {
 }
 
 const GROUPS: [(Code, bool); 4] = [
-    (Code { amsgrad: false, decoupled_weight_decay: false }, true),
-    (Code { amsgrad: false, decoupled_weight_decay: false }, false),
-    (Code { amsgrad: true, decoupled_weight_decay: false }, true),
-    (Code { amsgrad: false, decoupled_weight_decay: true }, true),
+    (Code { amsgrad: false, decoupled_weight_decay: false, gradient_control: false }, true),
+    (Code { amsgrad: false, decoupled_weight_decay: false, gradient_control: false }, false),
+    (Code { amsgrad: true, decoupled_weight_decay: false, gradient_control: false }, true),
+    (Code { amsgrad: false, decoupled_weight_decay: true, gradient_control: false }, true),
 ];
 
 /// The plan's input for such tensors, as the optimizer makes it, and the windows' planes.

@@ -23,6 +23,7 @@ Commands:
   demo [ARGUMENTS]   run the digits example with these arguments (--help lists them)
   test [--quick]     run every test and check; --quick leaves out the MSRV, the documentation and the examples
   bench [ARGUMENTS]  measure a step beside a copy of the same bytes, on every adapter (--help lists the arguments)
+  bench --peers      measure it beside burn's Adam, and torch's where it is found (--help lists the arguments)
   help               print this text
 
 They make sure of a wgpu adapter. On a Debian or Ubuntu without one they install Mesa's software

@@ -6,15 +6,16 @@ use anyhow::Result;
 
 use crate::adapters::{self, Listing};
 use crate::report::Outcome;
-use crate::run::{built, cargo, command, run, target_dir};
+use crate::run::{built, cargo, command, run, target_dir, workspace_root};
 use crate::toolchain::{MSRV, WASM, ensure_component, ensure_wasm_target, msrv_toolchain};
-use crate::{drivers, swiftshader};
+use crate::{bench, drivers, swiftshader};
 
 pub fn formatting() -> Result<Outcome> {
     if let Err(reason) = ensure_component("rustfmt", "fmt") {
         return Ok(Outcome::NotDone(reason));
     }
     run(&mut cargo("fmt --all --check"))?;
+    run(cargo("fmt --check --manifest-path").arg(workspace_root().join(bench::PEERS)))?;
     Ok(Outcome::Done)
 }
 
@@ -73,7 +74,9 @@ pub fn examples() -> Result<Outcome> {
     run(&mut built("examples/quickstart")?)?;
     let adapters = Listing::from(&mut listing()?)?;
     for adapter in adapters.unambiguous() {
-        run(swiftshader::added(built("examples/replay")?).args(["tests/golden", "--adapter", adapter]))?;
+        for folder in ["tests/golden", "tests/golden/torch1.11"] {
+            run(swiftshader::added(built("examples/replay")?).args([folder, "--adapter", adapter]))?;
+        }
     }
     Ok(Outcome::Done)
 }

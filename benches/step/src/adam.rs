@@ -17,13 +17,12 @@ pub struct Adam {
     changing: bool,
 }
 
-/// A tensor and its buffers.
+/// A tensor and where it lies.
 pub struct Tensor {
     pub id: ParamId,
     pub elements: u64,
-    pub param: wgpu::Buffer,
-    pub grad: wgpu::Buffer,
-    grad_place: TensorBuffer,
+    pub param: TensorBuffer,
+    pub grad: TensorBuffer,
 }
 
 /// A tensor to make an optimizer with.
@@ -73,6 +72,7 @@ impl Adam {
         Self::new(gpu, given.collect(), 1, AdamConfig::default())
     }
 
+    /// Fills parameters and gradients in turn, tensor by tensor.
     fn new(gpu: &Gpu, given: Vec<Given>, groups: usize, config: AdamConfig) -> Result<Self> {
         let span =
             |place: &TensorBuffer, elements| Span { buffer: place.buffer().clone(), offset: place.offset(), elements };
@@ -88,8 +88,7 @@ impl Adam {
         let optimizer = WgpuAdam::new(&gpu.device, &gpu.queue, (0..groups).map(group).collect::<Vec<_>>(), config)?;
         let tensors = given.iter().map(|given| {
             let id = optimizer.find(&given.name).context("a tensor was lost")?;
-            let (param, grad) = (given.param.buffer().clone(), given.grad.buffer().clone());
-            Ok(Tensor { id, elements: elements(given), param, grad, grad_place: given.grad.clone() })
+            Ok(Tensor { id, elements: elements(given), param: given.param.clone(), grad: given.grad.clone() })
         });
         let tensors = tensors.collect::<Result<_>>()?;
         Ok(Self { optimizer, tensors, groups, next: 0, changing: false })
@@ -162,7 +161,7 @@ impl Contender for Adam {
         if self.changing {
             let (next, last) = (self.next % 10, (self.next + 9) % 10);
             for tensor in self.tensors.iter().skip(last).step_by(10) {
-                self.optimizer.set_grad(tensor.id, tensor.grad_place.clone())?;
+                self.optimizer.set_grad(tensor.id, tensor.grad.clone())?;
             }
             for tensor in self.tensors.iter().skip(next).step_by(10) {
                 self.optimizer.set_grad_to_none(tensor.id)?;

@@ -63,20 +63,13 @@ impl Gpu {
         self.buffer(4 * elements, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
     }
 
-    /// Fills tensors with numbers like a model's, far from zero and denormals: 0.25 to 0.75, of both signs.
+    /// Fills tensors, each with the [`Values`] of its place in the order.
     pub fn fill(&self, tensors: impl IntoIterator<Item = Span>) -> Result<()> {
-        let mut state = 1_u32;
-        let values: Vec<f32> = (0..2 * PATTERN)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let size = 0.25 + (state >> 9) as f32 / (1 << 24) as f32;
-                if state & 0x100 == 0 { size } else { -size }
-            })
-            .collect();
+        let values = Values::default();
         for (number, Span { buffer, offset, elements }) in tensors.into_iter().enumerate() {
-            let values = &values[number * SHIFT % PATTERN..];
-            for start in (0..elements).step_by(PATTERN) {
-                let length = (elements - start).min(PATTERN as u64) as usize;
+            let values = values.of(number);
+            for start in (0..elements).step_by(values.len()) {
+                let length = (elements - start).min(values.len() as u64) as usize;
                 self.queue.write_buffer(&buffer, offset + 4 * start, bytemuck::cast_slice(&values[..length]));
             }
         }
@@ -87,6 +80,29 @@ impl Gpu {
     pub fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
         self.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })?;
         Ok(())
+    }
+}
+
+/// Numbers like a model's, far from zero and denormals: 0.25 to 0.75, of both signs.
+pub struct Values(Vec<f32>);
+
+impl Default for Values {
+    fn default() -> Self {
+        let mut state = 1_u32;
+        let value = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let size = 0.25 + (state >> 9) as f32 / (1 << 24) as f32;
+            if state & 0x100 == 0 { size } else { -size }
+        };
+        Self((0..2 * PATTERN).map(value).collect())
+    }
+}
+
+impl Values {
+    /// What a tensor holds, over and over.
+    pub fn of(&self, number: usize) -> &[f32] {
+        let begin = number * SHIFT % PATTERN;
+        &self.0[begin..begin + PATTERN]
     }
 }
 

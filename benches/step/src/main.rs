@@ -1,30 +1,14 @@
 //! `cargo xtask bench`: what a step costs, beside a copy that moves the same bytes, in the same run; and what it costs
 //! the host. See `benches/NOTES.md` for the method.
 
-mod adam;
-mod count;
-mod device;
-mod host;
-mod json;
-/// The library's own, so that the loop by hand does not fall behind its shaders.
-#[allow(dead_code, reason = "of what host and shaders agree on, some is used here")]
-#[path = "../../../src/layout.rs"]
-mod layout;
-mod models;
-mod options;
-mod rounds;
-mod rows;
-mod table;
-mod yardstick;
-
 use anyhow::{Result, ensure};
 use pollster::block_on;
+use wgpu_adam_bench::device::Gpu;
+use wgpu_adam_bench::host::{self, Repeats};
+use wgpu_adam_bench::options::{Options, USAGE};
+use wgpu_adam_bench::rounds::Rounds;
+use wgpu_adam_bench::{json, rows, table};
 use wgpu_adam_suite::adapter::{adapters, describe};
-
-use device::Gpu;
-use host::Repeats;
-use options::{Options, USAGE};
-use rounds::Rounds;
 
 fn main() -> Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;

@@ -102,7 +102,7 @@ pub fn measure(gpu: &Gpu, rounds: Rounds, contenders: &mut [&mut dyn Contender])
 }
 
 /// Times one encoder: encoded, submitted, done.
-struct Timer<'a> {
+pub struct Timer<'a> {
     gpu: &'a Gpu,
     stamps: Option<Stamps>,
 }
@@ -117,7 +117,7 @@ struct Stamps {
 }
 
 impl<'a> Timer<'a> {
-    fn new(gpu: &'a Gpu) -> Self {
+    pub fn new(gpu: &'a Gpu) -> Self {
         let stamps = || {
             use wgpu::BufferUsages as Usage;
             Stamps {
@@ -135,7 +135,7 @@ impl<'a> Timer<'a> {
     }
 
     /// Milliseconds by the clock on the wall, and by the GPU's.
-    fn time(&self, contender: &mut dyn Contender) -> Result<(f64, Option<f64>)> {
+    pub fn time(&self, contender: &mut dyn Contender) -> Result<(f64, Option<f64>)> {
         let Self { gpu, stamps } = self;
         contender.prepare()?;
         let begin = Instant::now();

@@ -103,7 +103,8 @@ impl Loop {
         let constants = [("WORKGROUP_SIZE", f64::from(WORKGROUP_SIZE))];
         let pipeline = pipeline(gpu, ADAM, Some(&pipeline_layout), &constants);
         let tensors = like.tensors.iter().zip(like.state()?).map(|(tensor, state)| {
-            let buffers = [&tensor.param, &tensor.grad, &state].map(wgpu::Buffer::as_entire_binding);
+            let buffers = [tensor.param.buffer(), tensor.grad.buffer(), &state];
+            let buffers = buffers.map(wgpu::Buffer::as_entire_binding);
             bind(gpu, &layouts[0], buffers)
         });
         let tensors = tensors.collect();
@@ -135,13 +136,13 @@ impl Loop {
         let root = (1.0 - beta2.powi(self.t)).sqrt();
         Hyper {
             exp_avg_weight: (1.0 - beta1) as f32,
-            exp_avg_keep: 1.0,
             exp_avg_sq_weight: (1.0 - beta2) as f32,
-            exp_avg_sq_keep: 1.0,
             step_size: (lr * root / (1.0 - beta1.powi(self.t))) as f32,
             denom_eps: (eps * root) as f32,
             weight_decay: 0.0,
-            grad_sign: 1.0,
+            grad_scale: 1.0,
+            clip_value: f32::INFINITY,
+            skip: 0,
         }
     }
 }
@@ -273,7 +274,7 @@ mod tests {
                 }
                 for (ours, its) in like.tensors.iter().zip(&adam.tensors) {
                     let [ours, its] =
-                        [&ours.param, &its.param].map(|p| block_on(read_f32(&suite, p, 0, 5000)).unwrap());
+                        [&ours.param, &its.param].map(|p| block_on(read_f32(&suite, p.buffer(), 0, 5000)).unwrap());
                     assert!(ours.iter().zip(&its).all(|(a, b)| (a - b).abs() < 1e-6), "{}", gpu.name);
                 }
             }

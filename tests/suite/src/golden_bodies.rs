@@ -6,7 +6,10 @@ use crate::{
     Body,
     adapter::Gpu,
     body,
-    golden::Case,
+    golden::{
+        Case,
+        continuation::{Folder, continue_run},
+    },
     judge::judge,
     replay::{FoundInf, Placement, replay, replay_with},
 };
@@ -51,6 +54,30 @@ async fn placements_agree(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
+async fn continued(gpu: &Gpu, folder: Folder<'_>) -> Result<()> {
+    continue_run(gpu, &folder).await.map(drop)
+}
+
+macro_rules! folder {
+    ($name:literal) => {
+        Folder {
+            manifest: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/", $name, "/manifest.json")),
+            checkpoint: include_bytes!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../golden/",
+                $name,
+                "/model_optimizer.safetensors"
+            )),
+            continuation: include_bytes!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../golden/",
+                $name,
+                "/continuation.safetensors"
+            )),
+        }
+    };
+}
+
 macro_rules! golden_cases {
     ($($name:literal)*) => {
         pub(crate) const BODIES: &[(&str, Body)] = &[
@@ -60,6 +87,8 @@ macro_rules! golden_cases {
             )*
             body!("golden/placements-agree", gpu => placements_agree(gpu)),
             body!("golden/found_inf from outside", gpu => told_found_inf(gpu)),
+            body!("golden/checkpoint", gpu => continued(gpu, folder!("checkpoint"))),
+            body!("golden/torch1.11/checkpoint", gpu => continued(gpu, folder!("torch1.11/checkpoint"))),
         ];
 
         /// Every name in the table.
@@ -106,12 +135,14 @@ mod tests {
 
     #[test]
     fn the_table_has_every_case_of_the_folder() {
-        // The case "checkpoint" is a folder in another format.
-        let mut all: Vec<String> = names(FOLDER).unwrap().into_iter().filter(|name| name != "checkpoint").collect();
+        // The cases "checkpoint" are folders in another format, and bodies of their own.
+        let mut all = names(FOLDER).unwrap();
         for folder in ["torch1.11", "control"] {
             let names = names(format!("{FOLDER}/{folder}")).unwrap();
             all.extend(names.into_iter().map(|name| format!("{folder}/{name}")));
         }
+        let (folders, all): (Vec<_>, Vec<_>) = all.into_iter().partition(|name| name.ends_with("checkpoint"));
+        assert_eq!(folders, ["checkpoint", "torch1.11/checkpoint"]);
         assert_eq!(all, NAMES);
     }
 }

@@ -21,18 +21,18 @@ use crate::{
 };
 
 /// Tensors of fewer elements are judged element by element only: their norm says little, torch's or ours.
-const NORM_ELEMENTS: usize = 32;
+pub(crate) const NORM_ELEMENTS: usize = 32;
 /// Half an ULP of 1: an error that a float32 result may have however lucky torch was.
-const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
+pub(crate) const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
 /// How many times torch's `norm_rel` a parameter and a moment may have.
-const NORM_FACTOR_PARAM: f64 = 1.5;
-const NORM_FACTOR_MOMENT: f64 = 2.0;
+pub(crate) const NORM_FACTOR_PARAM: f64 = 1.5;
+pub(crate) const NORM_FACTOR_MOMENT: f64 = 2.0;
 /// In the very long run a parameter has to be this much better than torch, whose second moment drifts.
 const LONG_RUN_FACTOR: f64 = 0.6;
 const LONG_RUN_STEPS: u64 = 1000;
 /// How many times torch's `max_abs` an element may have, and how many ULPs it always may.
-const ELEMENT_FACTOR: f64 = 4.0;
-const ELEMENT_ULPS: f64 = 2.0;
+pub(crate) const ELEMENT_FACTOR: f64 = 4.0;
+pub(crate) const ELEMENT_ULPS: f64 = 2.0;
 /// How far, relatively, an element may be from torch's float32 value where that is the reference.
 const TORCH_RELATIVE: f64 = 1e-5;
 /// Failures that are written out.

@@ -5,6 +5,7 @@
 
 pub mod adapter;
 pub mod calls;
+mod checkpoints;
 mod control;
 pub mod dump;
 pub mod golden;
@@ -70,6 +71,7 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             gradients::BODIES,
             mistakes::BODIES,
             states::BODIES,
+            checkpoints::BODIES,
             surgery::BODIES,
             torch_suite::BODIES,
             control::BODIES,

@@ -1,5 +1,6 @@
 //! The golden cases: what was done to torch's optimizer, and what came out.
 
+pub mod continuation;
 mod manifest;
 pub mod rule;
 
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors, tensor::Metadata};
 
 pub use manifest::{
-    Algorithm, Expected, GroupSpec, Key, Manifest, Norm, Op, Options, PackedGroup, ParamSpec, Source, Tag,
+    Algorithm, Expected, GroupSpec, Key, Manifest, Norm, Op, Options, PackedGroup, ParamSpec, Source, Tag, TorchError,
 };
 
 /// One case: its manifest and its numbers.
@@ -207,7 +208,9 @@ pub fn names(folder: impl AsRef<std::path::Path>) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
+        if path.join("manifest.json").exists() {
+            names.extend(path.file_name().and_then(|name| name.to_str()).map(str::to_owned));
+        } else if path.extension().is_some_and(|extension| extension == "json") {
             names.extend(path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned));
         }
     }

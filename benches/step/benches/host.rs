@@ -1,0 +1,94 @@
+//! What a developer tunes on the host: planning and recording, on wgpu's device without a GPU.
+//!
+//! `cargo bench -p wgpu-adam-bench`, with `-- plan` for a part. Planning is private to the library: it is measured
+//! through what makes a step plan anew, a gradient taken or given since the step before.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use wgpu_adam::AdamConfig;
+use wgpu_adam_bench::adam::Adam;
+use wgpu_adam_bench::device::Gpu;
+use wgpu_adam_bench::models::{Shapes, equal, gpt2, resnet18};
+use wgpu_adam_bench::rounds::Contender;
+
+fn arena(gpu: &Gpu, shapes: &Shapes, groups: usize) -> Result<Adam> {
+    Adam::arena(gpu, shapes, groups, AdamConfig::default())
+}
+
+/// The optimizers that are recorded and planned.
+fn optimizers(gpu: &Gpu) -> Result<Vec<(&'static str, Adam)>> {
+    let thousand = equal(1000, 1024);
+    Ok(vec![
+        ("one tensor", arena(gpu, &equal(1, 1_024_000), 1)?),
+        ("1,000 in an arena", arena(gpu, &thousand, 1)?),
+        ("1,000 in 28 groups", arena(gpu, &thousand, 28)?),
+        ("1,000 in own buffers", Adam::own(gpu, &thousand)?),
+        ("GPT-2", arena(gpu, &gpt2(), 1)?),
+        ("ResNet-18", arena(gpu, &resnet18(), 1)?),
+    ])
+}
+
+/// A step that finds its plan at hand.
+fn record(criterion: &mut Criterion) {
+    let gpu = Gpu::noop();
+    let mut group = criterion.benchmark_group("record");
+    for (name, mut adam) in optimizers(&gpu).expect("the noop device takes everything") {
+        group.bench_function(name, |bencher| steps(bencher, &gpu, &mut adam, |_| Ok(())));
+    }
+}
+
+/// A step that has to make its plan: the last tensor's gradient comes and goes.
+fn plan(criterion: &mut Criterion) {
+    let gpu = Gpu::noop();
+    let mut group = criterion.benchmark_group("plan");
+    for (name, mut adam) in optimizers(&gpu).expect("the noop device takes everything") {
+        group.bench_function(name, |bencher| {
+            steps(bencher, &gpu, &mut adam, |adam| {
+                let Some(last) = adam.tensors.last() else { return Ok(()) };
+                if adam.optimizer.has_grad(last.id)? {
+                    adam.optimizer.set_grad_to_none(last.id)?;
+                } else {
+                    adam.optimizer.set_grad(last.id, last.grad.clone())?;
+                }
+                Ok(())
+            });
+        });
+    }
+    let changing = arena(&gpu, &equal(1000, 1024), 1).and_then(Adam::changing);
+    let mut adam = changing.expect("the noop device takes everything");
+    group.bench_function("1,000, another tenth missing", |bencher| {
+        steps(bencher, &gpu, &mut adam, Contender::prepare);
+    });
+}
+
+/// Times `record_step`, and not what comes before it. Nothing is submitted but what was written to buffers, so that it
+/// does not pile up.
+fn steps(bencher: &mut criterion::Bencher, gpu: &Gpu, adam: &mut Adam, prepare: impl Fn(&mut Adam) -> Result<()>) {
+    // The bencher lends to one closure at a time; it never runs both at once.
+    let adam = std::cell::RefCell::new(adam);
+    let before = || {
+        gpu.queue.submit([]);
+        prepare(&mut adam.borrow_mut()).expect("the tensors are the optimizer's");
+        gpu.encoder()
+    };
+    let step = |mut encoder| {
+        adam.borrow_mut().encode(&mut encoder).expect("a step can be recorded");
+        encoder
+    };
+    bencher.iter_batched(before, step, BatchSize::PerIteration);
+}
+
+/// Short: differences of a few percent are enough to see, and the whole takes less than a minute.
+fn short() -> Criterion {
+    let criterion = Criterion::default().sample_size(30).without_plots();
+    criterion.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(1))
+}
+
+criterion_group! {
+    name = host;
+    config = short();
+    targets = record, plan
+}
+criterion_main!(host);

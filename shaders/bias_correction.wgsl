@@ -1,0 +1,49 @@
+// 1 - beta^t in fixed point of 64 bits, by squaring. In f32 it would be off by up to 1e-3: beta itself is, where it is
+// near 1. WGSL has no integers of 64 bits: a pair is (low half, high half).
+
+// The product of two u32.
+fn multiply_wide(a: u32, b: u32) -> vec2<u32> {
+    let a_low = a & 0xffffu;
+    let a_high = a >> 16u;
+    let b_low = b & 0xffffu;
+    let b_high = b >> 16u;
+    let low = a_low * b_low;
+    let cross = vec2<u32>(a_low * b_high, a_high * b_low);
+    let middle = (low >> 16u) + (cross.x & 0xffffu) + (cross.y & 0xffffu);
+    let high = a_high * b_high + (cross.x >> 16u) + (cross.y >> 16u) + (middle >> 16u);
+    return vec2<u32>((low & 0xffffu) | (middle << 16u), high);
+}
+
+fn add_wide(a: vec2<u32>, b: u32) -> vec2<u32> {
+    let low = a.x + b;
+    return vec2<u32>(low, a.y + select(0u, 1u, low < b));
+}
+
+// The product of two fractions of 2^64, rounded down.
+fn multiply_fractions(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    let low_high = multiply_wide(a.x, b.y);
+    let high_low = multiply_wide(a.y, b.x);
+    let middle = add_wide(add_wide(vec2<u32>(multiply_wide(a.x, b.x).y, 0u), low_high.x), high_low.x);
+    return add_wide(add_wide(add_wide(multiply_wide(a.y, b.y), low_high.y), high_low.y), middle.y);
+}
+
+// 1 - beta^t for `beta` as a fraction of 2^64 and t from 1 on.
+fn one_minus_power(beta: vec2<u32>, t: u32) -> f32 {
+    var square = beta;
+    var power = vec2<u32>();
+    var begun = false;
+    for (var bit = 0u; bit < 32u; bit += 1u) {
+        if (((t >> bit) & 1u) == 1u) {
+            power = select(square, multiply_fractions(power, square), begun);
+            begun = true;
+        }
+        square = multiply_fractions(square, square);
+    }
+    if (all(power == vec2<u32>())) {
+        return 1.0;
+    }
+    // 2^64 less the power.
+    let low = 0u - power.x;
+    let high = 0u - power.y - select(0u, 1u, power.x != 0u);
+    return f32(high) * 0x1p-32f + f32(low) * 0x1p-64f;
+}

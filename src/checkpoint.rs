@@ -1,0 +1,163 @@
+//! Checkpoint files: a state dict, and if wanted the model, as safetensors, in the form that `torch_checkpoint.py` makes
+//! of torch's own files.
+//!
+//! A file has for each parameter that has taken a step the tensors `optimizer.state.NAME.KEY` with KEY `exp_avg`,
+//! `exp_avg_sq`, `max_exp_avg_sq` (with amsgrad) and `step` (a scalar), and for its values, if they are in it,
+//! `model.NAME`. Its metadata entry `optimizer` is JSON: `param_groups` as in torch's state dict and `param_names`, the name
+//! of each packed id; without names, ids stand in their place. `wgpu_adam.version` is the version of this form; torch's
+//! files have none. All else is kept, and written back by [`CheckpointContents::keep`].
+
+#[cfg(not(target_family = "wasm"))]
+mod atomic;
+mod contents;
+mod data;
+mod error;
+mod groups;
+mod header;
+mod layout;
+mod names;
+mod optimizer;
+mod outline;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use contents::{CheckpointContents, CheckpointTensor};
+pub use error::CheckpointError;
+pub use optimizer::CheckpointLoad;
+pub use safetensors::Dtype;
+
+use crate::Error;
+use crate::state_dict::{MOMENTS, StateDict};
+use data::Data;
+use header::{Header, Located};
+
+/// A checkpoint that was opened and found whole: header, names, types, shapes, places, options, step counts and the
+/// numbers of all moments. Readable without a GPU.
+///
+/// Holds the header only: tensors are read when they are asked for. A file must not be written to meanwhile, while another
+/// may take its place, as [`save_checkpoint`](crate::WgpuAdam::save_checkpoint) makes it do.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    data: Data,
+    header: Header,
+    /// The state dict, its moments without values.
+    outline: StateDict,
+    /// What parameters are called in the file, by id.
+    names: BTreeMap<u64, String>,
+    /// What else the metadata entry `optimizer` holds, as JSON.
+    extra: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Opens a file and verifies it. Reads the whole of it once, in small parts; needs memory in proportion to the header.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] with what is wrong, and options out of range as for
+    /// [`load_state_dict`](crate::WgpuAdam::load_state_dict).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, Error> {
+        Self::verified(Data::open(path.as_ref())?)
+    }
+
+    /// Verifies a checkpoint in memory: for browsers, which have no files.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Result<Self, Error> {
+        Self::verified(Data::memory(bytes.into()))
+    }
+
+    fn verified(data: Data) -> Result<Self, Error> {
+        let header = Header::read(&data)?;
+        let (outline, extra) = outline::outline(&data, &header)?;
+        let checkpoint = Self { names: names::by_id(&outline), data, header, outline, extra };
+        checkpoint.verify_values()?;
+        Ok(checkpoint)
+    }
+
+    /// The optimizer's state with all of its moments: needs as much memory as they take in the file.
+    ///
+    /// # Errors
+    /// The file cannot be read any more.
+    pub fn state_dict(&self) -> Result<StateDict, Error> {
+        let mut dict = self.outline.clone();
+        for (&id, entry) in &mut dict.state {
+            let moments = [Some(&mut entry.exp_avg), Some(&mut entry.exp_avg_sq), entry.max_exp_avg_sq.as_mut()];
+            for (key, moment) in MOMENTS.into_iter().zip(moments) {
+                let Some(moment) = moment else { continue };
+                let located = self.moment(id, key)?;
+                moment.resize(located.size as usize / 4, 0.0);
+                self.data.read(located.begin, bytemuck::cast_slice_mut(moment))?;
+            }
+        }
+        Ok(dict)
+    }
+
+    /// Step count and shape of each parameter that has state, and the groups: the state dict with empty moments.
+    #[must_use]
+    pub fn outline(&self) -> &StateDict {
+        &self.outline
+    }
+
+    /// The file's metadata: the entries of this form, and others that somebody put there.
+    #[must_use]
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.header.metadata
+    }
+
+    /// All tensors by name: type and shape.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, Dtype, &[usize])> {
+        self.header.tensors.iter().map(|(name, located)| (name.as_str(), located.dtype, located.shape.as_slice()))
+    }
+
+    /// A tensor of any name, read to the host.
+    ///
+    /// # Errors
+    /// No such tensor; the file cannot be read any more.
+    pub fn tensor(&self, name: &str) -> Result<CheckpointTensor, Error> {
+        let located = self.located(name)?;
+        let mut bytes = vec![0; located.size as usize];
+        self.data.read(located.begin, &mut bytes)?;
+        Ok(CheckpointTensor::new(located.dtype, located.shape.clone(), bytes)?)
+    }
+
+    fn located(&self, name: &str) -> Result<&Located, CheckpointError> {
+        let missing = || CheckpointError::Missing { name: name.into(), reason: "which was asked for" };
+        self.header.tensors.get(name).ok_or_else(missing)
+    }
+
+    fn moment(&self, id: u64, key: &str) -> Result<&Located, CheckpointError> {
+        self.located(&names::state(self.names.get(&id).map_or("", String::as_str), key))
+    }
+}
+
+impl StateDict {
+    /// The dict as a checkpoint file's bytes, with whatever else is to be in it: the same bytes for the same contents.
+    ///
+    /// # Errors
+    /// Options out of range; a name or a tensor that cannot be in a file; contents that ask for parameters' values,
+    /// which a dict does not have.
+    #[doc(alias = "serialize")]
+    pub fn to_safetensors(&self, contents: &CheckpointContents) -> Result<Vec<u8>, Error> {
+        let layout = layout::Layout::new(self, contents, None)?;
+        let parts = layout.parts();
+        let mut body = layout.begin(Vec::new(), "")?;
+        for part in parts {
+            let moment = part.moment.and_then(|key| self.state.get(&part.id)?.moments().find(|(own, _)| *own == key));
+            body.feed(moment.map_or(&[], |(_, moment)| bytemuck::cast_slice(moment)))?;
+        }
+        Ok(body.finish()?)
+    }
+
+    /// The optimizer's state in a checkpoint file's bytes.
+    ///
+    /// # Errors
+    /// As for [`Checkpoint::open`].
+    pub fn from_safetensors(bytes: impl Into<Arc<[u8]>>) -> Result<Self, Error> {
+        Checkpoint::from_bytes(bytes)?.state_dict()
+    }
+}

@@ -1,0 +1,111 @@
+//! What goes into a checkpoint beside the optimizer's state.
+
+use std::collections::BTreeMap;
+
+use safetensors::Dtype;
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+
+/// What a checkpoint is to hold beside the optimizer's state; by default nothing.
+#[derive(Clone, Debug, Default)]
+pub struct CheckpointContents {
+    pub(super) params: bool,
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) tensors: BTreeMap<String, CheckpointTensor>,
+    pub(super) kept: Option<Checkpoint>,
+}
+
+impl CheckpointContents {
+    /// Nothing beside the state: torch's `optimizer.state_dict()`.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The values of the optimizer's parameters too, as `model.NAME`. Their buffers then need the usage `COPY_SRC`.
+    #[must_use]
+    pub fn params(mut self) -> Self {
+        self.params = true;
+        self
+    }
+
+    /// An entry of metadata: an epoch, a seed. Replaces one of the same key.
+    #[must_use]
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// A tensor on the host: model state that is no parameter, a curve of losses. Replaces one of the same name.
+    #[must_use]
+    pub fn tensor(mut self, name: impl Into<String>, tensor: CheckpointTensor) -> Self {
+        self.tensors.insert(name.into(), tensor);
+        self
+    }
+
+    /// All that another checkpoint holds and this one does not: tensors and metadata that are neither the optimizer's
+    /// state nor its parameters' values. They are copied from its file when this one is written. Unknown options of groups
+    /// need no keeping: the optimizer has them from loading.
+    #[must_use]
+    pub fn keep(mut self, checkpoint: &Checkpoint) -> Self {
+        self.kept = Some(checkpoint.clone());
+        self
+    }
+}
+
+/// A tensor on the host, of any type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckpointTensor {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl CheckpointTensor {
+    /// A tensor of little-endian numbers, row-major.
+    ///
+    /// # Errors
+    /// `bytes` of another length than type and shape have.
+    pub fn new(dtype: Dtype, shape: impl Into<Vec<usize>>, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
+        let shape = shape.into();
+        let bits = shape.iter().try_fold(dtype.bitsize(), |bits, &dimension| bits.checked_mul(dimension));
+        if bits != bytes.len().checked_mul(8) {
+            let problem = format!("of {dtype:?} and shape {shape:?} was given {} bytes", bytes.len());
+            return Err(CheckpointError::Tensor { name: String::new(), problem });
+        }
+        Ok(Self { dtype, shape, bytes })
+    }
+
+    /// A tensor of f32.
+    ///
+    /// # Errors
+    /// As many values as the shape does not have.
+    pub fn f32(shape: impl Into<Vec<usize>>, values: &[f32]) -> Result<Self, CheckpointError> {
+        Self::new(Dtype::F32, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    /// The type of the numbers.
+    #[must_use]
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// The shape, row-major.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The numbers, little-endian.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The numbers, if they are f32.
+    #[must_use]
+    pub fn to_f32(&self) -> Option<Vec<f32>> {
+        let word = |word: &[u8]| <[u8; 4]>::try_from(word).ok().map(f32::from_le_bytes);
+        if self.dtype == Dtype::F32 { self.bytes.chunks_exact(4).map(word).collect() } else { None }
+    }
+}

@@ -1,0 +1,93 @@
+//! What can be wrong with a checkpoint file.
+
+/// What is wrong with a checkpoint, or with reading or writing it. Names of tensors are those in the file.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The operating system refused.
+    #[error("{action} {path}: {message}")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The file; empty for bytes in memory and the caller's own writer.
+        path: String,
+        /// The kind of the system's error.
+        kind: std::io::ErrorKind,
+        /// The system's words.
+        message: String,
+    },
+
+    /// What comes before the tensors is no safetensors header, or is longer than the file.
+    #[error("no checkpoint: {problem}")]
+    Header {
+        /// What is wrong.
+        problem: String,
+    },
+
+    /// A tensor that cannot be where or what the header says, or is not what its name means.
+    #[error("tensor \"{name}\" of the checkpoint {problem}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A tensor without which the checkpoint is not whole.
+    #[error("the checkpoint has no tensor \"{name}\", {reason}")]
+    Missing {
+        /// The tensor.
+        name: String,
+        /// Why there should be one.
+        reason: &'static str,
+    },
+
+    /// A number that no Adam run arrives at.
+    #[error("tensor \"{name}\" of the checkpoint {problem} at element {element}: {value}")]
+    Value {
+        /// The tensor.
+        name: String,
+        /// What is wrong with the number.
+        problem: &'static str,
+        /// Which element it is.
+        element: u64,
+        /// The number.
+        value: f32,
+    },
+
+    /// An entry of the metadata that is missing, or is not what it should be.
+    #[error("metadata \"{key}\" of the checkpoint {problem}")]
+    Metadata {
+        /// The entry, and the place in it.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A parameter's name that is not written to a file, nor taken from one.
+    #[error("the name {name:?} {problem}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+impl CheckpointError {
+    pub(crate) fn header(problem: impl Into<String>) -> Self {
+        Self::Header { problem: problem.into() }
+    }
+
+    pub(crate) fn tensor(name: &str, problem: impl Into<String>) -> Self {
+        Self::Tensor { name: name.into(), problem: problem.into() }
+    }
+
+    pub(crate) fn metadata(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Metadata { key: key.into(), problem: problem.into() }
+    }
+
+    pub(crate) fn io(action: &'static str, path: &str, error: &std::io::Error) -> Self {
+        Self::Io { action, path: path.into(), kind: error.kind(), message: error.to_string() }
+    }
+}

@@ -1,0 +1,192 @@
+//! The metadata entry `optimizer`: groups and names as JSON.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::checkpoint::header::Unique;
+use crate::checkpoint::{CheckpointError, names};
+use crate::state_dict::StateGroup;
+
+/// Values that are kept as they are written.
+type Raw = BTreeMap<String, Box<RawValue>>;
+
+/// What the entry says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Groups {
+    pub groups: Vec<StateGroup>,
+    /// Other entries, as JSON.
+    pub extra: BTreeMap<String, String>,
+}
+
+impl Groups {
+    pub(crate) fn parse(text: &str) -> Result<Self, CheckpointError> {
+        let mut raw: Raw = object(names::OPTIMIZER, text)?;
+        let groups: Vec<Box<RawValue>> = required(&mut raw, names::OPTIMIZER, "param_groups")?;
+        let all_names: Option<Vec<String>> = optional(&mut raw, names::OPTIMIZER, "param_names")?;
+        let groups = groups.iter().enumerate().map(|(number, text)| group(number, text.get()));
+        let mut groups = groups.collect::<Result<Vec<_>, _>>()?;
+        check_ids(&groups)?;
+        if let Some(all_names) = &all_names {
+            assign_names(&mut groups, all_names)?;
+        }
+        check_names(&groups)?;
+        Ok(Self { groups, extra: texts(raw) })
+    }
+
+    pub(crate) fn to_json(&self) -> Result<String, CheckpointError> {
+        check_ids(&self.groups)?;
+        check_names(&self.groups)?;
+        let groups: Vec<Raw> = self.groups.iter().map(group_to_raw).collect::<Result<_, _>>()?;
+        let mut entries = raw(names::OPTIMIZER, &self.extra)?;
+        entries.insert("param_groups".into(), json(&groups)?);
+        let all_names: Vec<&String> = self.groups.iter().flat_map(|group| group.param_names.iter().flatten()).collect();
+        if !all_names.is_empty() {
+            entries.insert("param_names".into(), json(&all_names)?);
+        }
+        serde_json::to_string(&entries).map_err(|error| CheckpointError::metadata(names::OPTIMIZER, error.to_string()))
+    }
+}
+
+/// Whether each of a group's parameters has a name.
+fn named(group: &StateGroup) -> bool {
+    group.params.is_empty() || group.param_names.is_some()
+}
+
+fn group(number: usize, text: &str) -> Result<StateGroup, CheckpointError> {
+    let place = format!("optimizer.param_groups[{number}]");
+    let mut raw: Raw = object(&place, text)?;
+    Ok(StateGroup {
+        lr: optional(&mut raw, &place, "lr")?,
+        betas: optional(&mut raw, &place, "betas")?,
+        eps: optional(&mut raw, &place, "eps")?,
+        weight_decay: optional(&mut raw, &place, "weight_decay")?,
+        amsgrad: optional(&mut raw, &place, "amsgrad")?,
+        maximize: optional(&mut raw, &place, "maximize")?,
+        decoupled_weight_decay: optional(&mut raw, &place, "decoupled_weight_decay")?,
+        params: required(&mut raw, &place, "params")?,
+        param_names: optional(&mut raw, &place, "param_names")?,
+        extra: texts(raw),
+    })
+}
+
+fn group_to_raw(group: &StateGroup) -> Result<Raw, CheckpointError> {
+    let mut entries = raw("optimizer.param_groups", &group.extra)?;
+    let mut put = |key: &str, value: Option<Box<RawValue>>| value.and_then(|value| entries.insert(key.into(), value));
+    let numbers = [("lr", group.lr), ("eps", group.eps), ("weight_decay", group.weight_decay)];
+    for (key, value) in numbers {
+        put(key, value.map(|value| json(&value)).transpose()?);
+    }
+    put("betas", group.betas.map(|betas| json(&betas)).transpose()?);
+    let flags = [
+        ("amsgrad", group.amsgrad),
+        ("maximize", group.maximize),
+        ("decoupled_weight_decay", group.decoupled_weight_decay),
+    ];
+    for (key, value) in flags {
+        put(key, value.map(|value| json(&value)).transpose()?);
+    }
+    put("params", Some(json(&group.params)?));
+    Ok(entries)
+}
+
+/// Each id once.
+fn check_ids(groups: &[StateGroup]) -> Result<(), CheckpointError> {
+    let mut ids = HashSet::new();
+    for (number, group) in groups.iter().enumerate() {
+        if let Some(id) = group.params.iter().find(|id| !ids.insert(**id)) {
+            let place = format!("optimizer.param_groups[{number}].params");
+            return Err(CheckpointError::metadata(place, format!("has the id {id}, which was there before")));
+        }
+    }
+    Ok(())
+}
+
+/// Gives groups the names of their parameters, which are listed by packed id.
+fn assign_names(groups: &mut [StateGroup], all_names: &[String]) -> Result<(), CheckpointError> {
+    let wrong = |problem| Err(CheckpointError::metadata("optimizer.param_names", problem));
+    let params: usize = groups.iter().map(|group| group.params.len()).sum();
+    if all_names.len() != params {
+        return wrong(format!("has {} names for {params} parameters", all_names.len()));
+    }
+    for group in groups {
+        let mut own = Vec::with_capacity(group.params.len());
+        for &id in &group.params {
+            let Some(name) = usize::try_from(id).ok().and_then(|id| all_names.get(id)) else {
+                return wrong(format!("has no name for id {id}: ids are to be counted from 0"));
+            };
+            own.push(name.clone());
+        }
+        if group.param_names.as_ref().is_some_and(|names| *names != own) {
+            return wrong("are others than those of a group".into());
+        }
+        group.param_names = (!own.is_empty()).then_some(own);
+    }
+    Ok(())
+}
+
+/// All parameters have names, each its own, or none has one.
+fn check_names(groups: &[StateGroup]) -> Result<(), CheckpointError> {
+    let mut seen = HashSet::new();
+    for (number, group) in groups.iter().enumerate() {
+        let place = format!("optimizer.param_groups[{number}].param_names");
+        let Some(names) = &group.param_names else { continue };
+        if names.len() != group.params.len() {
+            let problem = format!("has {} names for {} parameters", names.len(), group.params.len());
+            return Err(CheckpointError::metadata(place, problem));
+        }
+        for name in names {
+            names::check(name)?;
+            if !seen.insert(name) {
+                return Err(CheckpointError::metadata(
+                    place,
+                    format!("has the name \"{name}\", which was there before"),
+                ));
+            }
+        }
+    }
+    if !seen.is_empty() && !groups.iter().all(named) {
+        return Err(CheckpointError::metadata(names::OPTIMIZER, "names some parameters and not all"));
+    }
+    Ok(())
+}
+
+fn object(place: &str, text: &str) -> Result<Raw, CheckpointError> {
+    let parsed = serde_json::from_str::<Unique<Box<RawValue>>>(text);
+    parsed
+        .map(|Unique(entries)| entries)
+        .map_err(|error| CheckpointError::metadata(place, format!("cannot be read: {error}")))
+}
+
+fn optional<T: DeserializeOwned>(raw: &mut Raw, place: &str, key: &str) -> Result<Option<T>, CheckpointError> {
+    let Some(value) = raw.remove(key) else { return Ok(None) };
+    let parsed = serde_json::from_str(value.get());
+    parsed.map(Some).map_err(|error| {
+        let shown: String = value.get().chars().take(40).collect();
+        CheckpointError::metadata(format!("{place}.{key}"), format!("is {shown}: {error}"))
+    })
+}
+
+fn required<T: DeserializeOwned>(raw: &mut Raw, place: &str, key: &str) -> Result<T, CheckpointError> {
+    optional(raw, place, key)?.ok_or_else(|| CheckpointError::metadata(format!("{place}.{key}"), "is missing"))
+}
+
+fn texts(raw: Raw) -> BTreeMap<String, String> {
+    raw.into_iter().map(|(key, value)| (key, value.get().to_owned())).collect()
+}
+
+fn raw(place: &str, texts: &BTreeMap<String, String>) -> Result<Raw, CheckpointError> {
+    let parse = |(key, text): (&String, &String)| {
+        let value = RawValue::from_string(text.clone());
+        let value = value
+            .map_err(|error| CheckpointError::metadata(format!("{place}.{key}"), format!("is no JSON: {error}")))?;
+        Ok((key.clone(), value))
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Box<RawValue>, CheckpointError> {
+    serde_json::value::to_raw_value(value)
+        .map_err(|error| CheckpointError::metadata(names::OPTIMIZER, error.to_string()))
+}

@@ -1,0 +1,212 @@
+//! The header of a safetensors file: which tensors there are, of what kind, where. Stricter than the format's own crate:
+//! nothing may be named twice, and every error names the tensor.
+
+use std::collections::{BTreeMap, btree_map};
+use std::fmt::Formatter;
+use std::marker::PhantomData;
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorInfo;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+
+use crate::checkpoint::CheckpointError;
+use crate::checkpoint::data::Data;
+
+/// Bytes of the length with which a file begins.
+const LENGTH: u64 = 8;
+/// The longest header, the limit of the format's own crate.
+const MAX_HEADER: u64 = 100_000_000;
+/// More dimensions than any tensor has.
+const MAX_RANK: usize = 64;
+const METADATA: &str = "__metadata__";
+
+/// A tensor in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Located {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    /// The first byte, from the start of the file.
+    pub begin: u64,
+    /// How many bytes.
+    pub size: u64,
+}
+
+/// What a file holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Header {
+    pub metadata: BTreeMap<String, String>,
+    pub tensors: BTreeMap<String, Located>,
+}
+
+impl Header {
+    /// Reads a file's header and checks that the tensors it tells of fill the rest of the file exactly.
+    pub(crate) fn read(data: &Data) -> Result<Self, CheckpointError> {
+        let len = data.len();
+        if len < LENGTH {
+            return Err(CheckpointError::header(format!("{len} bytes are too few for the length of a header")));
+        }
+        let mut length = [0; LENGTH as usize];
+        data.read(0, &mut length)?;
+        let length = u64::from_le_bytes(length);
+        if length > MAX_HEADER {
+            return Err(CheckpointError::header(format!(
+                "it claims a header of {length} bytes; {MAX_HEADER} are the most"
+            )));
+        }
+        if length > len - LENGTH {
+            let rest = len - LENGTH;
+            return Err(CheckpointError::header(format!("it claims a header of {length} bytes and has {rest} more")));
+        }
+        let mut text = vec![0; length as usize];
+        data.read(LENGTH, &mut text)?;
+        let text = String::from_utf8(text)
+            .map_err(|error| CheckpointError::header(format!("the header is no text: {error}")))?;
+        if !text.starts_with('{') {
+            return Err(CheckpointError::header("the header does not begin with {"));
+        }
+        let parsed: Parsed = serde_json::from_str(&text)
+            .map_err(|error| CheckpointError::header(format!("the header cannot be read: {error}")))?;
+        let start = LENGTH + length;
+        Ok(Self { metadata: parsed.metadata, tensors: locate(parsed.tensors, start, len - start)? })
+    }
+}
+
+/// Tensors by name with their places in the file, if these follow each other without gap or overlap to the very end.
+fn locate(
+    tensors: BTreeMap<String, TensorInfo>,
+    start: u64,
+    available: u64,
+) -> Result<BTreeMap<String, Located>, CheckpointError> {
+    let mut in_order: Vec<(&String, &TensorInfo)> = tensors.iter().collect();
+    in_order.sort_by_key(|(_, info)| info.data_offsets);
+    let (mut end, mut before) = (0_u64, None);
+    for (name, info) in in_order {
+        let wrong = |problem: String| CheckpointError::tensor(name, problem);
+        let (from, to) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
+        let size = bytes(info).ok_or_else(|| wrong(format!("has the shape {}, which is too large", shape(info))))?;
+        if to < from {
+            return Err(wrong(format!("ends at byte {to}, before it begins at {from}")));
+        }
+        if to - from != size {
+            let problem =
+                format!("takes {} bytes, where {:?} of shape {} takes {size}", to - from, info.dtype, shape(info));
+            return Err(wrong(problem));
+        }
+        if from < end {
+            let before = before.unwrap_or(name);
+            return Err(wrong(format!("begins at byte {from}, within tensor \"{before}\"")));
+        }
+        if from > end {
+            return Err(wrong(format!("begins at byte {from}, and nothing fills the bytes from {end} on")));
+        }
+        if to > available {
+            return Err(wrong(format!("ends at byte {to} of {available}: the file is cut short")));
+        }
+        (end, before) = (to, Some(name));
+    }
+    if end != available {
+        return Err(CheckpointError::header(format!("{} bytes follow the last tensor", available - end)));
+    }
+    let located = tensors.into_iter().map(|(name, info)| {
+        let (from, to) = info.data_offsets;
+        let place =
+            Located { dtype: info.dtype, shape: info.shape, begin: start + from as u64, size: (to - from) as u64 };
+        (name, place)
+    });
+    Ok(located.collect())
+}
+
+/// How many bytes a tensor takes; none if they cannot be counted.
+fn bytes(info: &TensorInfo) -> Option<u64> {
+    if info.shape.len() > MAX_RANK {
+        return None;
+    }
+    let bits = info
+        .shape
+        .iter()
+        .try_fold(info.dtype.bitsize() as u64, |bits, &dimension| bits.checked_mul(dimension as u64))?;
+    bits.is_multiple_of(8).then_some(bits / 8)
+}
+
+fn shape(info: &TensorInfo) -> String {
+    if info.shape.len() > MAX_RANK {
+        format!("of {} dimensions", info.shape.len())
+    } else {
+        format!("{:?}", info.shape)
+    }
+}
+
+/// The JSON of a header.
+#[derive(Default)]
+struct Parsed {
+    metadata: BTreeMap<String, String>,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+impl<'de> Deserialize<'de> for Parsed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Parsed;
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a map of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parsed, A::Error> {
+                let mut parsed = Parsed::default();
+                let mut has_metadata = false;
+                while let Some(name) = map.next_key::<String>()? {
+                    let named = |error: A::Error| A::Error::custom(format_args!("\"{name}\": {error}"));
+                    if name == METADATA {
+                        if has_metadata {
+                            return Err(A::Error::custom("\"__metadata__\" is there twice"));
+                        }
+                        has_metadata = true;
+                        parsed.metadata = map.next_value::<Unique<String>>().map_err(named)?.0;
+                        continue;
+                    }
+                    let info = map.next_value::<TensorInfo>().map_err(named)?;
+                    insert(&mut parsed.tensors, name, info)?;
+                }
+                Ok(parsed)
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+/// A JSON object that has no key twice.
+pub(crate) struct Unique<V>(pub BTreeMap<String, V>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Entries<V> {
+            type Value = Unique<V>;
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique<V>, A::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, V>()? {
+                    insert(&mut entries, key, value)?;
+                }
+                Ok(Unique(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+fn insert<V, E: serde::de::Error>(map: &mut BTreeMap<String, V>, key: String, value: V) -> Result<(), E> {
+    match map.entry(key) {
+        btree_map::Entry::Occupied(entry) => Err(E::custom(format_args!("\"{}\" is there twice", entry.key()))),
+        btree_map::Entry::Vacant(entry) => {
+            entry.insert(value);
+            Ok(())
+        }
+    }
+}

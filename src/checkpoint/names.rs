@@ -1,0 +1,63 @@
+//! What things are called in a file.
+
+use std::collections::BTreeMap;
+
+use crate::checkpoint::CheckpointError;
+use crate::state_dict::{MOMENTS, StateDict};
+
+/// The metadata entry with groups and names.
+pub(crate) const OPTIMIZER: &str = "optimizer";
+/// The metadata entry with the format's version; torch's own form has none.
+pub(crate) const VERSION: &str = "wgpu_adam.version";
+/// The key of a step count.
+pub(crate) const STEP: &str = "step";
+
+const STATE: &str = "optimizer.state.";
+const MODEL: &str = "model.";
+
+/// The tensor of a parameter's moment or step count.
+pub(crate) fn state(param: &str, key: &str) -> String {
+    format!("{STATE}{param}.{key}")
+}
+
+/// The tensor of a parameter's values.
+pub(crate) fn model(param: &str) -> String {
+    format!("{MODEL}{param}")
+}
+
+/// The parameter and the key that a tensor of state is named after. Keys have no dots; parameters may.
+pub(crate) fn of_state(tensor: &str) -> Option<(&str, &str)> {
+    tensor.strip_prefix(STATE)?.rsplit_once('.')
+}
+
+/// What each parameter is called in a file: its name, or its id where there are no names.
+pub(crate) fn by_id(dict: &StateDict) -> BTreeMap<u64, String> {
+    let mut all = BTreeMap::new();
+    for group in &dict.param_groups {
+        let mut names = group.param_names.iter().flatten();
+        all.extend(group.params.iter().map(|id| (*id, names.next().map_or_else(|| id.to_string(), String::clone))));
+    }
+    all
+}
+
+/// Whether a parameter's name may stand in a file. Tools make folders and files of such names, so none may lead out of a
+/// folder.
+pub(crate) fn check(name: &str) -> Result<(), CheckpointError> {
+    let wrong = |problem| Err(CheckpointError::Name { name: name.into(), problem });
+    if name.is_empty() {
+        return wrong("is empty");
+    }
+    if name.chars().any(char::is_control) {
+        return wrong("has a control character");
+    }
+    let leads_out = |part: &str| part == "..";
+    if name.starts_with(['/', '\\']) || name.contains(":\\") || name.split(['/', '\\']).any(leads_out) {
+        return wrong("is a path that leads out of its folder");
+    }
+    Ok(())
+}
+
+/// Whether a key is one of torch.optim.Adam's.
+pub(crate) fn is_state_key(key: &str) -> bool {
+    key == STEP || MOMENTS.contains(&key)
+}

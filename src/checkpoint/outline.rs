@@ -1,0 +1,128 @@
+//! From a header to a state dict without values: every name, type, shape and step count checked.
+
+use std::collections::{BTreeMap, HashSet};
+
+use safetensors::Dtype;
+
+use crate::Error;
+use crate::checkpoint::data::Data;
+use crate::checkpoint::groups::Groups;
+use crate::checkpoint::header::{Header, Located};
+use crate::checkpoint::{CheckpointError, names};
+use crate::state_dict::{MOMENTS, StateDict, TensorState};
+
+/// Step counts are whole numbers up to here in every type that may hold them.
+const MAX_FLOAT_STEP: f64 = (1_u64 << 53) as f64;
+
+/// The state dict that a file holds, its moments empty, and what else its entry `optimizer` says.
+pub(crate) fn outline(data: &Data, header: &Header) -> Result<(StateDict, BTreeMap<String, String>), Error> {
+    check_version(header)?;
+    let missing = || CheckpointError::metadata(names::OPTIMIZER, "is missing");
+    let Groups { groups, extra } = Groups::parse(header.metadata.get(names::OPTIMIZER).ok_or_else(missing)?)?;
+    let mut dict = StateDict { param_groups: groups, ..Default::default() };
+    for (number, group) in dict.param_groups.iter().enumerate() {
+        group.config(number)?.validate(Some(number))?;
+    }
+    let by_id = names::by_id(&dict);
+    check_strays(header, by_id.values())?;
+    for group in &dict.param_groups {
+        for id in &group.params {
+            let Some(name) = by_id.get(id) else { continue };
+            if let Some(entry) = entry(data, header, name, group.amsgrad == Some(true))? {
+                dict.state.insert(*id, entry);
+            }
+        }
+    }
+    Ok((dict, extra))
+}
+
+fn check_version(header: &Header) -> Result<(), CheckpointError> {
+    let Some(text) = header.metadata.get(names::VERSION) else { return Ok(()) };
+    let wrong = |problem: String| Err(CheckpointError::metadata(names::VERSION, problem));
+    match text.parse::<u32>() {
+        Ok(version) if version == 0 || version > StateDict::VERSION => {
+            wrong(format!("is {version}, and this crate reads up to {}; take a newer one", StateDict::VERSION))
+        }
+        Ok(_) => Ok(()),
+        Err(_) => wrong(format!("is {text:?} and no number")),
+    }
+}
+
+/// State belongs to a parameter of a group. State of other kinds than torch's Adam has is somebody else's, and kept.
+fn check_strays<'a>(header: &Header, params: impl Iterator<Item = &'a String>) -> Result<(), CheckpointError> {
+    let params: HashSet<&str> = params.map(String::as_str).collect();
+    for tensor in header.tensors.keys() {
+        let Some((param, key)) = names::of_state(tensor) else { continue };
+        if names::is_state_key(key) && !params.contains(param) {
+            return Err(CheckpointError::tensor(tensor, "is state of a parameter that no group has"));
+        }
+    }
+    Ok(())
+}
+
+/// A parameter's entry; none if the file has no state of it.
+fn entry(data: &Data, header: &Header, param: &str, amsgrad: bool) -> Result<Option<TensorState>, CheckpointError> {
+    let find = |key: &str| header.tensors.get_key_value(&names::state(param, key));
+    let (step, moments) = (find(names::STEP), MOMENTS.map(find));
+    if step.is_none() && moments.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let missing = |key: &str, reason| CheckpointError::Missing { name: names::state(param, key), reason };
+    let step = step.ok_or_else(|| missing(names::STEP, "though it has moments of the parameter"))?;
+    let step = step_count(data, step.0, step.1)?;
+    let [exp_avg, exp_avg_sq, max_exp_avg_sq] = moments;
+    let exp_avg = exp_avg.ok_or_else(|| missing("exp_avg", "though it has other state of the parameter"))?;
+    let exp_avg_sq = exp_avg_sq.ok_or_else(|| missing("exp_avg_sq", "though it has other state of the parameter"))?;
+    if amsgrad && step > 0 && max_exp_avg_sq.is_none() {
+        return Err(missing("max_exp_avg_sq", "and the parameter's group uses amsgrad"));
+    }
+    let shape = &exp_avg.1.shape;
+    for (name, located) in [Some(exp_avg), Some(exp_avg_sq), max_exp_avg_sq].into_iter().flatten() {
+        if located.dtype != Dtype::F32 {
+            return Err(CheckpointError::tensor(name, format!("is {:?} instead of F32", located.dtype)));
+        }
+        if located.shape != *shape {
+            let problem = format!("has the shape {:?}, and exp_avg {shape:?}", located.shape);
+            return Err(CheckpointError::tensor(name, problem));
+        }
+    }
+    if let Some((name, located)) = header.tensors.get_key_value(&names::model(param)).filter(|(_, l)| l.shape != *shape)
+    {
+        let problem = format!("has the shape {:?}, and its exp_avg {shape:?}", located.shape);
+        return Err(CheckpointError::tensor(name, problem));
+    }
+    let max_exp_avg_sq = max_exp_avg_sq.map(|_| Vec::new());
+    Ok(Some(TensorState { step, shape: shape.clone(), max_exp_avg_sq, ..Default::default() }))
+}
+
+/// A step count: a scalar, F32 as torch writes it, or of a type that holds more.
+fn step_count(data: &Data, name: &str, located: &Located) -> Result<u64, CheckpointError> {
+    let wrong = |problem: String| CheckpointError::tensor(name, problem);
+    if !(located.shape.is_empty() || located.shape == [1]) {
+        return Err(wrong(format!("has the shape {:?}; a step count is one number", located.shape)));
+    }
+    let float = |value: f64| {
+        let whole = (0.0..=MAX_FLOAT_STEP).contains(&value) && value.fract() == 0.0;
+        if whole {
+            Ok(value as u64)
+        } else {
+            Err(wrong(format!("is {value}; a step count is a whole number, at least 0")))
+        }
+    };
+    match located.dtype {
+        Dtype::F32 => float(f32::from_le_bytes(word(data, located)?).into()),
+        Dtype::F64 => float(f64::from_le_bytes(word(data, located)?)),
+        Dtype::I64 => {
+            let value = i64::from_le_bytes(word(data, located)?);
+            u64::try_from(value).map_err(|_| wrong(format!("is {value}; a step count is at least 0")))
+        }
+        Dtype::U64 => Ok(u64::from_le_bytes(word(data, located)?)),
+        other => Err(wrong(format!("is {other:?}; a step count is F32, F64, I64 or U64"))),
+    }
+}
+
+fn word<const N: usize>(data: &Data, located: &Located) -> Result<[u8; N], CheckpointError> {
+    let mut bytes = [0; N];
+    data.read(located.begin, &mut bytes)?;
+    Ok(bytes)
+}

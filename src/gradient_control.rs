@@ -1,0 +1,271 @@
+//! What happens to gradients between backward and step, decided on the GPU: clipping, loss scaling, skipped steps.
+//!
+//! - [`request`]: what the host asks of control.wgsl for a recorded step.
+//! - [`controller`]: what lives on the device from step to step.
+//! - [`bound`]: what a plan needs besides, to measure its gradients and to have its hyper blocks made.
+
+pub(crate) mod bound;
+pub(crate) mod controller;
+pub(crate) mod request;
+
+use crate::Error;
+use crate::layout::State;
+use crate::optimizer::WgpuAdam;
+use crate::tensor::TensorBuffer;
+use controller::Controller;
+
+/// What is done with gradients before they are used. All of it is decided on the GPU, in the pass of the step: nothing
+/// waits, nothing is read back. Gradients themselves are never written, but for
+/// [`zero_grad_after_step`](Self::zero_grad_after_step): torch's fused step writes unscaled ones back.
+///
+/// In this order: gradients are multiplied by 1 / (loss scale * accumulate), then by the clip factor, then clamped.
+/// Clipping by norm, and skipping what is not finite, cost one more read of the gradients and two kinds of small
+/// dispatches; all else costs nothing.
+///
+/// ```
+/// use wgpu_adam::{GradientControl, LossScale};
+/// let control = GradientControl { clip_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
+/// assert_eq!(control.accumulate, 1);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GradientControl {
+    /// Scales all gradients of the optimizer, all groups together, by min(1, clip_norm / (norm + 1e-6)), as torch's
+    /// `clip_grad_norm_`. Above 0 and finite after rounding to f32; torch allows 0 as well, which would turn every
+    /// gradient to zero and let parameters coast: give no gradients instead. Default: none.
+    ///
+    /// Squares neither overflow nor vanish: a norm is right from 1e-38 to 3e38, where torch's f32 sums would be infinite
+    /// from 1.8e19 on. As in torch, a NaN makes all gradients NaN and an infinite one leaves zeros and NaN, unless such
+    /// steps are skipped.
+    pub clip_norm: Option<f64>,
+    /// Which norm is clipped and told. Default: two, torch's.
+    pub norm_type: NormType,
+    /// Clamps each element to this magnitude, as torch's `clip_grad_value_`; NaN stays NaN. Above 0. Default: none.
+    pub clip_value: Option<f64>,
+    /// Skips a step of which any gradient is infinite or NaN: parameters, moments and step counts stay as they are, bit
+    /// for bit. torch's `error_if_nonfinite` would have to wait for the GPU; here
+    /// [`StepStatistics::found_inf`](crate::StepStatistics::found_inf) tells, some steps later. Default: false.
+    pub skip_nonfinite: bool,
+    /// What the loss was multiplied by. Default: none.
+    pub loss_scale: LossScale,
+    /// How many micro-batches were summed into the gradients, which are divided by it. At least 1, the default.
+    pub accumulate: u32,
+    /// Fills all gradients with zeros behind each step, taken or skipped, as
+    /// [`record_zero_grad`](WgpuAdam::record_zero_grad) with `Fill` would. Default: false.
+    pub zero_grad_after_step: bool,
+}
+
+impl Default for GradientControl {
+    /// Nothing: gradients are used as they are.
+    fn default() -> Self {
+        Self {
+            clip_norm: None,
+            norm_type: NormType::Two,
+            clip_value: None,
+            skip_nonfinite: false,
+            loss_scale: LossScale::None,
+            accumulate: 1,
+            zero_grad_after_step: false,
+        }
+    }
+}
+
+/// A norm over all gradients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NormType {
+    /// The root of the sum of squares.
+    #[default]
+    Two,
+    /// The largest magnitude.
+    Infinity,
+}
+
+/// What the loss was multiplied by before the backward pass, so that small gradients do not vanish in f16.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum LossScale {
+    /// By nothing.
+    #[default]
+    None,
+    /// By this: above 0 and finite.
+    Fixed(f64),
+    /// By a scale that lives on the device, in [`loss_scale_buffer`](WgpuAdam::loss_scale_buffer), by the rules of
+    /// `torch.amp.GradScaler`: a step whose gradients are not all finite is skipped and multiplies the scale by
+    /// `backoff_factor`; `growth_interval` steps in a row without one multiply it by `growth_factor`, unless that is
+    /// infinite. Computed in f32.
+    Dynamic {
+        /// The first scale, above 0. torch's default: 65536.
+        init: f64,
+        /// Above 1. torch's default: 2.
+        growth_factor: f64,
+        /// Between 0 and 1. torch's default: 0.5.
+        backoff_factor: f64,
+        /// At least 1. torch's default: 2000.
+        growth_interval: u32,
+    },
+}
+
+impl LossScale {
+    /// A dynamic scale with the defaults of `torch.amp.GradScaler`.
+    #[must_use]
+    pub fn dynamic() -> Self {
+        Self::Dynamic { init: 65536.0, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 2000 }
+    }
+
+    fn first(self) -> f64 {
+        match self {
+            Self::None => 1.0,
+            Self::Fixed(scale) => scale,
+            Self::Dynamic { init, .. } => init,
+        }
+    }
+}
+
+/// The options in force, and what they need.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    pub options: GradientControl,
+    pub found_inf: Option<(wgpu::Buffer, u64)>,
+    /// Whether steps may ever have been skipped: the host does not know how many then, and biases are corrected on the
+    /// device. Stays so until a state dict is loaded.
+    pub device_steps: bool,
+    /// Steps recorded while the device decided.
+    pub recorded: u64,
+    pub controller: Option<Controller>,
+}
+
+impl Control {
+    /// Whether control.wgsl runs.
+    pub(crate) fn decides(&self) -> bool {
+        self.options.clip_norm.is_some() || self.device_steps
+    }
+
+    /// Whether the gradients are measured.
+    pub(crate) fn measures(&self) -> bool {
+        self.options.clip_norm.is_some() || self.options.skips()
+    }
+
+    /// Whether adam.wgsl heeds `skip` and `clip_value`.
+    pub(crate) fn in_kernel(&self) -> bool {
+        self.decides() || self.options.clip_value.is_some()
+    }
+
+    /// What the host knows gradients are multiplied by.
+    pub(crate) fn host_scale(&self) -> f64 {
+        let scale = if let LossScale::Fixed(scale) = self.options.loss_scale { scale } else { 1.0 };
+        1.0 / (scale * f64::from(self.options.accumulate))
+    }
+}
+
+impl GradientControl {
+    fn skips(&self) -> bool {
+        self.skip_nonfinite || matches!(self.loss_scale, LossScale::Dynamic { .. })
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        const POSITIVE: &str = "above 0 and finite, and so after rounding to f32";
+        let check = |option, value: f64, within: bool, requirement| {
+            if within { Ok(()) } else { Err(Error::InvalidOption { option, group: None, value, requirement }) }
+        };
+        let positive = |value: f64| (value as f32) > 0.0 && (value as f32).is_finite();
+        let given = [("clip_norm", self.clip_norm), ("clip_value", self.clip_value)];
+        for (option, value) in given.into_iter().filter_map(|(option, value)| Some((option, value?))) {
+            check(option, value, positive(value), POSITIVE)?;
+        }
+        check("accumulate", f64::from(self.accumulate), self.accumulate >= 1, "at least 1")?;
+        let first = self.loss_scale.first();
+        check("loss_scale", first, positive(first) && positive(1.0 / first), POSITIVE)?;
+        if let LossScale::Dynamic { growth_factor, backoff_factor, growth_interval, .. } = self.loss_scale {
+            let grows = (growth_factor as f32) > 1.0 && (growth_factor as f32).is_finite();
+            check("growth_factor", growth_factor, grows, "above 1 and finite, and so after rounding to f32")?;
+            let backs_off = (backoff_factor as f32) > 0.0 && (backoff_factor as f32) < 1.0;
+            check("backoff_factor", backoff_factor, backs_off, "between 0 and 1, and so after rounding to f32")?;
+            check("growth_interval", f64::from(growth_interval), growth_interval >= 1, "at least 1")?;
+        }
+        Ok(())
+    }
+}
+
+impl WgpuAdam {
+    /// Sets what is done with gradients, from the next recorded step on.
+    ///
+    /// A dynamic loss scale begins at its `init` unless the last control had a dynamic one with the same `init`: then
+    /// scale and growth tracker go on. A first scale is written by the queue: before the next submit, whatever was
+    /// recorded before. The first control that clips by norm or skips makes some small buffers and compiles two more
+    /// kinds of shader; steps that may be skipped are counted on the device from then on, and tensors that have missed
+    /// different steps no longer share a run.
+    ///
+    /// # Errors
+    /// An option out of range, [`InvalidOption`](Error::InvalidOption); no memory; a lost device. What was in force stays so.
+    pub fn set_gradient_control(&mut self, control: GradientControl) -> Result<(), Error> {
+        control.validate()?;
+        let old = self.control.options;
+        let skips = control.skips() || self.control.found_inf.is_some();
+        if control.clip_norm.is_some() || skips || control.loss_scale != LossScale::None {
+            self.controller()?;
+        }
+        let goes_on = match (old.loss_scale, control.loss_scale) {
+            (LossScale::Dynamic { init, .. }, LossScale::Dynamic { init: first, .. }) => init == first,
+            (LossScale::None, LossScale::None) => true,
+            _ => false,
+        };
+        if let (false, Some(controller)) = (goes_on, &self.control.controller) {
+            let state = State { loss_scale: control.loss_scale.first() as f32, ..State::default() };
+            // The scale and its growth tracker alone.
+            let bytes = bytemuck::bytes_of(&state).get(..8).unwrap_or_default();
+            self.gpu.queue.write_buffer(&controller.state, 0, bytes);
+        }
+        self.control.device_steps |= skips;
+        self.control.options = control;
+        self.stale = true;
+        Ok(())
+    }
+
+    /// What is done with gradients.
+    #[must_use]
+    pub fn gradient_control(&self) -> &GradientControl {
+        &self.control.options
+    }
+
+    /// Lets something outside say that a step is to be skipped, as torch's fused step takes `found_inf`: an f32 that is
+    /// not 0 skips. It is copied in each recorded step, in the order of the encoder; the buffer needs `COPY_SRC`. None
+    /// takes it back. Skipping for gradients that are not finite is [`GradientControl::skip_nonfinite`]'s.
+    ///
+    /// # Errors
+    /// A buffer too small, without `COPY_SRC`, at an offset that is no multiple of 4; no memory; a lost device.
+    pub fn set_found_inf(&mut self, found_inf: Option<(&wgpu::Buffer, u64)>) -> Result<(), Error> {
+        if let Some((buffer, offset)) = found_inf {
+            TensorBuffer::from((buffer, offset)).check(1, wgpu::BufferUsages::COPY_SRC, || "found_inf".into())?;
+            self.controller()?;
+            self.control.device_steps = true;
+        }
+        self.control.found_inf = found_inf.map(|(buffer, offset)| (buffer.clone(), offset));
+        self.stale = true;
+        Ok(())
+    }
+
+    /// Where the loss scale lies, as f32 at offset 0, for the backward pass to bind as a uniform or a storage buffer, 16
+    /// bytes of it: a submitted step has changed it for what is recorded behind. None until a control with a loss scale,
+    /// with clipping or skipping was set. To be read only.
+    #[must_use]
+    pub fn loss_scale_buffer(&self) -> Option<&wgpu::Buffer> {
+        self.control.controller.as_ref().map(|controller| &controller.state)
+    }
+
+    /// Lets the host's step counts be those of the device again.
+    pub(crate) fn forget_skips(&mut self) -> Result<(), Error> {
+        if let Some(controller) = &mut self.control.controller {
+            controller.forget_skips(&self.gpu)?;
+            self.control.device_steps = self.control.options.skips() || self.control.found_inf.is_some();
+            // Its bind group names the counts that were.
+            self.prepared.control = None;
+            self.stale = true;
+        }
+        Ok(())
+    }
+
+    fn controller(&mut self) -> Result<(), Error> {
+        if self.control.controller.is_none() {
+            self.control.controller = Some(Controller::new(&self.gpu, &self.kernels)?);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+//! What a plan needs so that its gradients are measured and its hyper blocks made on the device: a ledger, and the bind
+//! groups around it.
+
+use super::controller::Controller;
+use crate::Error;
+use crate::bound::{Binder, Bound};
+use crate::kernels::Kernels;
+use crate::layout::{HYPERS, Hyper, NORM_ENTRY_POINT, binding};
+use crate::plan::{Limits, NormGrid, Plan};
+
+/// A plan's part in gradient control. The ledger holds the numbers of the stepping tensors, the partial results of
+/// gradient_norm.wgsl, and the hyper blocks that control.wgsl makes.
+#[derive(Debug)]
+pub(crate) struct BoundControl {
+    pub norms: Vec<BoundNorm>,
+    /// Group 2 of gradient_norm.wgsl.
+    pub partials_group: wgpu::BindGroup,
+    /// Group 0 of control.wgsl.
+    pub group: wgpu::BindGroup,
+    /// Group 2 of adam.wgsl, in place of a slot's.
+    pub hypers: wgpu::BindGroup,
+    pub stepping: u32,
+    /// Counted in 16 bytes, as the ledger is.
+    pub partials: u32,
+    pub first_partial: u32,
+    pub first_block: u32,
+    /// In bytes.
+    pub hypers_at: u64,
+}
+
+/// A dispatch that measures the gradients of another.
+#[derive(Debug)]
+pub(crate) struct BoundNorm {
+    pub pipeline: wgpu::ComputePipeline,
+    pub grads: wgpu::BindGroup,
+    pub workgroups: (u32, u32),
+}
+
+impl BoundControl {
+    /// The dispatches that measure the gradients of those that step.
+    pub(crate) fn record_norms(&self, pass: &mut wgpu::ComputePass<'_>, bound: &Bound) {
+        for (norm, dispatch) in self.norms.iter().zip(&bound.dispatches) {
+            pass.set_pipeline(&norm.pipeline);
+            pass.set_bind_group(0, &norm.grads, &[]);
+            pass.set_bind_group(1, &dispatch.plan, &[dispatch.frame]);
+            pass.set_bind_group(2, &self.partials_group, &[]);
+            pass.dispatch_workgroups(norm.workgroups.0, norm.workgroups.1, 1);
+        }
+    }
+}
+
+/// Where everything lies in a ledger, in 16 bytes.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub grids: Vec<NormGrid>,
+    partials: u32,
+    first_partial: u32,
+    first_block: u32,
+    blocks: usize,
+}
+
+impl Ledger {
+    /// For a plan of so many hyper blocks, and so many tensors.
+    pub(crate) fn new(plan: &Plan, stepping: usize, blocks: usize, limits: &Limits) -> Self {
+        let first_partial = stepping.div_ceil(4) as u32;
+        let mut partials = 0;
+        let grids = plan.dispatches.iter().map(|dispatch| {
+            let (grid, count) = dispatch.norm_grid(first_partial + partials, limits);
+            partials += count;
+            grid
+        });
+        let grids = grids.collect();
+        // Hyper blocks are bound as uniforms.
+        let aligned = (limits.hyper_alignment * size_of::<Hyper>() as u32 / 16).max(16);
+        let first_block = (first_partial + partials).next_multiple_of(aligned);
+        Self { grids, partials, first_partial, first_block, blocks }
+    }
+
+    /// The last dispatch may reach behind the last block.
+    fn bytes(&self) -> u64 {
+        u64::from(self.first_block) * 16 + (self.blocks as u64 + u64::from(HYPERS)) * size_of::<Hyper>() as u64
+    }
+}
+
+const WHAT: &str = "the ledger of gradient control";
+
+impl Binder<'_> {
+    /// Makes what gradient control needs for a plan that is bound.
+    pub(crate) fn bind_control(
+        self,
+        plan: &Plan,
+        ledger: &Ledger,
+        stepping: &[u32],
+        controller: &Controller,
+        kernels: &Kernels,
+    ) -> Result<BoundControl, Error> {
+        let device = &self.gpu.device;
+        let allowed = device.limits().max_buffer_size.min(device.limits().max_storage_buffer_binding_size);
+        if ledger.bytes() > allowed {
+            let remedy = "or do without clipping by norm and skipping";
+            let limit = "max_storage_buffer_binding_size";
+            return Err(Error::DeviceLimit { what: WHAT.into(), limit, needed: ledger.bytes(), allowed, remedy });
+        }
+        let pipelines = &controller.pipelines;
+        self.gpu.guard.run(WHAT, || {
+            let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("wgpu_adam.control.ledger"),
+                size: ledger.bytes(),
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            self.gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(stepping));
+            let entry = |(_, binding): (u32, u32), resource| wgpu::BindGroupEntry { binding, resource };
+            let group = |label, layout, entries: &[wgpu::BindGroupEntry<'_>]| {
+                device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries })
+            };
+            let mut norms = Vec::with_capacity(plan.dispatches.len());
+            for (dispatch, grid) in plan.dispatches.iter().zip(&ledger.grids) {
+                let grad = dispatch.grad.unwrap_or(dispatch.param);
+                let missing = || Error::Device { what: WHAT.into(), message: "a gradient has no buffer".into() };
+                let grads = wgpu::BufferBinding {
+                    buffer: self.buffers.get(grad.buffer).ok_or_else(missing)?,
+                    offset: grad.offset,
+                    size: wgpu::BufferSize::new(grad.size),
+                };
+                let grads = entry(binding::GRAD, wgpu::BindingResource::Buffer(grads));
+                norms.push(BoundNorm {
+                    pipeline: pipelines.norm(dispatch.kernel).clone(),
+                    grads: group(NORM_ENTRY_POINT, &pipelines.grads, &[grads]),
+                    workgroups: grid.workgroups,
+                });
+            }
+            let hypers = wgpu::BufferBinding {
+                buffer: &buffer,
+                offset: 0,
+                size: wgpu::BufferSize::new(u64::from(HYPERS) * size_of::<Hyper>() as u64),
+            };
+            Ok(BoundControl {
+                norms,
+                partials_group: group(
+                    "wgpu_adam.control.partials",
+                    &pipelines.partials,
+                    &[entry(binding::PARTIALS, buffer.as_entire_binding())],
+                ),
+                group: group(
+                    "wgpu_adam.control",
+                    &pipelines.control_layout,
+                    &[
+                        entry(binding::LEDGER, buffer.as_entire_binding()),
+                        entry(binding::STATE, controller.state.as_entire_binding()),
+                        entry(binding::SKIPPED, controller.skipped.as_entire_binding()),
+                    ],
+                ),
+                hypers: group(
+                    "wgpu_adam.control.hypers",
+                    &kernels.layouts.step,
+                    &[entry(binding::HYPERS, wgpu::BindingResource::Buffer(hypers))],
+                ),
+                stepping: stepping.len() as u32,
+                partials: ledger.partials,
+                first_partial: ledger.first_partial,
+                first_block: ledger.first_block,
+                hypers_at: u64::from(ledger.first_block) * 16,
+            })
+        })?
+    }
+}

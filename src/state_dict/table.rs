@@ -1,0 +1,136 @@
+//! The table that `Debug` prints of a state dict.
+
+use std::fmt::{Debug, Formatter, Result, Write};
+
+use super::{StateDict, StateGroup, TensorState};
+
+const HEAD: [&str; 7] = ["id", "name", "shape", "step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+
+impl Debug for StateDict {
+    /// A line for each group, and under it one for each of its parameters, with the root mean square of each moment.
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let mut table = Table { rows: vec![HEAD.map(str::to_owned).to_vec()], heads: Vec::new() };
+        for (number, group) in self.param_groups.iter().enumerate() {
+            table.heads.push((table.rows.len(), options(number, group)));
+            for (position, id) in group.params.iter().enumerate() {
+                let name = group.param_names.as_ref().and_then(|names| names.get(position));
+                table.rows.push(row(*id, name.map_or("", String::as_str), self.state.get(id)));
+            }
+        }
+        let listed = |id: &u64| self.param_groups.iter().any(|group| group.params.contains(id));
+        let strays: Vec<_> = self.state.iter().filter(|(id, _)| !listed(id)).collect();
+        if !strays.is_empty() {
+            table.heads.push((table.rows.len(), "in no group".to_owned()));
+            table.rows.extend(strays.into_iter().map(|(id, entry)| row(*id, "", Some(entry))));
+        }
+        let params: usize = self.param_groups.iter().map(|group| group.params.len()).sum();
+        let groups = self.param_groups.len();
+        write!(
+            f,
+            "StateDict, version {}: {groups} groups, {params} parameters, {} with state",
+            self.version,
+            self.state.len()
+        )?;
+        table.write(f)
+    }
+}
+
+/// Rows of cells, and lines that stand before some of them.
+struct Table {
+    rows: Vec<Vec<String>>,
+    heads: Vec<(usize, String)>,
+}
+
+impl Table {
+    fn write(&self, f: &mut Formatter<'_>) -> Result {
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+        for number in 0..=self.rows.len() {
+            for (_, head) in self.heads.iter().filter(|(before, _)| *before == number) {
+                write!(f, "\n{head}")?;
+            }
+            let Some(row) = self.rows.get(number) else { break };
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                write!(line, "  {cell:width$}")?;
+            }
+            write!(f, "\n{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+fn options(number: usize, group: &StateGroup) -> String {
+    let mut line = format!("group {number}:");
+    let numbers = [("lr", group.lr), ("eps", group.eps), ("weight_decay", group.weight_decay)];
+    let flags = [
+        ("amsgrad", group.amsgrad),
+        ("maximize", group.maximize),
+        ("decoupled_weight_decay", group.decoupled_weight_decay),
+    ];
+    let mut words: Vec<String> =
+        numbers.iter().filter_map(|(key, value)| Some(format!("{key} {:?}", (*value)?))).collect();
+    words.extend(group.betas.map(|betas| format!("betas {betas:?}")));
+    words.extend(flags.iter().filter(|(_, on)| *on == Some(true)).map(|(key, _)| (*key).to_owned()));
+    words.extend(group.extra.iter().map(|(key, value)| format!("{key} {value}")));
+    line.extend(words.iter().flat_map(|word| [" ", word, ","]));
+    line.trim_end_matches([',', ':']).to_owned()
+}
+
+fn row(id: u64, name: &str, entry: Option<&TensorState>) -> Vec<String> {
+    let mut cells = vec![id.to_string(), name.to_owned()];
+    if let Some(entry) = entry {
+        cells.extend([format!("{:?}", entry.shape), entry.step.to_string()]);
+        cells.extend(entry.moments().map(|(_, moment)| format!("{:.3e}", rms(moment))));
+    }
+    cells
+}
+
+/// The root mean square: one figure that tells a moment that is empty, huge or not finite.
+fn rms(values: &[f32]) -> f64 {
+    let sum: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
+    (sum / values.len().max(1) as f64).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::AdamConfig;
+    use crate::state_dict::{StateDict, StateGroup, TensorState};
+
+    #[test]
+    fn debug_is_a_table() {
+        let mut dict = StateDict::default();
+        let config = AdamConfig { amsgrad: true, ..Default::default() };
+        dict.param_groups.push(StateGroup::new(
+            &AdamConfig::default(),
+            vec![0, 1],
+            Some(vec!["w".into(), "bias".into()]),
+        ));
+        dict.param_groups.push(StateGroup::new(&config, vec![2], None));
+        let entry = TensorState {
+            step: 7,
+            shape: vec![2],
+            exp_avg: vec![3.0, 4.0],
+            exp_avg_sq: vec![0.0; 2],
+            max_exp_avg_sq: None,
+        };
+        dict.state.insert(1, entry.clone());
+        dict.state.insert(9, TensorState { max_exp_avg_sq: Some(vec![1.0, 1.0]), ..entry });
+        let want = "\
+StateDict, version 1: 2 groups, 3 parameters, 2 with state
+  id  name  shape  step  exp_avg  exp_avg_sq  max_exp_avg_sq
+group 0: lr 0.001, eps 1e-8, weight_decay 0.0, betas (0.9, 0.999)
+  0   w
+  1   bias  [2]    7     3.536e0  0.000e0
+group 1: lr 0.001, eps 1e-8, weight_decay 0.0, betas (0.9, 0.999), amsgrad
+  2
+in no group
+  9         [2]    7     3.536e0  0.000e0     1.000e0";
+        assert_eq!(format!("{dict:?}"), want);
+        let head = "StateDict, version 1: 0 groups, 0 parameters, 0 with state\n  id  name  shape  step  exp_avg  exp_avg_sq  max_exp_avg_sq";
+        assert_eq!(format!("{:?}", StateDict::default()), head);
+    }
+}

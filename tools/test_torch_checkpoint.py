@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Checkpoints of real torch runs through wgpu-adam and back: test_torch_checkpoint.py PROGRAM
+
+PROGRAM is the example `checkpoint`, which loads a file into an optimizer on a GPU and writes it from there. Every tensor
+has to come back with the same bits and every group with the same options, and a torch run continued from the file has to
+follow the run that was never broken, bit for bit. Starts from the recorded checkpoints in tests/golden and from runs of
+the torch that is installed.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import torch
+
+import safetensors_file
+import torch_checkpoint
+
+GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden"
+
+
+def through_gpu(program, checkpoint, names):
+    """A checkpoint in torch's form, after a .pt file, a .safetensors file, a GPU, and all the way back."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = lambda name: str(pathlib.Path(folder) / name)
+        torch.save(checkpoint, path("before.pt"))
+        convert(path("before.pt"), path("before.safetensors"), "--names", json.dumps(names))
+        subprocess.run([program, path("before.safetensors"), "--through-gpu", path("after.safetensors")], check=True,
+                       stdout=subprocess.DEVNULL)
+        before, after = safetensors_file.load(path("before.safetensors")), safetensors_file.load(path("after.safetensors"))
+        same_tensors("file", before[0], after[0])
+        same_entry(json.loads(before[1]["optimizer"]), json.loads(after[1]["optimizer"]))
+        convert(path("after.safetensors"), path("after.pt"))
+        return torch.load(path("after.pt"))
+
+
+def convert(*arguments):
+    subprocess.run([sys.executable, torch_checkpoint.__file__, *arguments], check=True)
+
+
+def same_tensors(what, want, got):
+    assert want.keys() == got.keys(), f"{what}: {sorted(want.keys() ^ got.keys())}"
+    for name, tensor in want.items():
+        bits = lambda tensor: tensor.contiguous().view(-1).view(torch.uint8)
+        same = tensor.dtype == got[name].dtype and tensor.shape == got[name].shape
+        assert same and torch.equal(bits(tensor), bits(got[name])), f"{what}: {name} has changed"
+
+
+def same_entry(want, got):
+    # An older torch does not mention it, and means what we write.
+    groups = [{"decoupled_weight_decay": False, "amsgrad": False, "maximize": False, **group} for group in want["param_groups"]]
+    assert got["param_groups"] == groups, f"groups: {got['param_groups']}, not {groups}"
+    assert got.get("param_names") == want.get("param_names"), "names"
+
+
+def same_checkpoint(want, got):
+    same_tensors("model", want["model"], got["model"])
+    assert want["optimizer"]["state"].keys() == got["optimizer"]["state"].keys(), "other parameters have state"
+    for id, state in want["optimizer"]["state"].items():
+        state = {key: torch_checkpoint.step_tensor(value) if key == "step" else value for key, value in state.items()}
+        same_tensors(f"state {id}", state, got["optimizer"]["state"][id])
+
+
+class Run:
+    """A network of two groups, one with amsgrad, a parameter that is not used, and a schedule from outside."""
+
+    def __init__(self, **options):
+        torch.manual_seed(3)
+        self.model = torch.nn.Sequential(torch.nn.Linear(7, 19), torch.nn.Tanh(), torch.nn.Linear(19, 3))
+        self.model.register_parameter("unused", torch.nn.Parameter(torch.ones(5)))
+        named = dict(self.model.named_parameters())
+        groups = [[name for name in named if name.endswith("weight")], [name for name in named if not name.endswith("weight")]]
+        self.names = [name for group in groups for name in group]
+        weights, rest = ([named[name] for name in group] for group in groups)
+        self.optimizer = torch.optim.Adam([{"params": weights, "weight_decay": 0.01}, {"params": rest, "amsgrad": True}],
+                                          lr=0.01, **options)
+        self.scheduler = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, 0.97)
+
+    def steps(self, first, count):
+        for step in range(first, first + count):
+            torch.manual_seed(step)
+            x = torch.randn(16, 7)
+            self.optimizer.zero_grad()
+            (self.model(x).sin() - x[:, :3]).square().mean().backward()
+            self.optimizer.step()
+            self.scheduler.step()
+
+    def checkpoint(self):
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+
+def continued(program, **options):
+    whole = Run(**options)
+    whole.steps(0, 25)
+    at_25 = torch_copy(whole.checkpoint())
+    whole.steps(25, 25)
+
+    broken = Run(**options)
+    back = through_gpu(program, at_25, broken.names)
+    same_checkpoint(at_25, back)
+    broken.model.load_state_dict(back["model"])
+    broken.optimizer.load_state_dict(back["optimizer"])
+    broken.scheduler.last_epoch = 25
+    broken.steps(25, 25)
+    same_tensors("50 steps", whole.model.state_dict(), broken.model.state_dict())
+    same_checkpoint(whole.checkpoint(), broken.checkpoint())
+    for want, got in zip(whole.optimizer.param_groups, broken.optimizer.param_groups):
+        options = lambda group: {key: value for key, value in group.items() if key != "params"}
+        missing = {key: value for key, value in options(got).items() if key not in want}
+        assert {**options(want), **missing} == options(got), f"{options(got)}, not {options(want)}"
+
+
+def torch_copy(checkpoint):
+    with tempfile.TemporaryFile() as file:
+        torch.save(checkpoint, file)
+        file.seek(0)
+        return torch.load(file)
+
+
+def main():
+    program = sys.argv[1]
+    for folder in ["checkpoint", "torch1.11/checkpoint"]:
+        original = torch.load(GOLDEN / folder / "model_optimizer.pt")
+        with open(GOLDEN / folder / "manifest.json") as file:
+            names = json.load(file)["param_names"]
+        same_checkpoint(original, through_gpu(program, original, names))
+        print(f"{folder}: the same bits")
+    for options in [{}, {"betas": (0.5, 0.75), "eps": 1e-3}, {"maximize": True}]:
+        continued(program, **options)
+        print(f"torch {torch.__version__}, {options}: 25 steps, there and back, 25 more: the same bits")
+
+
+if __name__ == "__main__":
+    main()

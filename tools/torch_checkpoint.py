@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Converts checkpoints between torch's own form and that of wgpu-adam, both ways, bit for bit.
+
+    torch_checkpoint.py FROM.pt TO.safetensors
+    torch_checkpoint.py FROM.safetensors TO.pt
+
+A .pt file is torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}); "model" may be missing.
+The parameters' names come from "model", whose order torch.optim.Adam(model.parameters()) has, or from --names, in the
+order of the optimizer's packed ids. Needs torch, of any version since 1.11, and nothing else.
+"""
+
+import argparse
+import json
+import sys
+
+import torch
+
+import safetensors_file
+
+# torch 1.11 counts steps in Python's int, later versions in a float32 tensor.
+FLOAT_COUNTS_TO = 2**24
+STATE = "optimizer.state."
+MODEL = "model."
+VERSION = "wgpu_adam.version"
+
+
+def to_safetensors(checkpoint, names=None):
+    """Tensors and metadata of a checkpoint in torch's form."""
+    optimizer, model = checkpoint["optimizer"], checkpoint.get("model", {})
+    ids = [id for group in optimizer["param_groups"] for id in group["params"]]
+    if ids != list(range(len(ids))):
+        sys.exit("error: the ids of the optimizer's parameters are not 0, 1, 2, ... in the order of its groups")
+    if names is None:
+        names = names_of(optimizer, model, ids)
+    if names is not None and (len(names) != len(ids) or len(set(names)) != len(names)):
+        sys.exit(f"error: {len(set(names))} different names for {len(ids)} parameters")
+    tensors = {MODEL + name: tensor for name, tensor in model.items()}
+    for id, state in optimizer["state"].items():
+        name = names[id] if names is not None else str(id)
+        for key, value in state.items():
+            tensors[f"{STATE}{name}.{key}"] = step_tensor(value) if key == "step" else value
+    entry = {"param_groups": [plain(group) for group in optimizer["param_groups"]]}
+    if names is not None:
+        entry["param_names"] = names
+    metadata = {"optimizer": json.dumps(entry, allow_nan=False), VERSION: "1"}
+    return tensors, metadata
+
+
+def names_of(optimizer, model, ids):
+    """The names of all parameters in the order of their ids; none if nothing tells."""
+    groups = optimizer["param_groups"]
+    if all("param_names" in group for group in groups):
+        return [name for group in groups for name in group["param_names"]]
+    if len(groups) == 1 and len(model) == len(ids):
+        return list(model)
+    if model:
+        sys.exit("error: with several groups, or model state that is no parameter, --names must give the parameters' names")
+    return None
+
+
+def step_tensor(step):
+    step = float(step) if torch.is_tensor(step) else step
+    exact = torch.float32 if step <= FLOAT_COUNTS_TO else torch.float64
+    return torch.tensor(float(step), dtype=exact)
+
+
+def plain(group):
+    """A group without tensors and tuples; names stand elsewhere."""
+    def value(option):
+        return option.item() if torch.is_tensor(option) else list(option) if isinstance(option, tuple) else option
+
+    return {key: value(option) for key, option in group.items() if key != "param_names"}
+
+
+def to_torch(tensors, metadata):
+    """A checkpoint in torch's form, which load_state_dict of model and optimizer take."""
+    entry = json.loads(metadata["optimizer"])
+    groups = entry["param_groups"]
+    ids = [id for group in groups for id in group["params"]]
+    names = entry.get("param_names")
+    by_name = {names[id] if names is not None else str(id): id for id in ids}
+    state, model = {}, {}
+    for name, tensor in tensors.items():
+        if name.startswith(MODEL):
+            model[name[len(MODEL):]] = tensor
+        elif name.startswith(STATE):
+            param, key = name[len(STATE):].rsplit(".", 1)
+            # torch's kernels take no other type of step.
+            state.setdefault(by_name[param], {})[key] = tensor.float() if key == "step" else tensor
+    for group in groups:
+        group["betas"] = tuple(group["betas"])
+    optimizer = {"state": dict(sorted(state.items())), "param_groups": groups}
+    return {"model": model, "optimizer": optimizer} if model else {"optimizer": optimizer}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source")
+    parser.add_argument("target")
+    parser.add_argument("--names", help="the parameters' names by packed id, a JSON list or a file of one")
+    arguments = parser.parse_args()
+    if arguments.source.endswith(".safetensors"):
+        torch.save(to_torch(*safetensors_file.load(arguments.source)), arguments.target)
+        return
+    names = arguments.names
+    if names is not None and not names.startswith("["):
+        with open(names) as file:
+            names = file.read()
+    checkpoint = torch.load(arguments.source, map_location="cpu")
+    safetensors_file.save(arguments.target, *to_safetensors(checkpoint, json.loads(names) if names else None))
+
+
+if __name__ == "__main__":
+    main()
