@@ -83,9 +83,6 @@ fn run(gpu: &Gpu, arguments: &Arguments, name: &str) -> Result<Outcome> {
         return continued(gpu, &arguments.folder.join(name));
     }
     let case = Case::load(&arguments.folder, name)?;
-    if let Some(reason) = case.unsupported() {
-        return Ok(Outcome::Skipped(reason.into()));
-    }
     let results = pollster::block_on(replay(gpu, &case, Placement::Arena));
     gpu.check_errors()?;
     let results = results?;

@@ -60,7 +60,7 @@ struct Request {
 struct State {
     loss_scale: f32,
     growth_tracker: u32,
-    found_inf_outside: f32,
+    found_inf_outside: u32,     // the bits of an f32: a NaN may equal anything
     found_inf: u32,
     grad_norm: f32,
     clip_factor: f32,
@@ -113,15 +113,31 @@ fn sum_partials(invocation: u32) {
     largest[invocation] = most;
 }
 
-// The root of the sum of squares. What is far smaller than the rest of it may vanish, not what is all there is.
-fn root(sums: vec3<f32>) -> f32 {
-    if (sums.z > 0.0) {
-        return sqrt(sums.z + (sums.y * 0x1p-80f) * 0x1p-80f) * 0x1p80f;
+// The root of the sum of squares, times `scale`. Sums are brought together by one constant each, and where they count: of
+// two in a row compilers make one, which is 0.
+fn root(sums: vec3<f32>, scale: f32) -> f32 {
+    let small = sums.x;
+    let middling = sums.y;
+    let large = sums.z;
+    if (large > 0.0) {
+        // The small are nothing beside these, and the middling are where these are many, or larger still.
+        if (large > 1.0) {
+            return times(sqrt(large), scale, 0x1p80f);
+        }
+        return times(sqrt(large * 0x1p80f + middling * 0x1p-80f), scale, 0x1p40f);
     }
-    if (sums.y > 0.0) {
-        return sqrt(sums.y + (sums.x * 0x1p-80f) * 0x1p-80f);
+    if (middling > 0x1p-20f) {
+        return sqrt(middling) * scale;
     }
-    return sqrt(sums.x) * 0x1p-80f;
+    if (middling > 0.0) {
+        return times(sqrt(middling * 0x1p80f + small * 0x1p-80f), scale, 0x1p-40f);
+    }
+    return times(sqrt(small), scale, 0x1p-80f);
+}
+
+// A product that is no sooner infinite than it is.
+fn times(number: f32, scale: f32, power: f32) -> f32 {
+    return number * (scale * power);
 }
 
 fn has(flag: u32) -> bool {
@@ -141,10 +157,11 @@ fn decide() {
     let is_finite = largest[0] < INFINITY;
     var norm = bitcast<f32>(largest[0]);
     if (is_finite) {
-        if (!has(INFINITY_NORM)) {
-            norm = root(squares[0]);
+        if (has(INFINITY_NORM)) {
+            norm = norm * scale;
+        } else {
+            norm = root(squares[0], scale);
         }
-        norm = norm * scale;
     }
     var factor = 1.0;
     if (has(CLIP_NORM)) {
@@ -154,7 +171,7 @@ fn decide() {
             factor = norm;
         }
     }
-    let found_inf = (has(SKIP_NONFINITE) && !is_finite) || (has(FOUND_INF) && state.found_inf_outside != 0.0);
+    let found_inf = (has(SKIP_NONFINITE) && !is_finite) || (has(FOUND_INF) && (state.found_inf_outside & 0x7fffffffu) != 0u);
     grad_scale = scale * factor;
     skip = u32(found_inf);
     if (has(DYNAMIC_SCALE)) {

@@ -1,6 +1,9 @@
 //! Promises about what the optimizer does not do: counted from wgpu-core's own log, on the noop device and on every
 //! native adapter. Each kind of call is first made by hand, to prove that it is counted.
 
+#[path = "promises/control.rs"]
+mod control;
+
 use pollster::block_on;
 use wgpu_adam::{AdamConfig, Param, ParamGroup, TensorArena, WgpuAdam, ZeroGrad, wgpu};
 use wgpu_adam_suite::Gpu;

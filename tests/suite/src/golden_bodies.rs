@@ -1,9 +1,9 @@
 //! Every golden case as a test body, in both placements.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    Body, Skipped,
+    Body,
     adapter::Gpu,
     body,
     golden::{
@@ -11,17 +11,24 @@ use crate::{
         continuation::{Folder, continue_run},
     },
     judge::judge,
-    replay::{Placement, replay},
+    replay::{FoundInf, Placement, replay, replay_with},
 };
 
 /// Replays a case and judges the results.
 pub async fn golden_case(gpu: &Gpu, name: &str, placement: Placement) -> Result<()> {
     let case = load(name)?;
-    if let Some(reason) = case.unsupported() {
-        return Err(Skipped(format!("{name} {reason}")).into());
-    }
     let results = replay(gpu, &case, placement).await?;
     judge(&case, &results, gpu.keeps_denormals().await?)?.into_result()
+}
+
+/// torch's fused steps where a buffer says which are to be skipped.
+async fn told_found_inf(gpu: &Gpu) -> Result<()> {
+    for name in ["fused_grad_scale", "fused_grad_scale_adamw"] {
+        let case = load(name)?;
+        let results = replay_with(gpu, &case, Placement::Arena, FoundInf::Told).await?;
+        judge(&case, &results, gpu.keeps_denormals().await?)?.into_result().context(name)?;
+    }
+    Ok(())
 }
 
 /// Where the tensors lie changes how they are batched, but no result.
@@ -79,6 +86,7 @@ macro_rules! golden_cases {
                 body!(concat!("golden/", $name, "/own-buffers"), gpu => golden_case(gpu, $name, Placement::OwnBuffers)),
             )*
             body!("golden/placements-agree", gpu => placements_agree(gpu)),
+            body!("golden/found_inf from outside", gpu => told_found_inf(gpu)),
             body!("golden/checkpoint", gpu => continued(gpu, folder!("checkpoint"))),
             body!("golden/torch1.11/checkpoint", gpu => continued(gpu, folder!("torch1.11/checkpoint"))),
         ];
@@ -108,7 +116,8 @@ golden_cases! {
     "betas_grid" "eps_grid" "param_groups" "missing_grads" "lr_schedule" "hyper_change" "add_param_group" "reload"
     "resume_high_step" "step_saturation" "magnitudes" "sparse_rows" "zero_grads" "empty_and_scalar" "long_run" "large"
     "denormal" "nonfinite" "eps_zero_division" "fused_grad_scale" "fused_grad_scale_adamw" "very_long_run"
-    "many_tensors" "torch1.11/nonfinite" "torch1.11/reload"
+    "many_tensors" "torch1.11/nonfinite" "torch1.11/reload" "control/clip_one_tensor" "control/clip_300_tensors"
+    "control/clip_infinity" "control/clip_large_norms" "control/clip_small_norms"
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -128,8 +137,10 @@ mod tests {
     fn the_table_has_every_case_of_the_folder() {
         // The cases "checkpoint" are folders in another format, and bodies of their own.
         let mut all = names(FOLDER).unwrap();
-        let older = names(format!("{FOLDER}/torch1.11")).unwrap();
-        all.extend(older.into_iter().map(|name| format!("torch1.11/{name}")));
+        for folder in ["torch1.11", "control"] {
+            let names = names(format!("{FOLDER}/{folder}")).unwrap();
+            all.extend(names.into_iter().map(|name| format!("{folder}/{name}")));
+        }
         let (folders, all): (Vec<_>, Vec<_>) = all.into_iter().partition(|name| name.ends_with("checkpoint"));
         assert_eq!(folders, ["checkpoint", "torch1.11/checkpoint"]);
         assert_eq!(all, NAMES);

@@ -195,7 +195,7 @@ fn judge_tensor(verdict: &mut Verdict, case: &Case, expected: &Expected, subject
 
     let tag = if flushed.is_some() { Tag::Finite } else { case.tag() };
     match tag {
-        Tag::Finite | Tag::StepSaturation => {
+        Tag::Finite | Tag::StepSaturation | Tag::GradScale => {
             let long_run = case.name() == "very_long_run"
                 && key == Key::Param
                 && expected.steps[id].is_some_and(|step| step >= LONG_RUN_STEPS);
@@ -226,7 +226,7 @@ fn judge_tensor(verdict: &mut Verdict, case: &Case, expected: &Expected, subject
         Tag::Denormal => judge_elements(verdict, subject, &torch_values, |_, want| {
             ELEMENT_FACTOR * torch.max_abs + TORCH_RELATIVE * want.abs()
         }),
-        Tag::GradScale | Tag::Checkpoint => bail!("{} is not judged here", case.name()),
+        Tag::Checkpoint => bail!("{} is not judged here", case.name()),
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 pub mod adapter;
 pub mod calls;
 mod checkpoints;
+mod control;
 pub mod dump;
 pub mod golden;
 mod golden_bodies;
@@ -75,6 +76,7 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             surgery::BODIES,
             lost_device::BODIES,
             torch_suite::BODIES,
+            control::BODIES,
         ]
         .concat()
     });

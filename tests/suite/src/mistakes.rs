@@ -4,6 +4,7 @@
 //! the step behind a mistake, recorded into the encoder that the mistake was given, must give the same bits on both.
 
 mod arenas;
+mod control;
 mod dicts;
 mod gradients;
 mod ids;
@@ -24,6 +25,7 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("mistakes/options", gpu => run(gpu, options::rows())),
     body!("mistakes/parameters", gpu => run(gpu, params::rows())),
     body!("mistakes/gradients", gpu => run(gpu, gradients::rows())),
+    body!("mistakes/gradient control", gpu => run(gpu, control::rows())),
     body!("mistakes/moments", gpu => run(gpu, gradients::moments())),
     body!("mistakes/ids, groups and names", gpu => run(gpu, ids::rows())),
     body!("mistakes/arenas", gpu => run(gpu, arenas::rows())),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
-use wgpu_adam::AdamConfig;
+use anyhow::{Context, Result};
+use wgpu_adam::{AdamConfig, NormType};
 
 use crate::{
     golden::{Case, GroupSpec, Key, Op},
@@ -13,7 +13,7 @@ use crate::{
 /// One parameter with its state.
 pub trait Plain: Clone {
     fn new(param: &[f32]) -> Self;
-    fn step(&mut self, grad: &[f32], config: &AdamConfig);
+    fn step(&mut self, grad: &[f64], config: &AdamConfig);
     /// Takes over a step count and moments.
     fn load(&mut self, step: u64, moments: &[(Key, Vec<f32>)]);
     fn step_count(&self) -> u64;
@@ -45,11 +45,23 @@ pub fn run<T: Plain>(case: &Case) -> Result<Vec<BTreeMap<String, T>>> {
         match op {
             Op::Construct { .. } | Op::AddGroup { .. } => {}
             Op::Set { group, values } => groups[*group].0 = values.over(&groups[*group].0),
-            Op::Step { n, none, grad_scale: None, .. } => {
+            Op::Step { found_inf: Some(found), .. } if *found != 0.0 => {}
+            Op::Step { n, none, grad_scale, clip_norm, norm_type, .. } => {
+                let mut stepping = Vec::new();
                 for (config, ids) in &groups {
                     for id in ids.iter().filter(|id| !none.contains(id)) {
-                        params.get_mut(id).context("unknown parameter")?.step(&case.gradient(*n, id)?, config);
+                        let grad: Vec<f64> = case.gradient(*n, id)?.into_iter().map(f64::from).collect();
+                        stepping.push((id, config, grad));
                     }
+                }
+                let mut factor = 1.0 / grad_scale.unwrap_or(1.0);
+                if let Some(bound) = clip_norm {
+                    let grads = stepping.iter().flat_map(|(_, _, grad)| grad).map(|grad| grad * factor);
+                    factor *= clip_factor(norm(grads, norm_type.map_or(NormType::Two, NormType::from)), *bound);
+                }
+                for (id, config, grad) in stepping {
+                    let grad: Vec<f64> = grad.into_iter().map(|grad| grad * factor).collect();
+                    params.get_mut(id).context("unknown parameter")?.step(&grad, config);
                 }
             }
             Op::Checkpoint(_) => checkpoints.push(params.clone()),
@@ -64,7 +76,6 @@ pub fn run<T: Plain>(case: &Case) -> Result<Vec<BTreeMap<String, T>>> {
                     params.get_mut(id).context("unknown parameter")?.load(step, &moments);
                 }
             }
-            Op::Step { .. } => bail!("{op:?} is not done on the CPU"),
         }
     }
     Ok(checkpoints)
@@ -75,8 +86,8 @@ impl Plain for Reference {
         Self::new(param)
     }
 
-    fn step(&mut self, grad: &[f32], config: &AdamConfig) {
-        self.step(grad, config);
+    fn step(&mut self, grad: &[f64], config: &AdamConfig) {
+        self.step_f64(grad, config);
     }
 
     fn load(&mut self, step: u64, moments: &[(Key, Vec<f32>)]) {
@@ -117,7 +128,7 @@ impl Plain for Flushed {
         Self(Reference::new(param))
     }
 
-    fn step(&mut self, grad: &[f32], config: &AdamConfig) {
+    fn step(&mut self, grad: &[f64], config: &AdamConfig) {
         let Reference { param, exp_avg, exp_avg_sq, max_exp_avg_sq, step } = &mut self.0;
         *step += 1;
         let (beta1, beta2) = config.betas;
@@ -125,7 +136,7 @@ impl Plain for Flushed {
         let root_correction = (1.0 - beta2.powf(*step as f64)).sqrt();
         for (i, &grad) in grad.iter().enumerate() {
             let mut p = flush(param[i]);
-            let mut g = flush(if config.maximize { -grad } else { grad }.into());
+            let mut g = flush(if config.maximize { -grad } else { grad });
             if config.decoupled_weight_decay {
                 p *= 1.0 - config.lr * config.weight_decay;
             } else {
@@ -153,6 +164,19 @@ impl Plain for Flushed {
     fn tensor(&self, key: Key) -> Vec<f64> {
         self.0.tensor(key)
     }
+}
+
+/// The norm of gradients; the squares of any float32 are sums that float64 holds.
+pub fn norm(grads: impl Iterator<Item = f64>, norm_type: NormType) -> f64 {
+    match norm_type {
+        NormType::Two => grads.map(|grad| grad * grad).sum::<f64>().sqrt(),
+        NormType::Infinity => grads.fold(0.0, |largest, grad| largest.max(grad.abs())),
+    }
+}
+
+/// What torch multiplies gradients of this norm with.
+pub fn clip_factor(norm: f64, bound: f64) -> f64 {
+    (bound / (norm + 1e-6)).min(1.0)
 }
 
 /// Zero in place of what is a denormal in float32.

@@ -24,6 +24,11 @@ impl Reference {
 
     /// One `step()` of torch.optim.Adam or AdamW. Skipping it is what a missing gradient means.
     pub fn step(&mut self, grad: &[f32], config: &AdamConfig) {
+        self.step_f64(&grad.iter().copied().map(f64::from).collect::<Vec<_>>(), config);
+    }
+
+    /// The same with gradients that float32 need not hold: unscaled, clipped.
+    pub fn step_f64(&mut self, grad: &[f64], config: &AdamConfig) {
         assert_eq!(grad.len(), self.param.len(), "one gradient an element");
         let (beta1, beta2) = config.betas;
         self.step += 1;
@@ -33,7 +38,7 @@ impl Reference {
 
         for (i, &grad) in grad.iter().enumerate() {
             let p = &mut self.param[i];
-            let mut g = if config.maximize { -f64::from(grad) } else { f64::from(grad) };
+            let mut g = if config.maximize { -grad } else { grad };
             if config.weight_decay != 0.0 {
                 if config.decoupled_weight_decay {
                     *p *= 1.0 - config.lr * config.weight_decay;

@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use wgpu_adam::{
-    AdamConfig, Param, ParamGroup, ParamId, ParamState, StateDict, StateGroup, TensorArena, TensorBuffer, TensorState,
-    WgpuAdam,
+    AdamConfig, GradientControl, LossScale, NormType, Param, ParamGroup, ParamId, ParamState, StateDict, StateGroup,
+    TensorArena, TensorBuffer, TensorState, WgpuAdam,
 };
 
 use crate::{
     adapter::Gpu,
-    golden::{Algorithm, Case, Expected, GroupSpec, Key, Op, Options},
+    golden::{Algorithm, Case, Expected, GroupSpec, Key, Op, Options, Tag},
+    plain::clip_factor,
     readback::{Span, read_all, state_spans},
+    twin::storage,
 };
 
 /// Where the tensors of a replay lie.
@@ -49,19 +51,39 @@ pub struct Outcome {
     pub values: BTreeMap<Key, Vec<f32>>,
 }
 
+/// How the library learns that a gradient is not finite.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FoundInf {
+    /// It looks.
+    Seen,
+    /// A buffer says so, as torch's fused step has it.
+    Told,
+}
+
 /// Replays a case; each step is a submit of its own.
 pub async fn replay(gpu: &Gpu, case: &Case, placement: Placement) -> Result<Vec<Checkpoint>> {
-    if let Some(reason) = case.unsupported() {
-        bail!("{} {reason}", case.name());
-    }
+    replay_with(gpu, case, placement, FoundInf::Seen).await
+}
+
+/// The same, where `found_inf` may come from outside.
+pub async fn replay_with(gpu: &Gpu, case: &Case, placement: Placement, found: FoundInf) -> Result<Vec<Checkpoint>> {
     let Some((Op::Construct { algorithm, defaults, groups }, rest)) = case.timeline().split_first() else {
         bail!("{} does not begin with a constructor", case.name());
     };
     let mut replay = Replay::construct(gpu, case, placement, *algorithm, defaults, groups)?;
+    if found == FoundInf::Told {
+        let told = storage(gpu, TOLD_AT + 4);
+        replay.adam.set_found_inf(Some((&told, TOLD_AT)))?;
+        replay.told = Some(told);
+    }
     let mut checkpoints = Vec::new();
     for op in rest {
         match op {
-            Op::Step { n, none, .. } => replay.step(*n, none).with_context(|| format!("step {n}"))?,
+            Op::Step { n, none, .. } => {
+                replay.set_control(op)?;
+                replay.step(*n, none).with_context(|| format!("step {n}"))?;
+                replay.check_statistics(op).await.with_context(|| format!("step {n}"))?;
+            }
             Op::Set { group, values } => replay.set(*group, values)?,
             Op::AddGroup { group } => replay.add_group(group)?,
             Op::Checkpoint(expected) => checkpoints.push(replay.read(expected).await?),
@@ -80,7 +102,14 @@ struct Replay<'a> {
     adam: WgpuAdam,
     /// The parameters whose gradient is none now.
     none: BTreeSet<String>,
+    /// Where the library is told of gradients that are not finite.
+    told: Option<wgpu::Buffer>,
 }
+
+/// Where in that buffer, in bytes.
+const TOLD_AT: u64 = 12;
+/// How far the norm of gradients may be from float64's, relatively.
+const NORM_ERROR: f64 = 5e-7;
 
 impl<'a> Replay<'a> {
     fn construct(
@@ -98,7 +127,7 @@ impl<'a> Replay<'a> {
             groups.iter().map(|group| make_group(params.by_ref().take(group.params.len()), &group.options)).collect();
         let defaults = defaults.over(&algorithm.defaults());
         let adam = WgpuAdam::new(&gpu.device, &gpu.queue, groups, defaults).context("building the optimizer")?;
-        Ok(Self { gpu, case, tensors, adam, none: BTreeSet::new() })
+        Ok(Self { gpu, case, tensors, adam, none: BTreeSet::new(), told: None })
     }
 
     fn add_group(&mut self, group: &GroupSpec) -> Result<()> {
@@ -116,6 +145,45 @@ impl<'a> Replay<'a> {
         values.amsgrad.map(|on| adam.set_amsgrad(group, on)).transpose()?;
         values.maximize.map(|on| adam.set_maximize(group, on)).transpose()?;
         values.decoupled_weight_decay.map(|on| adam.set_decoupled_weight_decay(group, on)).transpose()?;
+        Ok(())
+    }
+
+    /// Scales, clips and skips as a step says, if it says anything else than the one before.
+    fn set_control(&mut self, op: &Op) -> Result<()> {
+        let Op::Step { grad_scale, found_inf, clip_norm, norm_type, .. } = *op else { bail!("{op:?} is no step") };
+        let control = GradientControl {
+            clip_norm,
+            norm_type: norm_type.map_or(NormType::Two, NormType::from),
+            skip_nonfinite: found_inf.is_some() && self.told.is_none(),
+            loss_scale: grad_scale.map_or(LossScale::None, LossScale::Fixed),
+            ..GradientControl::default()
+        };
+        if *self.adam.gradient_control() != control {
+            self.adam.set_gradient_control(control)?;
+        }
+        if let Some((told, found_inf)) = self.told.as_ref().zip(found_inf) {
+            self.gpu.queue.write_buffer(told, TOLD_AT, bytemuck::bytes_of(&(found_inf as f32)));
+        }
+        Ok(())
+    }
+
+    /// What the step says of itself, against what torch did.
+    async fn check_statistics(&self, op: &Op) -> Result<()> {
+        let Op::Step { found_inf, clip_norm, grad_norm, .. } = *op else { bail!("{op:?} is no step") };
+        if found_inf.is_none() && clip_norm.is_none() {
+            return Ok(());
+        }
+        let statistics = self.adam.statistics().await?;
+        let found = found_inf.is_some_and(|found| found != 0.0);
+        ensure!(statistics.found_inf == found, "found_inf {} instead of {found}", statistics.found_inf);
+        if let Some((bound, want)) = clip_norm.zip(grad_norm) {
+            for (what, got, want) in
+                [("norm", statistics.grad_norm, want), ("factor", statistics.clip_factor, clip_factor(want, bound))]
+            {
+                let off = (f64::from(got) - want).abs() / want;
+                ensure!(off <= NORM_ERROR, "clip {what} {got:e} instead of {want:e}: off by {off:.1e}");
+            }
+        }
         Ok(())
     }
 
@@ -178,6 +246,7 @@ impl<'a> Replay<'a> {
     }
 
     async fn read(&self, expected: &Expected) -> Result<Checkpoint> {
+        let device_steps = self.device_steps().await?;
         let mut params = Vec::new();
         let mut wanted = Vec::new();
         let mut spans = Vec::new();
@@ -196,13 +265,27 @@ impl<'a> Replay<'a> {
                     spans.push(found);
                 }
             }
-            let step = self.adam.step_count(handle)?;
+            let step = device_steps.get(id).copied().unwrap_or(self.adam.step_count(handle)?);
             params.push(Outcome { id: id.clone(), step, values: BTreeMap::new() });
         }
         for ((index, key), values) in wanted.into_iter().zip(read_all(self.gpu, &spans).await?) {
             params[index].values.insert(key, values);
         }
         Ok(Checkpoint { name: expected.name.clone(), groups: self.groups()?, params })
+    }
+
+    /// Where steps may be skipped, the counts that the device has.
+    async fn device_steps(&self) -> Result<BTreeMap<String, u64>> {
+        if self.case.tag() != Tag::GradScale {
+            return Ok(BTreeMap::new());
+        }
+        let dict = self.adam.state_dict().await?;
+        let ids = self.adam.param_groups().iter().flat_map(wgpu_adam::Group::params);
+        let step = |(number, &id): (u64, &ParamId)| {
+            let name = self.adam.name(id)?.unwrap_or_default().to_owned();
+            Ok((name, dict.state.get(&number).map_or(0, |entry| entry.step)))
+        };
+        (0..).zip(ids).map(step).collect()
     }
 
     fn groups(&self) -> Result<Vec<Group>> {

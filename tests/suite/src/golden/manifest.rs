@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::Deserialize;
-use wgpu_adam::AdamConfig;
+use wgpu_adam::{AdamConfig, NormType};
 
 /// A case without its numbers.
 #[derive(Debug, Deserialize)]
@@ -87,6 +87,11 @@ pub enum Op {
         none: Vec<String>,
         grad_scale: Option<f64>,
         found_inf: Option<f64>,
+        /// The bound of a `clip_grad_norm_` before the step.
+        clip_norm: Option<f64>,
+        norm_type: Option<Norm>,
+        /// What that returned in float64.
+        grad_norm: Option<f64>,
     },
     Set {
         group: usize,
@@ -102,6 +107,23 @@ pub enum Op {
         steps: BTreeMap<String, u64>,
     },
     Checkpoint(Expected),
+}
+
+/// The norm that gradients are clipped by.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    Two,
+    Infinity,
+}
+
+impl From<Norm> for NormType {
+    fn from(norm: Norm) -> Self {
+        match norm {
+            Norm::Two => Self::Two,
+            Norm::Infinity => Self::Infinity,
+        }
+    }
 }
 
 /// The torch class, which decides the defaults.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors, tensor::Metadata};
 
 pub use manifest::{
-    Algorithm, Expected, GroupSpec, Key, Manifest, Op, Options, PackedGroup, ParamSpec, Source, Tag, TorchError,
+    Algorithm, Expected, GroupSpec, Key, Manifest, Norm, Op, Options, PackedGroup, ParamSpec, Source, Tag, TorchError,
 };
 
 /// One case: its manifest and its numbers.
@@ -97,14 +97,6 @@ impl Case {
             }
         }
         names.into_iter().map(String::as_str).collect()
-    }
-
-    /// Why a replay has to leave this case out: it needs what the library cannot do yet.
-    pub fn unsupported(&self) -> Option<&'static str> {
-        self.manifest.timeline.iter().find_map(|op| match op {
-            Op::Step { grad_scale: Some(_), .. } => Some("needs gradient scaling"),
-            _ => None,
-        })
     }
 
     pub fn param(&self, id: &str) -> Result<&ParamSpec> {

@@ -1,0 +1,136 @@
+//! The same promises for steps under gradient control.
+
+use wgpu_adam::{AdamConfig, GradientControl, LossScale, Param, ParamGroup, TensorArena, WgpuAdam, ZeroGrad, wgpu};
+use wgpu_adam_suite::calls::calls;
+
+use super::{devices, only, storage};
+
+/// Every control that decides something on the device, and some that do not.
+fn controls() -> [(&'static str, GradientControl); 6] {
+    let clip = GradientControl { clip_norm: Some(1.0), ..Default::default() };
+    [
+        ("clip_norm", clip),
+        ("skip_nonfinite", GradientControl { skip_nonfinite: true, ..Default::default() }),
+        ("a dynamic scale", GradientControl { loss_scale: LossScale::dynamic(), zero_grad_after_step: true, ..clip }),
+        (
+            "a fixed scale",
+            GradientControl { loss_scale: LossScale::Fixed(1024.0), accumulate: 4, ..Default::default() },
+        ),
+        ("clip_value", GradientControl { clip_value: Some(1.0), ..Default::default() }),
+        ("zeroing", GradientControl { zero_grad_after_step: true, ..Default::default() }),
+    ]
+}
+
+/// 40 tensors of an arena and one alone, in two groups.
+fn optimizer(device: &wgpu::Device, queue: &wgpu::Queue) -> (TensorArena, WgpuAdam) {
+    let shapes = (0..40).map(|number| (number.to_string(), [number * 37 + 1]));
+    let arena = TensorArena::new(device, shapes).unwrap();
+    let own = (storage(device, 4096), storage(device, 4096));
+    let groups = [
+        ParamGroup::new(arena.params()),
+        ParamGroup::new([Param::new("own", [1023], &own.0, &own.1)]).amsgrad(true).weight_decay(0.1),
+    ];
+    let adam = WgpuAdam::new(device, queue, groups, AdamConfig::default()).unwrap();
+    (arena, adam)
+}
+
+fn encoder(device: &wgpu::Device) -> wgpu::CommandEncoder {
+    device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+}
+
+/// Not a submit, poll or map, no object; one write. With statistics read as they come, or never.
+#[test]
+fn steady_steps_under_control_write_once() {
+    for (name, device, queue) in devices() {
+        for ((what, control), read) in controls().into_iter().flat_map(|control| [(control, true), (control, false)]) {
+            let (_arena, mut adam) = optimizer(&device, &queue);
+            let found_inf = storage(&device, 4);
+            adam.set_gradient_control(control).unwrap();
+            if what == "clip_norm" {
+                adam.set_found_inf(Some((&found_inf, 0))).unwrap();
+            }
+            for step in 1..=200 {
+                let mut encoder = encoder(&device);
+                let (counts, ()) = calls(|| {
+                    adam.set_lr(0, 1e-3 / f64::from(step)).unwrap();
+                    adam.record_zero_grad(&mut encoder, ZeroGrad::Fill).unwrap();
+                    adam.record_step(&mut encoder).unwrap();
+                    if read {
+                        let _ = adam.latest_statistics();
+                        let _ = adam.loss_scale_buffer();
+                    }
+                });
+                if step >= 3 {
+                    assert_eq!(counts, only(&[("write_buffer", 1)]), "{name}: {what}, step {step}, read: {read}");
+                }
+                let done = queue.submit([encoder.finish()]);
+                device.poll(wgpu::PollType::Wait { submission_index: Some(done), timeout: None }).unwrap();
+            }
+        }
+    }
+}
+
+/// What a caller changes as training goes on makes nothing either, once each was there.
+#[test]
+fn the_same_control_again_makes_no_objects_but_a_plan() {
+    for (name, device, queue) in devices() {
+        let (_arena, mut adam) = optimizer(&device, &queue);
+        let control = GradientControl { clip_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
+        adam.set_gradient_control(control).unwrap();
+        adam.step().unwrap();
+        let (counts, ()) = calls(|| {
+            for round in 1..=10 {
+                let clip_norm = Some(1.0 / f64::from(round));
+                adam.set_gradient_control(GradientControl { clip_norm, ..control }).unwrap();
+                let mut encoder = encoder(&device);
+                adam.record_step(&mut encoder).unwrap();
+                drop(encoder);
+            }
+        });
+        for kind in ["create_compute_pipeline", "create_shader_module", "submit", "poll", "map_async"] {
+            assert_eq!(counts.get(kind), None, "{name}: {kind}, {counts:?}");
+        }
+    }
+}
+
+/// A thousand steps of which nobody reads anything, submitted without a poll: buffers of statistics do not pile up.
+#[test]
+fn unread_statistics_pile_up_nowhere() {
+    for (name, device, queue) in devices() {
+        let (_arena, mut adam) = optimizer(&device, &queue);
+        adam.set_gradient_control(controls()[0].1).unwrap();
+        let (counts, ()) = calls(|| {
+            for _ in 0..1000 {
+                adam.step().unwrap();
+            }
+        });
+        // The plan and what belongs to it; slots for what is in flight, doubled up to 1000.
+        let made = counts.get("create_buffer").copied().unwrap_or(0);
+        assert!(made <= 14, "{name}: {counts:?}");
+        assert_eq!(counts.get("poll"), None, "{name}: polled");
+        let (counts, _) = calls(|| adam.latest_statistics());
+        assert_eq!(counts, only(&[]), "{name}: reading what is there");
+    }
+}
+
+/// Turned off, it costs nothing: the same calls and the same dispatches as if it had never been there.
+#[test]
+fn no_control_is_no_cost() {
+    for (name, device, queue) in devices() {
+        let run = |given: bool| {
+            let (_arena, mut adam) = optimizer(&device, &queue);
+            if given {
+                adam.set_gradient_control(GradientControl::default()).unwrap();
+            }
+            let (counts, ()) = calls(|| {
+                for _ in 0..10 {
+                    let mut encoder = encoder(&device);
+                    adam.record_step(&mut encoder).unwrap();
+                    queue.submit([encoder.finish()]);
+                }
+            });
+            (counts, adam.dispatch_count())
+        };
+        assert_eq!(run(false), run(true), "{name}");
+    }
+}

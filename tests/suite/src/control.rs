@@ -1,0 +1,41 @@
+//! Gradients under control: clipped, unscaled, counted, and steps that are skipped, all decided on the GPU.
+
+mod corrections;
+mod gradients;
+mod histories;
+mod norms;
+mod order;
+mod overflow;
+mod rig;
+mod scale_buffer;
+mod scaler;
+mod statistics;
+
+use crate::{Body, body};
+
+pub const BODIES: &[(&str, Body)] = &[
+    body!("control/norms that torch computed", gpu => norms::recorded(gpu)),
+    body!("control/norms of any size", gpu => norms::extremes(gpu)),
+    body!("control/norms of many elements", gpu => norms::many(gpu)),
+    body!("control/100 repeats give the same bits", gpu => order::repeats(gpu)),
+    body!("control/ten steps in one encoder equal ten submits", gpu => order::ten_steps(gpu)),
+    body!("control/NaN and infinity anywhere skip the step", gpu => overflow::anywhere(gpu)),
+    body!("control/what is no overflow", gpu => overflow::none(gpu)),
+    body!("control/an overflow without skipping", gpu => overflow::unskipped(gpu)),
+    body!("control/found_inf from outside", gpu => overflow::told(gpu)),
+    body!("control/GradScaler", gpu => scaler::recorded(gpu)),
+    body!("control/GradScaler, many steps in an encoder", gpu => scaler::in_batches(gpu)),
+    body!("control/loss scale bound as a uniform", gpu => scale_buffer::backward(gpu, "uniform")),
+    body!("control/loss scale bound as storage", gpu => scale_buffer::backward(gpu, "storage, read")),
+    body!("control/bias corrections to 10^7 steps", gpu => corrections::on_the_device(gpu)),
+    body!("control/late steps", gpu => corrections::late_steps(gpu)),
+    body!("control/histories that differ", gpu => histories::differ(gpu)),
+    body!("control/changes between steps", gpu => histories::changes(gpu)),
+    body!("control/tensors and state that change", gpu => histories::surgery(gpu)),
+    body!("control/accumulated and scaled", gpu => gradients::accumulated(gpu)),
+    body!("control/clipped by value", gpu => gradients::by_value(gpu)),
+    body!("control/zeroed after the step", gpu => gradients::zeroed(gpu)),
+    body!("control/statistics", gpu => statistics::told(gpu)),
+    body!("control/statistics that nobody reads", gpu => statistics::unread(gpu)),
+    body!("control/no control", gpu => statistics::none(gpu)),
+];

@@ -1,0 +1,195 @@
+//! Step counts that only the device knows, of tensors that did not all miss the same steps.
+
+use anyhow::{Result, ensure};
+use wgpu_adam::{GradientControl, LossScale, Moments, NormType};
+
+use super::rig::Rig;
+use crate::{
+    Gpu,
+    plain::{clip_factor, norm},
+    reference::Reference,
+    twin::{TwinTensor, storage},
+};
+
+const SKIP: GradientControl = GradientControl {
+    clip_norm: None,
+    norm_type: NormType::Two,
+    clip_value: None,
+    skip_nonfinite: true,
+    loss_scale: LossScale::None,
+    accumulate: 1,
+    zero_grad_after_step: false,
+};
+
+/// Steps both sides; the GPU skips what it is to skip.
+fn step(rig: &mut Rig<'_>, round: u64, overflow: Option<usize>) -> Result<()> {
+    rig.write_grads(round, 1.0);
+    if let Some(index) = overflow {
+        rig.poke_grad(index, 0, f32::NAN);
+    }
+    rig.adam.step()?;
+    if overflow.is_none() {
+        rig.took(|grad| grad)?;
+    }
+    Ok(())
+}
+
+/// Neighbours in one arena with equal counts on the host and different ones on the device.
+pub async fn differ(gpu: &Gpu) -> Result<()> {
+    let mut rig = Rig::in_arena(gpu, &[64, 64, 64, 64], SKIP)?;
+    // Who has a gradient in which step, and which steps are skipped. From step 2 on a1 and a2 are the same to the host.
+    let plan: [(&[&str], bool); 7] = [
+        (&["a0", "a1", "a3"], false),
+        (&["a0", "a2", "a3"], true),
+        (&["a0", "a1", "a2", "a3"], false),
+        (&["a1"], false),
+        (&["a0", "a2", "a3"], true),
+        (&["a0", "a1", "a2", "a3"], false),
+        (&["a0", "a1", "a2", "a3"], false),
+    ];
+    for (round, (present, skipped)) in plan.into_iter().enumerate() {
+        for name in ["a0", "a1", "a2", "a3"] {
+            rig.set_grad(name, present.contains(&name))?;
+        }
+        let first = rig.index(present[0])?;
+        step(&mut rig, round as u64, skipped.then_some(first))?;
+        rig.check(&format!("after step {round}")).await?;
+    }
+    let steps: Vec<u64> = rig.adam.state_dict().await?.state.values().map(|entry| entry.step).collect();
+    ensure!(steps == [4, 5, 3, 4], "steps {steps:?}");
+    let host: Vec<u64> = ["a0", "a1", "a2", "a3"]
+        .map(|name| Ok(rig.adam.step_count(rig.id(name)?)?))
+        .into_iter()
+        .collect::<Result<_>>()?;
+    ensure!(host == [6, 5, 5, 6], "the host has counted {host:?}");
+    Ok(())
+}
+
+/// Every control after every other, with overflows where they are skipped; then none, with the counts as they have become.
+pub async fn changes(gpu: &Gpu) -> Result<()> {
+    let controls = [
+        GradientControl::default(),
+        GradientControl { clip_norm: Some(0.4), ..Default::default() },
+        SKIP,
+        GradientControl { clip_norm: Some(2.0), norm_type: NormType::Infinity, ..SKIP },
+        GradientControl { loss_scale: LossScale::Fixed(8.0), ..Default::default() },
+        GradientControl { loss_scale: LossScale::dynamic(), accumulate: 2, ..Default::default() },
+        GradientControl { clip_value: Some(0.25), ..SKIP },
+        GradientControl { loss_scale: LossScale::Fixed(32.0), clip_norm: Some(1.0), ..SKIP },
+    ];
+    let mut rig = Rig::mixed(gpu, GradientControl::default())?;
+    let mut round = 0;
+    for first in controls {
+        for control in [first].into_iter().chain(controls) {
+            rig.adam.set_gradient_control(control)?;
+            ensure!(*rig.adam.gradient_control() == control, "the control given is not the control kept");
+            let dynamic = matches!(control.loss_scale, LossScale::Dynamic { .. });
+            round += 1;
+            // A dynamic scale begins anew whenever there was another between.
+            if (control.skip_nonfinite || dynamic) && round % 3 == 0 {
+                rig.write_grads(round, 1.0);
+                rig.poke_grad((round % 5) as usize, 0, f32::INFINITY);
+                rig.adam.step()?;
+                let told = rig.adam.statistics().await?;
+                ensure!(told.found_inf, "round {round}: {told:?}");
+            }
+            let scale = match control.loss_scale {
+                LossScale::None => 1.0,
+                LossScale::Fixed(scale) => scale,
+                LossScale::Dynamic { .. } => {
+                    let buffer = rig.adam.loss_scale_buffer().cloned();
+                    let buffer = buffer.ok_or_else(|| anyhow::anyhow!("no buffer of the loss scale"))?;
+                    crate::readback::read_f32(gpu, &buffer, 0, 1).await?[0].into()
+                }
+            };
+            rig.write_grads(1000 + round, scale as f32);
+            rig.adam.step()?;
+            let multiplier = 1.0 / (scale * f64::from(control.accumulate));
+            let size = norm(rig.grads(), control.norm_type) * multiplier;
+            let factor = control.clip_norm.map_or(1.0, |bound| clip_factor(size, bound));
+            let most = control.clip_value.unwrap_or(f64::INFINITY);
+            rig.took(|grad| (grad * multiplier * factor).clamp(-most, most))?;
+        }
+        rig.check(&format!("after the changes from {first:?}")).await?;
+    }
+    rig.adam.set_gradient_control(GradientControl::default())?;
+    for _ in 0..3 {
+        step(&mut rig, round, None)?;
+        round += 1;
+    }
+    rig.check("without control again").await
+}
+
+/// Tensors added, removed, replaced and reset, state loaded, between steps that are skipped.
+pub async fn surgery(gpu: &Gpu) -> Result<()> {
+    let mut rig = Rig::mixed(gpu, SKIP)?;
+    let mut round = 0;
+    let mut go = |rig: &mut Rig<'_>| {
+        for overflow in [None, Some(4), None] {
+            round += 1;
+            step(rig, round, overflow)?;
+        }
+        anyhow::Ok(())
+    };
+    go(&mut rig)?;
+    rig.check("at first").await?;
+
+    rig.add(TwinTensor::alone(gpu, "added", 100))?;
+    go(&mut rig)?;
+    rig.check("a tensor added").await?;
+
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    let id = rig.id("a3")?;
+    rig.adam.record_reset_state(&mut encoder, id)?;
+    gpu.queue.submit([encoder.finish()]);
+    let index = rig.index("a3")?;
+    let param: Vec<f32> = rig.tensors[index].reference.param.iter().map(|&x| x as f32).collect();
+    // The parameter is what it is, the reference's rounding apart.
+    let kept = rig.tensors[index].reference.param.clone();
+    rig.tensors[index].reference = Reference { param: kept, ..Reference::new(&param) };
+    go(&mut rig)?;
+    rig.check("state reset").await?;
+
+    // A tensor in the place of another: counts from zero, whatever number it gets.
+    let gone = rig.id("alone of 5")?;
+    rig.adam.remove_param(gone)?;
+    let index = rig.index("alone of 5")?;
+    rig.forget(index);
+    rig.add(TwinTensor::alone(gpu, "in its place", 33))?;
+    go(&mut rig)?;
+    rig.check("a tensor removed, another added").await?;
+
+    for (what, moments, from_zero) in [("kept", Moments::Keep, false), ("cleared", Moments::Clear, true)] {
+        let name = "alone of 300";
+        let (id, index) = (rig.id(name)?, rig.index(name)?);
+        let old = &rig.tensors[index];
+        let (param, grad) = (storage(gpu, old.length * 4), storage(gpu, old.length * 4));
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(old.param.buffer(), 0, &param, 0, Some(old.length * 4));
+        let new = wgpu_adam::Param::new(name, [old.length as usize], &param, &grad);
+        rig.adam.record_replace_param(&mut encoder, id, new, moments)?;
+        gpu.queue.submit([encoder.finish()]);
+        let tensor = &mut rig.tensors[index];
+        (tensor.param, tensor.grad) = ((&param).into(), (&grad).into());
+        if from_zero {
+            let param: Vec<f32> = tensor.reference.param.iter().map(|&x| x as f32).collect();
+            let kept = tensor.reference.param.clone();
+            tensor.reference = Reference { param: kept, ..Reference::new(&param) };
+        }
+        go(&mut rig)?;
+        rig.check(&format!("replaced, moments {what}")).await?;
+    }
+
+    // What was saved has the device's counts, and they go on from there.
+    let dict = rig.adam.state_dict().await?;
+    let saved: Vec<Reference> = rig.tensors.iter().map(|tensor| tensor.reference.clone()).collect();
+    go(&mut rig)?;
+    rig.check("before loading").await?;
+    rig.adam.load_state_dict(&dict)?;
+    for (tensor, saved) in rig.tensors.iter_mut().zip(saved) {
+        tensor.reference = Reference { param: tensor.reference.param.clone(), ..saved };
+    }
+    rig.check("loaded").await?;
+    go(&mut rig)?;
+    rig.check("after loading").await
+}

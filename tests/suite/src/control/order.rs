@@ -1,0 +1,125 @@
+//! The same bits every time, however steps are submitted.
+
+use anyhow::{Result, ensure};
+use wgpu_adam::{GradientControl, LossScale, NormType, StepStatistics};
+
+use super::rig::{Bits, Rig};
+use crate::{
+    Gpu,
+    twin::{TwinTensor, storage},
+    values::values,
+};
+
+const DYNAMIC: LossScale =
+    LossScale::Dynamic { init: 1024.0, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 2 };
+
+/// A hundred times from the same state: three steps, one of them skipped.
+pub async fn repeats(gpu: &Gpu) -> Result<()> {
+    let control = GradientControl { clip_norm: Some(0.3), skip_nonfinite: true, ..Default::default() };
+    let mut rig = Rig::mixed(gpu, control)?;
+    rig.write_grads(1, 1.0);
+    rig.adam.step()?;
+    let start = rig.adam.state_dict().await?;
+    let mut first: Option<(Bits, Vec<u32>)> = None;
+    for repeat in 0..100 {
+        for tensor in &rig.tensors {
+            let (buffer, offset) = (tensor.param.buffer(), tensor.param.offset());
+            gpu.queue.write_buffer(buffer, offset, bytemuck::cast_slice(&tensor.initial));
+        }
+        rig.adam.load_state_dict(&start)?;
+        let mut told = Vec::new();
+        for round in 0..3 {
+            rig.write_grads(2 + round, 2.0);
+            if round == 1 {
+                rig.poke_grad(4, 999, f32::INFINITY);
+            }
+            rig.adam.step()?;
+            let statistics = rig.adam.statistics().await?;
+            ensure!(statistics.found_inf == (round == 1), "repeat {repeat}: {statistics:?}");
+            told.extend([statistics.grad_norm.to_bits(), statistics.clip_factor.to_bits()]);
+        }
+        let bits = rig.bits().await?;
+        match &first {
+            None => first = Some((bits, told)),
+            Some((want, norms)) => {
+                ensure!(*norms == told, "repeat {repeat}: norms and factors {told:x?} instead of {norms:x?}");
+                bits.same(&format!("repeat {repeat}"), want)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Steps that overflow: the first, two in a row, and the last but one.
+const OVERFLOWS: [usize; 4] = [0, 4, 5, 8];
+const STEPS: u64 = 10;
+
+/// Ten steps with changes and overflows: what remains, what the last tells, and the scale behind each.
+async fn changing_run(gpu: &Gpu, submit_each: bool) -> Result<(Bits, StepStatistics, Vec<f32>)> {
+    let control = GradientControl { clip_norm: Some(0.5), loss_scale: DYNAMIC, ..Default::default() };
+    let mut rig = Rig::mixed(gpu, control)?;
+    let late = TwinTensor::alone(gpu, "late", 70);
+    let room: u64 = rig.tensors.iter().map(|tensor| tensor.length).sum::<u64>() + late.length;
+    // Writes of the queue come before all that is recorded: each step copies its gradients from a buffer of its own.
+    let mut sources = Vec::new();
+    for step in 0..STEPS {
+        let mut grads: Vec<f32> = values(700 + step, room).into_iter().map(|x| x * 1024.0).collect();
+        if OVERFLOWS.contains(&(step as usize)) {
+            // In one tensor or another.
+            grads[(step * 173) as usize] = f32::NEG_INFINITY;
+        }
+        let source = storage(gpu, room * 4);
+        gpu.queue.write_buffer(&source, 0, bytemuck::cast_slice(&grads));
+        sources.push(source);
+    }
+    let history = storage(gpu, STEPS * 4);
+    let mut late = Some(late);
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    for (step, source) in sources.iter().enumerate() {
+        match step {
+            1 => rig.adam.set_lr(0, 0.003)?,
+            2 => rig.adam.set_gradient_control(GradientControl { norm_type: NormType::Infinity, ..control })?,
+            3 => rig.set_grad("a3", false)?,
+            // Adding a tensor between two overflows.
+            5 => late.take().map(|late| rig.add(late)).transpose()?.unwrap_or_default(),
+            6 => rig.set_grad("a3", true)?,
+            7 => rig.adam.set_betas(1, (0.5, 0.9))?,
+            9 => {
+                let control = *rig.adam.gradient_control();
+                rig.adam.set_gradient_control(GradientControl { clip_norm: None, clip_value: Some(0.1), ..control })?;
+            }
+            _ => {}
+        }
+        let mut from = 0;
+        for tensor in &rig.tensors {
+            if tensor.length > 0 {
+                let (to, at) = (tensor.grad.buffer(), tensor.grad.offset());
+                encoder.copy_buffer_to_buffer(source, from, to, at, Some(tensor.length * 4));
+            }
+            from += tensor.length * 4;
+        }
+        rig.adam.record_step(&mut encoder)?;
+        if let Some(scale) = rig.adam.loss_scale_buffer() {
+            encoder.copy_buffer_to_buffer(scale, 0, &history, step as u64 * 4, Some(4));
+        }
+        if submit_each {
+            gpu.queue.submit([encoder.finish()]);
+            encoder = gpu.device.create_command_encoder(&Default::default());
+        }
+    }
+    gpu.queue.submit([encoder.finish()]);
+    let scales = crate::readback::read_f32(gpu, &history, 0, STEPS).await?;
+    Ok((rig.bits().await?, rig.adam.statistics().await?, scales))
+}
+
+pub async fn ten_steps(gpu: &Gpu) -> Result<()> {
+    let (one, told, scales) = changing_run(gpu, false).await?;
+    let (ten, also, also_scales) = changing_run(gpu, true).await?;
+    let counts = (told.step, told.steps_taken, told.steps_skipped);
+    ensure!(counts == (10, 6, 4), "{told:?}");
+    // Backs off at steps 1, 5, 6 and 9; grows after two in a row without: 3, 8.
+    let want = [512.0, 512.0, 1024.0, 1024.0, 512.0, 256.0, 256.0, 512.0, 256.0, 256.0];
+    ensure!(scales == want, "scales {scales:?} instead of {want:?}");
+    ensure!(told == also && scales == also_scales, "{told:?} and {also:?}, {scales:?} and {also_scales:?}");
+    one.same("one encoder against ten", &ten)
+}

@@ -1,0 +1,119 @@
+//! What steps tell of themselves, late and without anybody waiting.
+
+use anyhow::{Context, Result, ensure};
+use wgpu_adam::{GradientControl, LossScale};
+
+use super::rig::Rig;
+use crate::Gpu;
+
+const CLIP: GradientControl = GradientControl {
+    clip_norm: Some(0.5),
+    norm_type: wgpu_adam::NormType::Two,
+    clip_value: None,
+    skip_nonfinite: true,
+    loss_scale: LossScale::None,
+    accumulate: 1,
+    zero_grad_after_step: false,
+};
+
+/// Lets callbacks come in that are due: by itself in a browser.
+fn poll(gpu: &Gpu) -> Result<()> {
+    if cfg!(not(target_family = "wasm")) {
+        gpu.device.poll(wgpu::PollType::wait_indefinitely()).context("polling")?;
+    }
+    Ok(())
+}
+
+/// The latest that came, and the last one waited for.
+pub async fn told(gpu: &Gpu) -> Result<()> {
+    let mut rig = Rig::mixed(gpu, CLIP)?;
+    ensure!(rig.adam.latest_statistics().is_none(), "statistics before the first step");
+    ensure!(rig.adam.statistics().await.is_err(), "waiting for what was never recorded");
+    let mut last = 0;
+    for step in 1..=40_u64 {
+        rig.write_grads(step, 1.0);
+        let overflows = step % 7 == 0;
+        if overflows {
+            rig.poke_grad(0, 0, f32::NAN);
+        }
+        rig.adam.step()?;
+        // Sometimes nobody lets anything come in for a while.
+        if step % 10 > 3 {
+            let waited = rig.adam.statistics().await?;
+            ensure!(waited.step == step && waited.found_inf == overflows, "step {step}: {waited:?}");
+            ensure!(
+                waited.steps_taken + waited.steps_skipped == step && waited.steps_skipped == step / 7,
+                "{waited:?}"
+            );
+            ensure!(waited.loss_scale == 1.0, "step {step}: {waited:?}");
+            poll(gpu)?;
+            let latest = rig.adam.latest_statistics().with_context(|| format!("none after step {step}"))?;
+            ensure!(latest.step >= last && latest.step <= step, "{} after {last}, at {step}", latest.step);
+            last = latest.step;
+            if latest.step == step {
+                // A norm that is not a number is not equal to itself.
+                let same = format!("{latest:?}") == format!("{waited:?}");
+                ensure!(same, "{latest:?} is the latest, {waited:?} was waited for");
+            }
+        }
+    }
+    ensure!(last >= 30, "the latest statistics are those of step {last} of 40");
+
+    // Copied when it was asked for: later steps do not change it.
+    rig.write_grads(99, 1.0);
+    rig.adam.step()?;
+    let of_41 = rig.adam.statistics();
+    rig.adam.step()?;
+    let of_42 = rig.adam.statistics();
+    let steps = (of_41.await?.step, of_42.await?.step);
+    ensure!(steps == (41, 42), "{steps:?}");
+    Ok(())
+}
+
+/// Hundreds of steps in one encoder and without a poll: nothing waits or fails, and what comes later is told.
+pub async fn unread(gpu: &Gpu) -> Result<()> {
+    let mut rig = Rig::in_arena(gpu, &[100, 3], CLIP)?;
+    rig.write_grads(1, 1.0);
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    for _ in 0..300 {
+        rig.adam.record_step(&mut encoder)?;
+    }
+    gpu.queue.submit([encoder.finish()]);
+    for _ in 0..500 {
+        rig.adam.step()?;
+    }
+    // Encoders that are never submitted, as encoders and as command buffers.
+    for number in 0..40 {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        rig.adam.record_step(&mut encoder)?;
+        if number % 2 == 0 { drop(encoder) } else { drop(encoder.finish()) }
+    }
+    gpu.check_errors()?;
+    poll(gpu)?;
+    let waited = rig.adam.statistics().await?;
+    ensure!(waited.step == 800 && waited.steps_taken == 800, "{waited:?}");
+    // The buffers have come back: a step from here on is told.
+    rig.adam.step()?;
+    poll(gpu)?;
+    rig.adam.step()?;
+    rig.adam.statistics().await?;
+    poll(gpu)?;
+    let latest = rig.adam.latest_statistics().context("no statistics")?;
+    ensure!(latest.step > 840, "the latest are those of step {}", latest.step);
+    Ok(())
+}
+
+/// Without control there is nothing: no dispatch, no buffer, no statistics.
+pub async fn none(gpu: &Gpu) -> Result<()> {
+    let mut rig = Rig::mixed(gpu, GradientControl::default())?;
+    for round in 0..3 {
+        rig.write_grads(round, 1.0);
+        rig.adam.step()?;
+        rig.took(|grad| grad)?;
+    }
+    poll(gpu)?;
+    ensure!(rig.adam.latest_statistics().is_none(), "statistics of what was not measured");
+    ensure!(rig.adam.loss_scale_buffer().is_none(), "a loss scale that nobody asked for");
+    ensure!(rig.adam.statistics().await.is_err(), "statistics of what was not measured, waited for");
+    rig.check("no control").await
+}

@@ -1,0 +1,126 @@
+//! Gradient control out of range, and buffers that cannot tell of infinities.
+
+use wgpu::BufferUsages as Usage;
+use wgpu_adam::{Error, GradientControl, LossScale};
+
+use super::{Row, row};
+
+/// Values of an option that are refused, and their setter.
+struct Refused {
+    option: &'static str,
+    values: &'static [f64],
+    set: fn(&mut GradientControl, f64),
+}
+
+/// Neither 0 nor infinite as an f32.
+const POSITIVE: &[f64] = &[0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e39, 1e-60];
+
+fn dynamic(init: f64, growth_factor: f64, backoff_factor: f64, growth_interval: u32) -> LossScale {
+    LossScale::Dynamic { init, growth_factor, backoff_factor, growth_interval }
+}
+
+const TABLE: [Refused; 8] = [
+    Refused { option: "clip_norm", values: POSITIVE, set: |control, value| control.clip_norm = Some(value) },
+    Refused { option: "clip_value", values: POSITIVE, set: |control, value| control.clip_value = Some(value) },
+    Refused {
+        option: "loss_scale",
+        values: POSITIVE,
+        set: |control, value| control.loss_scale = LossScale::Fixed(value),
+    },
+    Refused {
+        option: "loss_scale",
+        values: POSITIVE,
+        set: |control, value| control.loss_scale = dynamic(value, 2.0, 0.5, 2000),
+    },
+    Refused {
+        option: "growth_factor",
+        values: &[1.0, 0.5, 0.0, -2.0, f64::NAN, f64::INFINITY, 1.0 + 1e-9],
+        set: |control, value| control.loss_scale = dynamic(1.0, value, 0.5, 2000),
+    },
+    Refused {
+        option: "backoff_factor",
+        values: &[0.0, 1.0, 1.5, -0.5, f64::NAN, f64::INFINITY, 1.0 - 1e-9],
+        set: |control, value| control.loss_scale = dynamic(1.0, 2.0, value, 2000),
+    },
+    Refused {
+        option: "growth_interval",
+        values: &[0.0],
+        set: |control, value| control.loss_scale = dynamic(1.0, 2.0, 0.5, value as u32),
+    },
+    Refused { option: "accumulate", values: &[0.0], set: |control, value| control.accumulate = value as u32 },
+];
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for Refused { option, values, set } in TABLE {
+        for &value in values {
+            let mistake = move |case: &mut super::Case<'_>| {
+                // With much else that is right.
+                let mut control = GradientControl { clip_norm: Some(0.1), skip_nonfinite: true, ..Default::default() };
+                set(&mut control, value);
+                let before = *case.subject.adam.gradient_control();
+                let result = case.subject.adam.set_gradient_control(control);
+                // Accepting it is what the row would report.
+                if *case.subject.adam.gradient_control() != before { Ok(()) } else { result }
+            };
+            let text = format!("invalid {option}: {value}; it must be ");
+            rows.push(row!(format!("{option} = {value}"), mistake, Error::InvalidOption { group: None, .. }, text));
+        }
+    }
+    rows.extend(found_inf());
+    rows
+}
+
+fn found_inf() -> Vec<Row> {
+    vec![
+        row!(
+            "found_inf behind the end of its buffer",
+            |c| {
+                let buffer = c.buffer(64);
+                c.subject.adam.set_found_inf(Some((&buffer, 64)))
+            },
+            Error::BufferTooSmall { .. },
+            "found_inf has 1 f32 elements from byte 64 and needs 68 bytes, but its buffer has 64"
+        ),
+        row!(
+            "found_inf far behind the end of its buffer",
+            |c| {
+                let buffer = c.buffer(64);
+                c.subject.adam.set_found_inf(Some((&buffer, u64::MAX - 3)))
+            },
+            Error::BufferTooSmall { .. },
+            "found_inf has"
+        ),
+        row!(
+            "found_inf at an odd offset",
+            |c| {
+                let buffer = c.buffer(64);
+                c.subject.adam.set_found_inf(Some((&buffer, 6)))
+            },
+            Error::UnalignedOffset { offset: 6, .. },
+            "found_inf begins at byte 6"
+        ),
+        row!(
+            "found_inf that cannot be copied",
+            |c| {
+                let buffer = c.buffer_for(Usage::STORAGE | Usage::COPY_DST);
+                c.subject.adam.set_found_inf(Some((&buffer, 0)))
+            },
+            Error::BufferUsage { missing: Usage::COPY_SRC, .. },
+            "the buffer of found_inf lacks the usage BufferUsages(COPY_SRC)"
+        ),
+        row!(
+            "gradients zeroed after the step that nobody can write to",
+            |c| {
+                let control = GradientControl { zero_grad_after_step: true, ..Default::default() };
+                let mut encoder = c.gpu.device.create_command_encoder(&Default::default());
+                let result = c.subject.adam.set_gradient_control(control);
+                let result = result.and_then(|()| c.subject.adam.record_step(&mut encoder));
+                c.subject.adam.set_gradient_control(GradientControl::default())?;
+                result
+            },
+            Error::BufferUsage { missing: Usage::COPY_DST, .. },
+            "gradient of \"e\""
+        ),
+    ]
+}
