@@ -84,7 +84,7 @@ pub struct ClassRequest {
 pub struct State {
     pub loss_scale: f32,
     pub growth_tracker: u32,
-    pub found_inf_outside: f32,
+    pub found_inf_outside: u32,
     pub found_inf: u32,
     pub grad_norm: f32,
     pub clip_factor: f32,

@@ -173,9 +173,9 @@ pub async fn recorded(gpu: &Gpu) -> Result<()> {
             }
             rig.adam.step()?;
             if step.overflows {
-                skipped += 1
+                skipped += 1;
             } else {
-                taken += 1
+                taken += 1;
             }
             let case = format!("{}: step {}", run.name, step.number);
             let told = rig.adam.statistics().await?;
