@@ -49,7 +49,11 @@ fn came(source: &Source, point: &Point, handler: bool) -> Result<Result<(), Erro
         sender.send(result).unwrap();
     });
     match receiver.recv_timeout(Duration::from_secs(10)) {
-        Ok(result) => Ok(result),
+        Ok(result) => {
+            // SwiftShader crashes now and then if a device is made while another is let go.
+            drop(thread.join());
+            Ok(result)
+        }
         Err(RecvTimeoutError::Timeout) => Err("it does not end".into()),
         Err(RecvTimeoutError::Disconnected) => {
             let panic = thread.join().unwrap_err();
