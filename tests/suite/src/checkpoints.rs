@@ -235,6 +235,8 @@ async fn in_place(gpu: &Gpu) -> Result<()> {
         let mut other = Model::new(gpu, 1)?;
         other.adam.set_staging_size(STAGING);
         other.steps(3)?;
+        // In a browser, steps are over only when it has been told so.
+        other.adam.state_dict().await?;
         let place =
             |adam: &WgpuAdam| -> Result<_> { Ok(adam.state(adam.find("1.weight").context("1.weight")?)?.pieces) };
         let before = place(&other.adam)?;
