@@ -13,27 +13,33 @@
 // one division. All that depends on t alone is computed on the host in f64 and rounded once: see Hyper.
 
 override WORKGROUP_SIZE: u32 = 256u;           // a multiple of TILE_INVOCATIONS
-override TILED: bool = false;                  // a tile record for every 32 invocations, or one run for the dispatch
+override GRID_WIDTH: u32 = 16384u;             // workgroups in a row of a grid that is folded
+override QUADS_LOG2: u32 = 0u;                 // of the quads that an invocation steps: 1, 2 or 4
+override TILED: bool = false;                  // a tile record for every TILE_INVOCATIONS, or one run for the dispatch
+override NEIGHBOURS: bool = true;              // tiled: an invocation's quads are next to each other, else far apart
+override AT_START: bool = false;               // flat: the run begins where its bindings and its window do
 override AMSGRAD: bool = false;                // keep and use max_exp_avg_sq
 override DECOUPLED_WEIGHT_DECAY: bool = false; // AdamW's decay, or L2
-override GRADIENT_CONTROL: bool = false;       // heed `skip` and `clip_value` of Hyper
+override SMALL_BETAS: bool = false;            // a beta may be below 1/2
+override GRADIENT_CONTROL: bool = false;       // heed `grad_scale` and `skip` of Hyper
+override CLIP_VALUE: bool = false;             // heed its `clip_value`
 // Gradients lie in the parameters' own buffer and are read through its binding: one buffer cannot be bound for writing
 // and for reading in one dispatch.
 override GRAD_IN_PARAM_BUFFER: bool = false;
 
-const TILE_INVOCATIONS_LOG2: u32 = 5u;         // 32 invocations share a tile record
-const TILE_INVOCATIONS: u32 = 32u;
+// A tile is 64 quads.
+override TILE_INVOCATIONS_LOG2: u32 = 6u - QUADS_LOG2;
 
 // What one group of parameters with one step count needs at one step. Rounded once from f64.
 struct Hyper {
-    exp_avg_weight: f32,        // 1 - beta1
+    exp_avg_weight: f32,        // 1 - beta1; to maximize, its negative
     exp_avg_sq_weight: f32,     // 1 - beta2
     step_size: f32,             // lr sqrt(1 - beta2^t) / (1 - beta1^t)
     denom_eps: f32,             // eps sqrt(1 - beta2^t)
-    weight_decay: f32,          // L2: the factor of p added to g; decoupled: 1 - lr weight_decay, the factor of p
-    grad_scale: f32,            // what gradients are multiplied by: 1, or -1 to maximize, or what control.wgsl decides
-    clip_value: f32,            // the largest magnitude of a scaled gradient
-    skip: u32,                  // not 0: leave everything as it is
+    weight_decay: f32,          // L2: the factor of p added to g, negative to maximize; decoupled: 1 - lr weight_decay
+    grad_scale: f32,            // with GRADIENT_CONTROL: what gradients are multiplied by
+    clip_value: f32,            // with CLIP_VALUE: the largest magnitude of a scaled gradient
+    skip: u32,                  // with GRADIENT_CONTROL: not 0 leaves everything as it is
 }
 
 // One dispatch. Places are in elements from the start of the binding they belong to.
@@ -44,12 +50,10 @@ struct Frame {
     length: u32,                // flat: its elements; tiled: the number of tile records
     first_tile: u32,            // tiled: the first record
     plane: u32,                 // from an element's exp_avg to its exp_avg_sq, and from there to its max_exp_avg_sq
-    workgroups_x: u32,          // width of the grid, folded where one dimension does not hold it
     first_partial: u32,         // of gradient_norm.wgsl: where the run's partial results begin
-    norm_workgroups_x: u32,     // width of its grid
 }
 
-// A piece of a run, at most 256 elements, for 32 invocations.
+// A piece of a run, at most 256 elements, for TILE_INVOCATIONS.
 struct Tile {
     param: u32,
     grad: u32,
@@ -69,19 +73,29 @@ struct Element {
     max_exp_avg_sq: vec4<f32>,
 }
 
-// A running average, for `weight` = 1 - beta: where beta is above 1/2 as average + (weight x - weight average), since the
-// change is small then, and so is what is lost in rounding it; and the factors sum to 1 exactly, as f32(0.999) and
-// f32(0.001) do not. Below, that would cancel: beta average + weight x, so that `drop` is 0 and `keep` is beta.
-fn keep(weight: f32) -> f32 {
-    return select(1.0 - weight, 1.0, weight < 0.5);
+// A running average of `average` and x, for `weight` = 1 - beta: average + (weight x - weight average), since the change is
+// small, and so is what is lost in rounding it; and the factors sum to 1 exactly, as f32(0.999) and f32(0.001) do not.
+// Where beta is below 1/2 that would cancel: beta average + weight x, with `dropped` 0.
+fn running_average(average: vec4<f32>, weighted: vec4<f32>, dropped: vec4<f32>, weight: f32) -> vec4<f32> {
+    var kept = average;
+    if (SMALL_BETAS) {
+        kept = select(1.0 - weight, 1.0, weight < 0.5) * average;
+    }
+    return kept + (weighted - dropped);
 }
 
-fn drop(weight: f32) -> f32 {
-    return select(0.0, weight, weight < 0.5);
+// What of `average` leaves it.
+fn dropped(average: vec4<f32>, weight: f32) -> vec4<f32> {
+    if (SMALL_BETAS) {
+        return select(0.0, weight, weight < 0.5) * average;
+    }
+    return weight * average;
 }
 
-fn running_average(average: vec4<f32>, weighted: vec4<f32>, dropped: vec4<f32>, keep: f32) -> vec4<f32> {
-    return keep * average + (weighted - dropped);
+// Finite in place of infinity and NaN, of numbers that are not negative. By their bits, for compilers may assume that
+// no number is infinite.
+fn finite(x: vec4<f32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(min(bitcast<vec4<i32>>(x), vec4<i32>(0x7f7fffff)));
 }
 
 // The maximum of numbers that are not negative, NaN if either is: by their bits, which sort as the numbers do and put
@@ -103,8 +117,12 @@ fn clip(x: vec4<f32>, most: f32) -> vec4<f32> {
 fn adam_update(old: Element, stored_grad: vec4<f32>, hyper: Hyper) -> Element {
     var next: Element;
     var decayed = old.param;
-    var grad = hyper.grad_scale * stored_grad;
+    // To maximize, it is its negative that is averaged: the sign is in exp_avg_weight, and lost in the square.
+    var grad = stored_grad;
     if (GRADIENT_CONTROL) {
+        grad = hyper.grad_scale * grad;
+    }
+    if (CLIP_VALUE) {
         grad = clip(grad, hyper.clip_value);
     }
     if (DECOUPLED_WEIGHT_DECAY) {
@@ -113,16 +131,15 @@ fn adam_update(old: Element, stored_grad: vec4<f32>, hyper: Hyper) -> Element {
         // Not by adding zero times the parameter: an infinite one would make the moments NaN.
         grad = select(grad, grad + hyper.weight_decay * old.param, hyper.weight_decay != 0.0);
     }
-    let weight = hyper.exp_avg_weight;
-    next.exp_avg = running_average(old.exp_avg, weight * grad, drop(weight) * old.exp_avg, keep(weight));
+    let weight = abs(hyper.exp_avg_weight);
+    next.exp_avg =
+        running_average(old.exp_avg, hyper.exp_avg_weight * grad, dropped(old.exp_avg, weight), weight);
     // From left to right: a gradient of 1e20 does not overflow.
     let weight_sq = hyper.exp_avg_sq_weight;
     let square = (weight_sq * grad) * grad;
-    // Once infinite it stays so, as in torch: the parameter rests. It must not become infinity less infinity. Told by its
-    // bits, for compilers may assume that no number is infinite.
-    let is_infinite = bitcast<vec4<u32>>(old.exp_avg_sq) == vec4<u32>(0x7f800000u);
-    let dropped = select(drop(weight_sq) * old.exp_avg_sq, vec4<f32>(), is_infinite);
-    next.exp_avg_sq = running_average(old.exp_avg_sq, square, dropped, keep(weight_sq));
+    // Once infinite it stays so, as in torch: the parameter rests. It must not become infinity less infinity.
+    let dropped_sq = finite(dropped(old.exp_avg_sq, weight_sq));
+    next.exp_avg_sq = running_average(old.exp_avg_sq, square, dropped_sq, weight_sq);
     var second = next.exp_avg_sq;
     if (AMSGRAD) {
         second = max_or_nan(old.max_exp_avg_sq, next.exp_avg_sq);
@@ -147,59 +164,72 @@ fn load_grad_or_param(at: u32, left: u32) -> vec4<f32> {
     return load_grad(at, left);
 }
 
-// Steps quad `quad` of a run, if it has one.
-fn step_quad(run: Run, quad: u32, plane: u32, hyper: Hyper) {
-    if (4u * quad >= run.length) {
-        return;
-    }
-    if (GRADIENT_CONTROL) {
-        if (hyper.skip != 0u) {
-            return;
+// Steps quad `quad` of a run, if it has one. All that is conditional is inside `if`: software adapters pay for a return in
+// everything behind it.
+fn step_quad(run: Run, quad: u32, hyper: Hyper) {
+    if (4u * quad < run.length) {
+        let left = run.length - 4u * quad;
+        let param_at = word(run.param, quad);
+        let exp_avg_at = word(run.moment, quad);
+        let exp_avg_sq_at = word(run.moment + frame.plane, quad);
+        let max_exp_avg_sq_at = word(run.moment + 2u * frame.plane, quad);
+        var old: Element;
+        old.param = load_param(param_at, left);
+        old.exp_avg = load_moment(exp_avg_at, left);
+        old.exp_avg_sq = load_moment(exp_avg_sq_at, left);
+        if (AMSGRAD) {
+            old.max_exp_avg_sq = load_moment(max_exp_avg_sq_at, left);
         }
-    }
-    let left = run.length - 4u * quad;
-    let param_at = word(run.param, quad);
-    let exp_avg_at = word(run.moment, quad);
-    let exp_avg_sq_at = word(run.moment + plane, quad);
-    let max_exp_avg_sq_at = word(run.moment + 2u * plane, quad);
-    var old: Element;
-    old.param = load_param(param_at, left);
-    old.exp_avg = load_moment(exp_avg_at, left);
-    old.exp_avg_sq = load_moment(exp_avg_sq_at, left);
-    if (AMSGRAD) {
-        old.max_exp_avg_sq = load_moment(max_exp_avg_sq_at, left);
-    }
-    let next = adam_update(old, load_grad_or_param(word(run.grad, quad), left), hyper);
-    store_param(param_at, left, next.param);
-    store_moment(exp_avg_at, left, next.exp_avg);
-    store_moment(exp_avg_sq_at, left, next.exp_avg_sq);
-    if (AMSGRAD) {
-        store_moment(max_exp_avg_sq_at, left, next.max_exp_avg_sq);
+        let next = adam_update(old, load_grad_or_param(word(run.grad, quad), left), hyper);
+        store_param(param_at, left, next.param);
+        store_moment(exp_avg_at, left, next.exp_avg);
+        store_moment(exp_avg_sq_at, left, next.exp_avg_sq);
+        if (AMSGRAD) {
+            store_moment(max_exp_avg_sq_at, left, next.max_exp_avg_sq);
+        }
     }
 }
 
-// In a flat dispatch an invocation steps one quad: software adapters run out of registers with two. In a tiled one it
-// steps two, as far apart as its row of invocations is long, so that what it takes to find them is paid once for both.
+// Steps an invocation's quads: `first`, and on, `apart` from each other.
+fn step_quads(run: Run, first: u32, apart: u32, hyper: Hyper) {
+    var wanted = run;
+    if (GRADIENT_CONTROL) {
+        wanted.length = select(0u, run.length, hyper.skip == 0u);
+    }
+    step_quad(wanted, first, hyper);
+    if (QUADS_LOG2 > 0u) {
+        step_quad(wanted, first + apart, hyper);
+    }
+    if (QUADS_LOG2 > 1u) {
+        step_quad(wanted, first + 2u * apart, hyper);
+        step_quad(wanted, first + 3u * apart, hyper);
+    }
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn adam(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
-    let workgroup = workgroup_id.y * frame.workgroups_x + workgroup_id.x;
-    let plane = frame.plane;
+fn adam(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) local_index: u32) {
+    let invocation = (workgroup_id.y * GRID_WIDTH + workgroup_id.x) * WORKGROUP_SIZE + local_index;
     if (TILED) {
-        let record = workgroup * (WORKGROUP_SIZE >> TILE_INVOCATIONS_LOG2) + (invocation >> TILE_INVOCATIONS_LOG2);
+        let record = invocation >> TILE_INVOCATIONS_LOG2;
         // A folded grid has workgroups past the last record; a read past the end may be clamped to it.
-        if (record >= frame.length) {
-            return;
+        if (record < frame.length) {
+            let tile = tiles[frame.first_tile + record];
+            let run = Run(tile.param, tile.grad, tile.moment, tile.length_hyper & 0xffffu);
+            let tile_invocations = 1u << TILE_INVOCATIONS_LOG2;
+            let lane = invocation & (tile_invocations - 1u);
+            let hyper = hypers[tile.length_hyper >> 16u];
+            if (NEIGHBOURS) {
+                step_quads(run, lane << QUADS_LOG2, 1u, hyper);
+            } else {
+                step_quads(run, lane, tile_invocations, hyper);
+            }
         }
-        let tile = tiles[frame.first_tile + record];
-        let run = Run(tile.param, tile.grad, tile.moment, tile.length_hyper & 0xffffu);
-        let hyper = hypers[tile.length_hyper >> 16u];
-        let quad = invocation & (TILE_INVOCATIONS - 1u);
-        step_quad(run, quad, plane, hyper);
-        step_quad(run, quad + TILE_INVOCATIONS, plane, hyper);
     } else {
-        let run = Run(frame.param, frame.grad, frame.moment, frame.length);
+        var run = Run(0u, 0u, 0u, frame.length);
+        if (!AT_START) {
+            run = Run(frame.param, frame.grad, frame.moment, frame.length);
+        }
         // A constant index: software adapters gather what they cannot tell to be the same for all invocations.
-        let hyper = hypers[0];
-        step_quad(run, workgroup * WORKGROUP_SIZE + invocation, plane, hyper);
+        step_quads(run, invocation << QUADS_LOG2, 1u, hypers[0]);
     }
 }

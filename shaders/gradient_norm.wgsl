@@ -3,8 +3,11 @@
 //
 // An invocation sums the squares of 16 quads. No barrier: a tree of them costs software adapters more than all else.
 
-override WORKGROUP_SIZE: u32 = 256u;           // a multiple of TILE_INVOCATIONS
+override WORKGROUP_SIZE: u32 = 256u;           // a multiple of 4
+override GRID_WIDTH: u32 = 16384u;             // workgroups in a row of a grid that is folded
 override TILED: bool = false;                  // a tile record for every 4 invocations, or one run for the dispatch
+override NEIGHBOURS: bool = true;              // an invocation's quads are next to each other, else far apart
+override LARGEST: bool = false;                // the largest magnitude instead of the sum of squares
 
 const QUADS: u32 = 16u;                        // of an invocation; four invocations take a tile
 
@@ -16,9 +19,7 @@ struct Frame {
     length: u32,
     first_tile: u32,
     plane: u32,
-    workgroups_x: u32,
     first_partial: u32,         // where the run's partial results begin
-    norm_workgroups_x: u32,     // width of this grid, folded where one dimension does not hold it
 }
 
 struct Tile {
@@ -30,14 +31,17 @@ struct Tile {
 
 @group(1) @binding(0) var<storage, read> tiles: array<Tile>;
 @group(1) @binding(1) var<uniform> frame: Frame;
-// Sums of squares of small, middling and large elements as f32, and the largest magnitude's bits.
+// A sum of squares, as small, middling or large; and the bits of the largest magnitude with LARGEST, else those of a sum
+// that is not finite.
 @group(2) @binding(0) var<storage, read_write> ledger: array<vec4<u32>>;
 
-// Where the largest element of an invocation is below 2^-40, or from 2^50 on, squares are summed anew of elements scaled
-// by 2^80 or 2^-80, and apart: so that no square overflows nor vanishes that counts (after Blue, "A portable Fortran
-// program to find the Euclidean norm", 1978).
-const SMALL: u32 = 0x2b800000u;                // 2^-40
-const LARGE: u32 = 0x58800000u;                // 2^50
+// A sum of squares is middling from 2^-90 to 2^100. Outside, squares may have vanished or overflowed: then those of elements
+// scaled by 2^80 or 2^-80 are summed anew, and apart (after Blue, "A portable Fortran program to find the Euclidean norm",
+// 1978).
+const LEAST: u32 = 0x12800000u;                // the bits of 2^-90
+const RANGE: u32 = 0x5f000000u;                // from there to those of 2^100
+const ONE: u32 = 0x3f800000u;
+const INFINITY: u32 = 0x7f800000u;
 const UP: f32 = 0x1p80f;
 const DOWN: f32 = 0x1p-80f;
 
@@ -49,60 +53,98 @@ struct Quads {
     apart: u32,
 }
 
-struct Sum {
-    squares: vec4<f32>,
-    largest: vec4<u32>,
+// The k-th of them; zeros in place of what is past the run's end. Clamped, for software adapters pay more for a branch.
+fn load(quads: Quads, k: u32) -> vec4<f32> {
+    let quad = quads.first + k * quads.apart;
+    let clamped = min(quad, (quads.length - 1u) >> 2u);
+    let left = quads.length - 4u * clamped;
+    let elements = without_surplus(load_grad(word(quads.start, clamped), left), left);
+    return select(vec4<f32>(), elements, quad == clamped);
 }
 
-fn sum_scaled(quads: Quads, scale: f32) -> Sum {
-    var sum = Sum();
-    for (var k = 0u; k < QUADS; k += 1u) {
-        let quad = quads.first + k * quads.apart;
-        if (4u * quad < quads.length) {
-            let left = quads.length - 4u * quad;
-            let elements = without_surplus(load_grad(word(quads.start, quad), left), left);
-            let scaled = elements * scale;
-            sum.squares += scaled * scaled;
-            sum.largest = max(sum.largest, bitcast<vec4<u32>>(elements) & vec4<u32>(0x7fffffffu));
-        }
-    }
-    return sum;
+fn square(quads: Quads, k: u32, scale: f32) -> vec4<f32> {
+    let scaled = load(quads, k) * scale;
+    return scaled * scaled;
 }
 
-fn add(sums: vec4<f32>) -> f32 {
-    return (sums.x + sums.y) + (sums.z + sums.w);
+fn magnitude(quads: Quads, k: u32) -> vec4<u32> {
+    return bitcast<vec4<u32>>(load(quads, k)) & vec4<u32>(0x7fffffffu);
+}
+
+// Written out: a loop costs software adapters as much as what is in it.
+fn sum_of_squares(quads: Quads, scale: f32) -> f32 {
+    var sum = square(quads, 0u, scale);
+    sum += square(quads, 1u, scale);
+    sum += square(quads, 2u, scale);
+    sum += square(quads, 3u, scale);
+    sum += square(quads, 4u, scale);
+    sum += square(quads, 5u, scale);
+    sum += square(quads, 6u, scale);
+    sum += square(quads, 7u, scale);
+    sum += square(quads, 8u, scale);
+    sum += square(quads, 9u, scale);
+    sum += square(quads, 10u, scale);
+    sum += square(quads, 11u, scale);
+    sum += square(quads, 12u, scale);
+    sum += square(quads, 13u, scale);
+    sum += square(quads, 14u, scale);
+    sum += square(quads, 15u, scale);
+    return (sum.x + sum.y) + (sum.z + sum.w);
 }
 
 fn sum_quads(quads: Quads) -> vec4<u32> {
-    let sum = sum_scaled(quads, 1.0);
-    let largest = max(max(sum.largest.x, sum.largest.y), max(sum.largest.z, sum.largest.w));
-    var squares = vec3<f32>(0.0, add(sum.squares), 0.0);
-    if (largest >= LARGE) {
-        squares = vec3<f32>(0.0, 0.0, add(sum_scaled(quads, DOWN).squares));
-    } else if (largest < SMALL && largest > 0u) {
-        squares = vec3<f32>(add(sum_scaled(quads, UP).squares), 0.0, 0.0);
+    var scale = 1.0;
+    var bits = 0u;
+    // Once, or twice: what is not finite may be so for its squares alone, and is told by its bits.
+    loop {
+        bits = bitcast<u32>(sum_of_squares(quads, scale)) & 0x7fffffffu;
+        if (scale != 1.0 || bits - LEAST < RANGE) {
+            break;
+        }
+        scale = select(UP, DOWN, bits > ONE);
     }
-    return vec4<u32>(bitcast<vec3<u32>>(squares), largest);
+    let sums = select(vec3<u32>(), vec3<u32>(bits), vec3<bool>(scale > 1.0, scale == 1.0, scale < 1.0));
+    return vec4<u32>(sums, select(0u, bits, bits >= INFINITY));
+}
+
+fn largest(quads: Quads) -> vec4<u32> {
+    var most = vec4<u32>();
+    for (var k = 0u; k < QUADS; k += 1u) {
+        most = max(most, magnitude(quads, k));
+    }
+    return vec4<u32>(0u, 0u, 0u, max(max(most.x, most.y), max(most.z, most.w)));
+}
+
+fn measure(quads: Quads) -> vec4<u32> {
+    if (LARGEST) {
+        return largest(quads);
+    }
+    return sum_quads(quads);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn gradient_norm(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
-    let workgroup = workgroup_id.y * frame.norm_workgroups_x + workgroup_id.x;
-    let number = workgroup * WORKGROUP_SIZE + invocation;
-    let partial_at = frame.first_partial + number;
+fn gradient_norm(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) local_index: u32) {
+    let workgroup = workgroup_id.y * GRID_WIDTH + workgroup_id.x;
+    let invocation = workgroup * WORKGROUP_SIZE + local_index;
+    let partial_at = frame.first_partial + invocation;
     if (TILED) {
-        let record = number >> 2u;
-        if (record >= frame.length) {
-            return;
+        let record = invocation >> 2u;
+        if (record < frame.length) {
+            let tile = tiles[frame.first_tile + record];
+            var quads = Quads(tile.grad, tile.length_hyper & 0xffffu, invocation & 3u, 4u);
+            if (NEIGHBOURS) {
+                quads = Quads(quads.start, quads.length, QUADS * quads.first, 1u);
+            }
+            ledger[partial_at] = measure(quads);
         }
-        let tile = tiles[frame.first_tile + record];
-        ledger[partial_at] = sum_quads(Quads(tile.grad, tile.length_hyper & 0xffffu, number & 3u, 4u));
     } else {
-        let first = workgroup * (QUADS * WORKGROUP_SIZE);
-        // A folded grid has workgroups past the last.
-        if (4u * first >= frame.length) {
-            return;
+        var quads = Quads(frame.grad, frame.length, workgroup * (QUADS * WORKGROUP_SIZE) + local_index, WORKGROUP_SIZE);
+        if (NEIGHBOURS) {
+            quads = Quads(quads.start, quads.length, QUADS * invocation, 1u);
         }
-        ledger[partial_at] = sum_quads(Quads(frame.grad, frame.length, first + invocation, WORKGROUP_SIZE));
+        // A folded grid has workgroups past the last.
+        if (4u * workgroup * (QUADS * WORKGROUP_SIZE) < frame.length) {
+            ledger[partial_at] = measure(quads);
+        }
     }
 }

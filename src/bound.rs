@@ -203,12 +203,7 @@ impl Table {
         let placed = plan.dispatches.iter().zip(&self.first_records).zip(&self.norm_grids);
         for ((dispatch, first_record), norm) in placed {
             let first_tile = dispatch.tiles.map_or(0, |(begin, _)| (begin - first_record) as u32);
-            let frame = Frame {
-                first_tile,
-                first_partial: norm.first_partial,
-                norm_workgroups_x: norm.workgroups.0,
-                ..dispatch.frame
-            };
+            let frame = Frame { first_tile, first_partial: norm.first_partial, ..dispatch.frame };
             let end = bytes.len() + self.frame_stride as usize;
             bytes.extend_from_slice(bytemuck::bytes_of(&frame));
             bytes.resize(end, 0);

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::guard::Guard;
-use crate::layout::{HYPERS, Hyper, TILE_INVOCATIONS};
+use crate::layout::{HYPERS, Hyper};
 
 /// Cheap clones of the caller's handles.
 #[derive(Clone, Debug)]
@@ -29,8 +29,9 @@ fn least_limits() -> wgpu::Limits {
         max_uniform_buffer_binding_size: HYPERS as u64 * size_of::<Hyper>() as u64,
         max_storage_buffer_binding_size: 1024,
         max_buffer_size: 32 * 1024,
-        max_compute_invocations_per_workgroup: TILE_INVOCATIONS,
-        max_compute_workgroup_size_x: TILE_INVOCATIONS,
+        // Those of a tile.
+        max_compute_invocations_per_workgroup: 32,
+        max_compute_workgroup_size_x: 32,
         max_compute_workgroup_size_y: 1,
         max_compute_workgroup_size_z: 1,
         max_compute_workgroups_per_dimension: 1,

@@ -143,9 +143,9 @@ impl Control {
         self.options.clip_norm.is_some() || self.options.skips()
     }
 
-    /// Whether adam.wgsl heeds `skip` and `clip_value`.
+    /// Whether adam.wgsl heeds `grad_scale` and `skip`.
     pub(crate) fn in_kernel(&self) -> bool {
-        self.decides() || self.options.clip_value.is_some()
+        self.decides() || self.host_scale() as f32 != 1.0
     }
 
     /// What the host knows gradients are multiplied by.

@@ -9,13 +9,16 @@ impl Hyper {
         let &AdamConfig { lr, betas: (beta1, beta2), eps, weight_decay, .. } = config;
         let bias_correction1 = 1.0 - beta1.powf(t as f64);
         let bias_correction2_sqrt = (1.0 - beta2.powf(t as f64)).sqrt();
+        // A gradient to maximize by has its sign in its two factors: so it costs nothing.
+        let sign = if config.maximize { -1.0 } else { 1.0 };
         Self {
-            exp_avg_weight: (1.0 - beta1) as f32,
+            exp_avg_weight: (sign * (1.0 - beta1)) as f32,
             exp_avg_sq_weight: (1.0 - beta2) as f32,
             step_size: (lr * bias_correction2_sqrt / bias_correction1) as f32,
             denom_eps: denom_eps(eps, bias_correction2_sqrt),
-            weight_decay: if config.decoupled_weight_decay { 1.0 - lr * weight_decay } else { weight_decay } as f32,
-            grad_scale: if config.maximize { -1.0 } else { 1.0 },
+            weight_decay: if config.decoupled_weight_decay { 1.0 - lr * weight_decay } else { sign * weight_decay }
+                as f32,
+            grad_scale: 1.0,
             clip_value: f32::INFINITY,
             skip: 0,
         }
@@ -61,8 +64,11 @@ mod tests {
     fn decay_and_direction() {
         let l2 = AdamConfig { lr: 0.5, weight_decay: 0.25, ..AdamConfig::default() };
         let decoupled = AdamConfig { decoupled_weight_decay: true, maximize: true, ..l2 };
-        assert_eq!((Hyper::for_step(&l2, 1).weight_decay, Hyper::for_step(&l2, 1).grad_scale), (0.25, 1.0));
-        let hyper = Hyper::for_step(&decoupled, 1);
-        assert_eq!((hyper.weight_decay, hyper.grad_scale), (0.875, -1.0));
+        let maximize = AdamConfig { maximize: true, ..l2 };
+        let numbers = |config| {
+            let hyper = Hyper::for_step(config, 1);
+            (hyper.weight_decay, hyper.exp_avg_weight.signum())
+        };
+        assert_eq!([&l2, &maximize, &decoupled].map(numbers), [(0.25, 1.0), (-0.25, -1.0), (0.875, -1.0)]);
     }
 }

@@ -4,8 +4,9 @@ mod control;
 
 use crate::Error;
 use crate::gpu::Gpu;
-use crate::layout::{ENTRY_POINT, Frame, HYPERS, Hyper, TILE_INVOCATIONS, WORKGROUP_SIZE, binding, overrides};
+use crate::layout::{ENTRY_POINT, Frame, GRID_WIDTH, HYPERS, Hyper, WORKGROUP_SIZE, binding, overrides};
 use crate::plan::{Kernel, Storage};
+use crate::sharing::Sharing;
 
 pub(crate) use control::ControlPipelines;
 
@@ -26,12 +27,15 @@ pub(crate) struct Layouts {
 pub(crate) struct Kernels {
     pub layouts: Layouts,
     pub workgroup_size: u32,
+    /// Workgroups in a row of a folded grid.
+    pub grid_width: u32,
+    pub sharing: Sharing,
     /// Stands in for gradients where they are read through the parameters' binding.
     pub unused: wgpu::Buffer,
     pipeline_layout: wgpu::PipelineLayout,
     vec4: wgpu::ShaderModule,
     scalar: wgpu::ShaderModule,
-    /// Fewer than 64, so searched one by one.
+    /// Few, so searched one by one.
     pipelines: Vec<(Kernel, wgpu::ComputePipeline)>,
 }
 
@@ -39,6 +43,8 @@ impl Kernels {
     pub(crate) fn new(gpu: &Gpu) -> Result<Self, Error> {
         let Gpu { device, guard, .. } = gpu;
         let limits = device.limits();
+        let sharing = Sharing::of(&device.adapter_info());
+        let tile = sharing.tile_invocations();
         let most = limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
         guard.run("the shader modules and layouts", || {
             let layouts = Layouts::new(device);
@@ -61,7 +67,9 @@ impl Kernels {
                     usage: wgpu::BufferUsages::STORAGE,
                     mapped_at_creation: false,
                 }),
-                workgroup_size: WORKGROUP_SIZE.min(most / TILE_INVOCATIONS * TILE_INVOCATIONS),
+                workgroup_size: WORKGROUP_SIZE.min(most / tile * tile),
+                grid_width: GRID_WIDTH.min(limits.max_compute_workgroups_per_dimension),
+                sharing,
                 vec4: module("wgpu_adam.adam [storage_vec4]", VEC4),
                 scalar: module("wgpu_adam.adam [storage_scalar]", SCALAR),
                 pipelines: Vec::new(),
@@ -81,13 +89,21 @@ impl Kernels {
             Storage::Vec4 => &self.vec4,
             Storage::Scalar => &self.scalar,
         };
+        let Sharing { flat_quads_log2, tile_quads_log2, neighbours } = self.sharing;
+        let quads_log2 = if kernel.tiled { tile_quads_log2 } else { flat_quads_log2 };
         let constants = [
             (overrides::WORKGROUP_SIZE, f64::from(self.workgroup_size)),
+            (overrides::GRID_WIDTH, f64::from(self.grid_width)),
+            (overrides::QUADS_LOG2, f64::from(quads_log2)),
             (overrides::TILED, flag(kernel.tiled)),
+            (overrides::NEIGHBOURS, flag(neighbours)),
+            (overrides::AT_START, flag(kernel.at_start)),
             (overrides::AMSGRAD, flag(kernel.code.amsgrad)),
             (overrides::DECOUPLED_WEIGHT_DECAY, flag(kernel.code.decoupled_weight_decay)),
-            (overrides::GRAD_IN_PARAM_BUFFER, flag(kernel.grad_in_param_buffer)),
+            (overrides::SMALL_BETAS, flag(kernel.code.small_betas)),
             (overrides::GRADIENT_CONTROL, flag(kernel.code.gradient_control)),
+            (overrides::CLIP_VALUE, flag(kernel.code.clip_value)),
+            (overrides::GRAD_IN_PARAM_BUFFER, flag(kernel.grad_in_param_buffer)),
         ];
         let pipeline = guard.run("a compute pipeline", || {
             device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -112,10 +128,13 @@ fn label(kernel: Kernel) -> String {
     };
     let options = [
         (kernel.tiled, " tiled"),
+        (kernel.at_start, " at_start"),
         (kernel.code.amsgrad, " amsgrad"),
         (kernel.code.decoupled_weight_decay, " decoupled_weight_decay"),
-        (kernel.grad_in_param_buffer, " grad_in_param_buffer"),
+        (kernel.code.small_betas, " small_betas"),
         (kernel.code.gradient_control, " gradient_control"),
+        (kernel.code.clip_value, " clip_value"),
+        (kernel.grad_in_param_buffer, " grad_in_param_buffer"),
     ];
     let options: String = options.into_iter().filter(|(on, _)| *on).map(|(_, option)| option).collect();
     format!("wgpu_adam.adam [{storage}{options}]")

@@ -27,12 +27,10 @@ pub struct Frame {
     pub length: u32,
     pub first_tile: u32,
     pub plane: u32,
-    pub workgroups_x: u32,
     pub first_partial: u32,
-    pub norm_workgroups_x: u32,
 }
 
-/// `Tile` in adam.wgsl: a piece of a run for [`TILE_INVOCATIONS`] invocations.
+/// `Tile` in adam.wgsl: a piece of a run, at most [`TILE_ELEMENTS`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Tile {
@@ -106,12 +104,10 @@ pub mod flags {
     pub const FOUND_INF: u32 = 32;
 }
 
-/// Invocations that share a tile record.
-pub const TILE_INVOCATIONS: u32 = 32;
-/// Elements that an invocation of a flat dispatch steps: a quad.
-pub const FLAT_ELEMENTS: u32 = 4;
-/// The most elements a tile record holds: two quads an invocation.
-pub const TILE_ELEMENTS: u32 = TILE_INVOCATIONS * 8;
+/// The most elements a tile record holds: 64 quads.
+pub const TILE_ELEMENTS: u32 = 256;
+/// Workgroups in a row of a grid that is folded, unless the device allows fewer.
+pub const GRID_WIDTH: u32 = 16_384;
 /// Elements of which an invocation of gradient_norm.wgsl sums the squares: 16 quads.
 pub const NORM_ELEMENTS: u32 = 64;
 /// Hyper blocks that one dispatch can reach: `hypers` in adam.wgsl, 16 KiB, the least that any device binds.
@@ -144,9 +140,16 @@ pub mod binding {
 /// The names of the overrides.
 pub mod overrides {
     pub const WORKGROUP_SIZE: &str = "WORKGROUP_SIZE";
+    pub const GRID_WIDTH: &str = "GRID_WIDTH";
+    pub const QUADS_LOG2: &str = "QUADS_LOG2";
     pub const TILED: &str = "TILED";
+    pub const NEIGHBOURS: &str = "NEIGHBOURS";
+    pub const LARGEST: &str = "LARGEST";
+    pub const AT_START: &str = "AT_START";
     pub const AMSGRAD: &str = "AMSGRAD";
     pub const DECOUPLED_WEIGHT_DECAY: &str = "DECOUPLED_WEIGHT_DECAY";
-    pub const GRAD_IN_PARAM_BUFFER: &str = "GRAD_IN_PARAM_BUFFER";
+    pub const SMALL_BETAS: &str = "SMALL_BETAS";
     pub const GRADIENT_CONTROL: &str = "GRADIENT_CONTROL";
+    pub const CLIP_VALUE: &str = "CLIP_VALUE";
+    pub const GRAD_IN_PARAM_BUFFER: &str = "GRAD_IN_PARAM_BUFFER";
 }

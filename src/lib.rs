@@ -29,6 +29,7 @@ mod record;
 mod register;
 mod registry;
 mod saving;
+mod sharing;
 mod slots;
 mod state;
 mod state_dict;

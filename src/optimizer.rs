@@ -138,6 +138,8 @@ impl WgpuAdam {
             alignment: u64::from(limits.min_storage_buffer_offset_alignment).max(256),
             workgroups: limits.max_compute_workgroups_per_dimension,
             workgroup_size: kernels.workgroup_size,
+            flat_elements: kernels.sharing.flat_elements(),
+            tile_invocations: kernels.sharing.tile_invocations(),
             hyper_alignment: limits.min_uniform_buffer_offset_alignment.max(256) / size_of::<Hyper>() as u32,
         };
         let mut adam = Self {
@@ -188,7 +190,11 @@ impl WgpuAdam {
         let stepping: Vec<u32> = stepping.map(|(number, _)| number).collect();
         // The ledger has the numbers of the stepping tensors, of which some have no elements.
         let decides = self.control.decides();
-        let same = decides == self.prepared.control.is_some() && (!decides || stepping == self.prepared.stepping);
+        let norm_type = self.control.options.norm_type;
+        let same = match &self.prepared.control {
+            Some(bound) => decides && bound.norm_type == norm_type && stepping == self.prepared.stepping,
+            None => !decides,
+        };
         if input != self.prepared.input || !same {
             let tensors = self.registry.next_number();
             let Self { registry, gpu, buffers, limits, kernels, number, control, .. } = self;
@@ -204,7 +210,7 @@ impl WgpuAdam {
                 Some(controller) => {
                     controller.fit(gpu, tensors)?;
                     bytes = bytes.max(request::size(input.classes.len()));
-                    Some(binder.bind_control(&plan, &ledger, &stepping, controller, kernels)?)
+                    Some(binder.bind_control(&plan, &ledger, &stepping, controller, norm_type, kernels)?)
                 }
                 None => None,
             };
@@ -244,7 +250,11 @@ impl WgpuAdam {
                     classes.push(ClassCount { group: tensor.group, step: tensor.step, tensor: piece.tensor });
                     input.classes.push(Class {
                         group: tensor.group,
-                        code: Code { gradient_control: self.control.in_kernel(), ..Code::of(&group.config) },
+                        code: Code {
+                            gradient_control: self.control.in_kernel(),
+                            clip_value: self.control.options.clip_value.is_some(),
+                            ..Code::of(&group.config)
+                        },
                         padding_stays_zero: group.config.eps > 0.0,
                     });
                     class
@@ -277,7 +287,14 @@ impl WgpuAdam {
 
 impl Code {
     fn of(config: &AdamConfig) -> Self {
-        Self { amsgrad: config.amsgrad, decoupled_weight_decay: config.decoupled_weight_decay, gradient_control: false }
+        // As the shader sees it.
+        let is_small = |beta: f64| (1.0 - beta) as f32 >= 0.5;
+        Self {
+            amsgrad: config.amsgrad,
+            decoupled_weight_decay: config.decoupled_weight_decay,
+            small_betas: is_small(config.betas.0) || is_small(config.betas.1),
+            ..Self::default()
+        }
     }
 }
 

@@ -52,8 +52,11 @@ pub(crate) struct Class {
 pub(crate) struct Code {
     pub amsgrad: bool,
     pub decoupled_weight_decay: bool,
-    /// Gradients are clipped, or steps may be skipped.
+    /// A beta may be below 1/2.
+    pub small_betas: bool,
+    /// Gradients are scaled, or steps may be skipped.
     pub gradient_control: bool,
+    pub clip_value: bool,
 }
 
 /// All that a plan depends on.
@@ -74,6 +77,10 @@ pub(crate) struct Limits {
     pub workgroups: u32,
     /// Invocations of a workgroup.
     pub workgroup_size: u32,
+    /// Elements that an invocation of a flat dispatch steps.
+    pub flat_elements: u32,
+    /// Invocations that share a tile record.
+    pub tile_invocations: u32,
     /// Hyper blocks of which a uniform binding's offset is a multiple.
     pub hyper_alignment: u32,
 }

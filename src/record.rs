@@ -57,7 +57,7 @@ impl WgpuAdam {
             let Some(group) = registry.groups.get(class.group as usize) else { continue };
             let hyper = Hyper::for_step(&group.config, class.step + 1);
             hypers.resize(number * *hyper_stride, Hyper::default());
-            hypers.push(Hyper { grad_scale: hyper.grad_scale * host_scale, clip_value, ..hyper });
+            hypers.push(Hyper { grad_scale: host_scale, clip_value, ..hyper });
         }
         let slot = slots.write(bytemuck::cast_slice(hypers), Maker { gpu, layouts: &kernels.layouts })?;
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {

@@ -1,6 +1,7 @@
 //! What a plan needs so that its gradients are measured and its hyper blocks made on the device: a ledger, and the bind
 //! groups around it.
 
+use super::NormType;
 use super::controller::Controller;
 use crate::Error;
 use crate::bound::{Binder, Bound};
@@ -12,6 +13,7 @@ use crate::plan::{Limits, NormGrid, Plan};
 /// gradient_norm.wgsl, and the hyper blocks that control.wgsl makes.
 #[derive(Debug)]
 pub(crate) struct BoundControl {
+    pub norm_type: NormType,
     pub norms: Vec<BoundNorm>,
     /// Group 2 of gradient_norm.wgsl.
     pub partials_group: wgpu::BindGroup,
@@ -91,7 +93,8 @@ impl Binder<'_> {
         plan: &Plan,
         ledger: &Ledger,
         stepping: &[u32],
-        controller: &Controller,
+        controller: &mut Controller,
+        norm_type: NormType,
         kernels: &Kernels,
     ) -> Result<BoundControl, Error> {
         let device = &self.gpu.device;
@@ -101,7 +104,12 @@ impl Binder<'_> {
             let limit = "max_storage_buffer_binding_size";
             return Err(Error::DeviceLimit { what: WHAT.into(), limit, needed: ledger.bytes(), allowed, remedy });
         }
-        let pipelines = &controller.pipelines;
+        let pipelines = plan
+            .dispatches
+            .iter()
+            .map(|dispatch| controller.pipelines.norm(self.gpu, kernels, dispatch.kernel, norm_type));
+        let pipelines = pipelines.collect::<Result<Vec<_>, Error>>()?;
+        let layouts = &controller.pipelines;
         self.gpu.guard.run(WHAT, || {
             let buffer = device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("wgpu_adam.control.ledger"),
@@ -115,7 +123,7 @@ impl Binder<'_> {
                 device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries })
             };
             let mut norms = Vec::with_capacity(plan.dispatches.len());
-            for (dispatch, grid) in plan.dispatches.iter().zip(&ledger.grids) {
+            for ((dispatch, grid), pipeline) in plan.dispatches.iter().zip(&ledger.grids).zip(pipelines) {
                 let grad = dispatch.grad.unwrap_or(dispatch.param);
                 let missing = || Error::Device { what: WHAT.into(), message: "a gradient has no buffer".into() };
                 let grads = wgpu::BufferBinding {
@@ -125,8 +133,8 @@ impl Binder<'_> {
                 };
                 let grads = entry(binding::GRAD, wgpu::BindingResource::Buffer(grads));
                 norms.push(BoundNorm {
-                    pipeline: pipelines.norm(dispatch.kernel).clone(),
-                    grads: group(NORM_ENTRY_POINT, &pipelines.grads, &[grads]),
+                    pipeline,
+                    grads: group(NORM_ENTRY_POINT, &layouts.grads, &[grads]),
                     workgroups: grid.workgroups,
                 });
             }
@@ -136,15 +144,16 @@ impl Binder<'_> {
                 size: wgpu::BufferSize::new(u64::from(HYPERS) * size_of::<Hyper>() as u64),
             };
             Ok(BoundControl {
+                norm_type,
                 norms,
                 partials_group: group(
                     "wgpu_adam.control.partials",
-                    &pipelines.partials,
+                    &layouts.partials,
                     &[entry(binding::PARTIALS, buffer.as_entire_binding())],
                 ),
                 group: group(
                     "wgpu_adam.control",
-                    &pipelines.control_layout,
+                    &layouts.control_layout,
                     &[
                         entry(binding::LEDGER, buffer.as_entire_binding()),
                         entry(binding::STATE, controller.state.as_entire_binding()),

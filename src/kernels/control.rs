@@ -1,7 +1,8 @@
-//! The compute pipelines of gradient control, made together when it is first wanted.
+//! The compute pipelines of gradient control, made when it is first wanted.
 
 use crate::Error;
 use crate::gpu::Gpu;
+use crate::gradient_control::NormType;
 use crate::kernels::Kernels;
 use crate::layout::{CONTROL_ENTRY_POINT, NORM_ENTRY_POINT, binding, overrides};
 use crate::plan::{Kernel, Storage};
@@ -13,6 +14,14 @@ const SCALAR: &str =
 const CONTROL: &str =
     concat!(include_str!("../../shaders/bias_correction.wgsl"), include_str!("../../shaders/control.wgsl"));
 
+/// What tells the pipelines of gradient_norm.wgsl apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Norm {
+    storage: Storage,
+    tiled: bool,
+    norm_type: NormType,
+}
+
 #[derive(Debug)]
 pub(crate) struct ControlPipelines {
     /// Group 0 of gradient_norm.wgsl.
@@ -22,8 +31,10 @@ pub(crate) struct ControlPipelines {
     /// Group 0 of control.wgsl.
     pub control_layout: wgpu::BindGroupLayout,
     pub control: wgpu::ComputePipeline,
-    /// Vec4 flat and tiled, scalar flat and tiled.
-    norms: [wgpu::ComputePipeline; 4],
+    norm_layout: wgpu::PipelineLayout,
+    vec4: wgpu::ShaderModule,
+    scalar: wgpu::ShaderModule,
+    norms: Vec<(Norm, wgpu::ComputePipeline)>,
 }
 
 impl ControlPipelines {
@@ -49,53 +60,83 @@ impl ControlPipelines {
                 "wgpu_adam.control",
                 &[binding::LEDGER, binding::STATE, binding::SKIPPED].map(|place| storage(place, false)),
             );
-            let pipeline =
-                |label: &str, source: &'static str, entry_point, layouts: &[_], constants: &[(&str, f64)]| {
-                    let source = wgpu::ShaderSource::Wgsl(source.into());
-                    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                        label: Some(label),
-                        bind_group_layouts: layouts,
-                        immediate_size: 0,
-                    });
-                    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                        label: Some(label),
-                        layout: Some(&layout),
-                        module: &device
-                            .create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source }),
-                        entry_point: Some(entry_point),
-                        compilation_options: wgpu::PipelineCompilationOptions { constants, ..Default::default() },
-                        cache: None,
-                    })
-                };
-            let norm = |label, source, tiled| {
-                let constants =
-                    [(overrides::WORKGROUP_SIZE, f64::from(kernels.workgroup_size)), (overrides::TILED, tiled)];
-                let layouts = [Some(&grads), Some(&kernels.layouts.plan), Some(&partials)];
-                pipeline(label, source, NORM_ENTRY_POINT, &layouts, &constants)
+            let pipeline_layout = |label, bind_group_layouts: &[Option<&wgpu::BindGroupLayout>]| {
+                device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                    label: Some(label),
+                    bind_group_layouts,
+                    immediate_size: 0,
+                })
             };
-            let norms = [
-                norm("wgpu_adam.gradient_norm [vec4]", VEC4, 0.0),
-                norm("wgpu_adam.gradient_norm [vec4 tiled]", VEC4, 1.0),
-                norm("wgpu_adam.gradient_norm [scalar]", SCALAR, 0.0),
-                norm("wgpu_adam.gradient_norm [scalar tiled]", SCALAR, 1.0),
-            ];
+            let module = |label, source: &'static str| {
+                let source = wgpu::ShaderSource::Wgsl(source.into());
+                device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source })
+            };
             // The tree of its sums halves.
-            let size = kernels.workgroup_size.checked_ilog2().map_or(1, |log2| 1_u32 << log2);
+            let size = std::env::var("CW").map_or(256, |s| s.parse().unwrap());
             let constants = [(overrides::WORKGROUP_SIZE, f64::from(size))];
-            let layouts = [Some(&control_layout), Some(&kernels.layouts.request)];
-            let control = pipeline("wgpu_adam.control", CONTROL, CONTROL_ENTRY_POINT, &layouts, &constants);
-            Self { grads, partials, control_layout, control, norms }
+            let control = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some("wgpu_adam.control"),
+                layout: Some(&pipeline_layout(
+                    "wgpu_adam.control",
+                    &[Some(&control_layout), Some(&kernels.layouts.request)],
+                )),
+                module: &module("wgpu_adam.control", CONTROL),
+                entry_point: Some(CONTROL_ENTRY_POINT),
+                compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
+                cache: None,
+            });
+            Self {
+                norm_layout: pipeline_layout(
+                    "wgpu_adam.gradient_norm",
+                    &[Some(&grads), Some(&kernels.layouts.plan), Some(&partials)],
+                ),
+                vec4: module("wgpu_adam.gradient_norm [storage_vec4]", VEC4),
+                scalar: module("wgpu_adam.gradient_norm [storage_scalar]", SCALAR),
+                norms: Vec::new(),
+                grads,
+                partials,
+                control_layout,
+                control,
+            }
         })
     }
 
-    /// What measures the gradients of a dispatch of this kernel.
-    pub(crate) fn norm(&self, kernel: Kernel) -> &wgpu::ComputePipeline {
-        let [vec4, vec4_tiled, scalar, scalar_tiled] = &self.norms;
-        match (kernel.storage, kernel.tiled) {
-            (Storage::Vec4, false) => vec4,
-            (Storage::Vec4, true) => vec4_tiled,
-            (Storage::Scalar, false) => scalar,
-            (Storage::Scalar, true) => scalar_tiled,
+    /// What measures the gradients of a dispatch of this kernel, compiled if this is the first request for it.
+    pub(crate) fn norm(
+        &mut self,
+        gpu: &Gpu,
+        kernels: &Kernels,
+        kernel: Kernel,
+        norm_type: NormType,
+    ) -> Result<wgpu::ComputePipeline, Error> {
+        let norm = Norm { storage: kernel.storage, tiled: kernel.tiled, norm_type };
+        if let Some((_, pipeline)) = self.norms.iter().find(|(made, _)| *made == norm) {
+            return Ok(pipeline.clone());
         }
+        let (module, storage) = match norm.storage {
+            Storage::Vec4 => (&self.vec4, "vec4"),
+            Storage::Scalar => (&self.scalar, "scalar"),
+        };
+        let flag = |on: bool| f64::from(u8::from(on));
+        let constants = [
+            (overrides::WORKGROUP_SIZE, f64::from(kernels.workgroup_size)),
+            (overrides::GRID_WIDTH, f64::from(kernels.grid_width)),
+            (overrides::TILED, flag(norm.tiled)),
+            (overrides::NEIGHBOURS, flag(kernels.sharing.neighbours)),
+            (overrides::LARGEST, flag(norm_type == NormType::Infinity)),
+        ];
+        let tiled = if norm.tiled { " tiled" } else { "" };
+        let pipeline = gpu.guard.run("a compute pipeline", || {
+            gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&format!("wgpu_adam.gradient_norm [{storage}{tiled}] {norm_type:?}")),
+                layout: Some(&self.norm_layout),
+                module,
+                entry_point: Some(NORM_ENTRY_POINT),
+                compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
+                cache: None,
+            })
+        })?;
+        self.norms.push((norm, pipeline.clone()));
+        Ok(pipeline)
     }
 }

@@ -3,7 +3,7 @@
 use super::runs::Run;
 use super::spans::{self, Span, Storage};
 use super::{Code, Input, Limits, Plan};
-use crate::layout::{FLAT_ELEMENTS, Frame, HYPERS, NORM_ELEMENTS, TILE_ELEMENTS, TILE_INVOCATIONS, Tile};
+use crate::layout::{Frame, GRID_WIDTH, HYPERS, NORM_ELEMENTS, TILE_ELEMENTS, Tile};
 
 /// A span of this many elements gets a flat dispatch of its own: what that saves an element then pays for the dispatch.
 const FLAT_FROM: u64 = 1 << 18;
@@ -21,6 +21,8 @@ pub(crate) struct Binding {
 pub(crate) struct Kernel {
     pub storage: Storage,
     pub tiled: bool,
+    /// A flat run that begins where its bindings do: most do that are a whole buffer.
+    pub at_start: bool,
     pub grad_in_param_buffer: bool,
     pub code: Code,
 }
@@ -166,7 +168,7 @@ impl Shared {
     }
 
     fn flat(&self, span: &Span, limits: &Limits, plan: &mut Plan) {
-        let per_workgroup = u64::from(limits.workgroup_size * FLAT_ELEMENTS);
+        let per_workgroup = u64::from(limits.workgroup_size * limits.flat_elements);
         let per_dispatch = most_workgroups(limits) * per_workgroup;
         let mut start = 0;
         while start < span.length {
@@ -181,6 +183,7 @@ impl Shared {
                 length: part.length as u32,
                 ..dispatch.frame
             };
+            dispatch.kernel.at_start = (place.param, place.grad, place.moment) == (0, 0, 0);
             dispatch.first_hyper = part.class * self.hyper_stride;
             dispatch.tensors = (part.first_tensor, part.last_tensor);
             dispatch.pieces = part.pieces;
@@ -192,7 +195,7 @@ impl Shared {
     /// Adds a span to the batch, flushing that where bindings or grid are full.
     fn batch(&self, mut span: Span, batch: &mut Batch, limits: &Limits, plan: &mut Plan) {
         let records = |length: u64| length.div_ceil(u64::from(TILE_ELEMENTS));
-        let most = (most_workgroups(limits) * u64::from(limits.workgroup_size / TILE_INVOCATIONS))
+        let most = (most_workgroups(limits) * u64::from(limits.workgroup_size / limits.tile_invocations))
             .min(limits.binding / size_of::<Tile>() as u64);
         loop {
             let extents = self.extents(&span);
@@ -217,7 +220,7 @@ impl Shared {
     fn flush(&self, batch: &mut Batch, plan: &mut Plan, limits: &Limits) {
         let Batch { spans, records, extents } = std::mem::take(batch);
         let (Some(first), Some(last), Some(extents)) = (spans.first(), spans.last(), extents) else { return };
-        let workgroups = fold(records.div_ceil(u64::from(limits.workgroup_size / TILE_INVOCATIONS)), limits);
+        let workgroups = fold(records.div_ceil(u64::from(limits.workgroup_size / limits.tile_invocations)), limits);
         let mut dispatch = self.base(extents, workgroups, limits);
         // Where a binding may begin.
         let aligned = limits.alignment as usize / size_of::<Tile>();
@@ -243,6 +246,7 @@ impl Shared {
             kernel: Kernel {
                 storage: self.storage,
                 tiled: false,
+                at_start: false,
                 grad_in_param_buffer: self.grad_in_param_buffer(),
                 code: self.code,
             },
@@ -251,7 +255,7 @@ impl Shared {
             window: self.window,
             tiles: None,
             first_hyper: self.first_class * self.hyper_stride,
-            frame: Frame { plane: self.plane, workgroups_x: workgroups.0, ..Frame::default() },
+            frame: Frame { plane: self.plane, ..Frame::default() },
             workgroups,
             tensors: (0, 0),
             pieces: 0,
@@ -317,11 +321,22 @@ impl Extents {
 }
 
 fn most_workgroups(limits: &Limits) -> u64 {
-    u64::from(limits.workgroups) * u64::from(limits.workgroups)
+    u64::from(limits.grid_width()) * u64::from(limits.workgroups)
 }
 
-/// A grid for so many workgroups, folded where one dimension does not hold them, with few to spare.
+/// A grid for so many workgroups, folded where one dimension does not hold them: in rows of one width on a device, which
+/// the shaders are compiled with.
 fn fold(workgroups: u64, limits: &Limits) -> (u32, u32) {
-    let rows = workgroups.div_ceil(u64::from(limits.workgroups));
-    (workgroups.div_ceil(rows.max(1)) as u32, rows as u32)
+    if workgroups <= u64::from(limits.workgroups) {
+        return (workgroups as u32, 1);
+    }
+    let width = limits.grid_width();
+    (width, workgroups.div_ceil(u64::from(width)) as u32)
+}
+
+impl Limits {
+    /// Workgroups in a row of a folded grid.
+    pub(crate) fn grid_width(&self) -> u32 {
+        GRID_WIDTH.min(self.workgroups)
+    }
 }

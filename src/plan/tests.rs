@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::spans::Storage;
 use super::{Class, Code, Dispatch, Input, Limits, Place, Plan, Work, runs};
-use crate::layout::{HYPERS, TILE_INVOCATIONS, Tile};
+use crate::layout::{HYPERS, Tile};
 use crate::moments::{Request, lay_out};
 
 /// What a parameter element is stepped with.
@@ -31,25 +31,37 @@ fn simulate(plan: &Plan, planes: &[u64], limits: &Limits) -> Result<Steps, Strin
         }
         let frame = dispatch.frame;
         let (columns, rows) = dispatch.workgroups;
+        if rows > 1 && columns != limits.grid_width() {
+            return Err(format!("a folded grid {columns} wide"));
+        }
         for workgroup in 0..columns * rows {
-            for invocation in 0..workgroup_size {
+            for local_index in 0..workgroup_size {
+                let invocation = workgroup * workgroup_size + local_index;
                 if let Some((begin, end)) = dispatch.tiles {
-                    let record = workgroup * (workgroup_size / TILE_INVOCATIONS) + invocation / TILE_INVOCATIONS;
+                    let record = invocation / limits.tile_invocations;
                     if record >= frame.length {
                         continue;
                     }
                     let at = begin + u64::from(record);
                     assert!(at < end, "a record of another dispatch");
                     let Tile { param, grad, moment, length_hyper } = plan.tiles[at as usize];
-                    let lane = invocation % TILE_INVOCATIONS;
-                    for quad in [lane, lane + TILE_INVOCATIONS] {
+                    // Which invocation of the 64 quads steps which of them is the kernel's own.
+                    let quads = 64 / limits.tile_invocations;
+                    let first = invocation % limits.tile_invocations * quads;
+                    for quad in first..first + quads {
                         let run = (param, grad, moment, length_hyper & 0xffff, length_hyper >> 16);
                         step_quad(dispatch, plan.hyper_stride, run, quad, &mut steps)?;
                     }
                 } else {
-                    let quad = workgroup * workgroup_size + invocation;
+                    let places = (frame.param, frame.grad, frame.moment);
+                    if dispatch.kernel.at_start != (places == (0, 0, 0)) {
+                        return Err(format!("at_start is {}, {frame:?}", dispatch.kernel.at_start));
+                    }
                     let run = (frame.param, frame.grad, frame.moment, frame.length, 0);
-                    step_quad(dispatch, plan.hyper_stride, run, quad, &mut steps)?;
+                    let quads = limits.flat_elements / 4;
+                    for quad in invocation * quads..(invocation + 1) * quads {
+                        step_quad(dispatch, plan.hyper_stride, run, quad, &mut steps)?;
+                    }
                 }
             }
         }
@@ -68,9 +80,7 @@ fn check_limits(dispatch: &Dispatch, planes: &[u64], limits: &Limits) -> Result<
     if records * 16 > limits.binding || dispatch.workgroups.0 > most || dispatch.workgroups.1 > most {
         return Err(format!("{dispatch:?} breaks {limits:?}"));
     }
-    if dispatch.frame.workgroups_x != dispatch.workgroups.0
-        || u64::from(dispatch.frame.plane) != planes[dispatch.window as usize]
-    {
+    if u64::from(dispatch.frame.plane) != planes[dispatch.window as usize] {
         return Err(format!("wrong frame: {dispatch:?}"));
     }
     Ok(())
@@ -143,11 +153,19 @@ enum Grad {
     Own,
 }
 
+const PLAIN: Code = Code {
+    amsgrad: false,
+    decoupled_weight_decay: false,
+    small_betas: false,
+    gradient_control: false,
+    clip_value: false,
+};
+
 const GROUPS: [(Code, bool); 4] = [
-    (Code { amsgrad: false, decoupled_weight_decay: false, gradient_control: false }, true),
-    (Code { amsgrad: false, decoupled_weight_decay: false, gradient_control: false }, false),
-    (Code { amsgrad: true, decoupled_weight_decay: false, gradient_control: false }, true),
-    (Code { amsgrad: false, decoupled_weight_decay: true, gradient_control: false }, true),
+    (PLAIN, true),
+    (PLAIN, false),
+    (Code { amsgrad: true, ..PLAIN }, true),
+    (Code { decoupled_weight_decay: true, ..PLAIN }, true),
 ];
 
 /// The plan's input for such tensors, as the optimizer makes it, and the windows' planes.
@@ -287,10 +305,14 @@ fn any_limits() -> impl Strategy<Value = Limits> {
     let alignment = prop::sample::select(vec![256_u64, 256, 512]);
     let workgroups = prop::sample::select(vec![1_u32, 7, 65_535]);
     let workgroup_size = prop::sample::select(vec![32_u32, 64, 256]);
-    (binding, alignment, workgroups, workgroup_size).prop_map(|(binding, alignment, workgroups, workgroup_size)| {
-        // Two alignments of slack are needed beside a window's elements.
-        Limits { binding: binding.max(4 * alignment), alignment, workgroups, workgroup_size, hyper_alignment: 8 }
-    })
+    let sharing = prop::sample::select(vec![(4_u32, 32_u32), (16, 16), (8, 32)]);
+    (binding, alignment, workgroups, workgroup_size, sharing).prop_map(
+        |(binding, alignment, workgroups, workgroup_size, (flat_elements, tile_invocations))| {
+            // Two alignments of slack are needed beside a window's elements.
+            let binding = binding.max(4 * alignment);
+            Limits { binding, alignment, workgroups, workgroup_size, flat_elements, tile_invocations, ..LARGE }
+        },
+    )
 }
 
 proptest! {
@@ -306,8 +328,15 @@ proptest! {
     }
 }
 
-const LARGE: Limits =
-    Limits { binding: 1 << 27, alignment: 256, workgroups: 65_535, workgroup_size: 256, hyper_alignment: 8 };
+const LARGE: Limits = Limits {
+    binding: 1 << 27,
+    alignment: 256,
+    workgroups: 65_535,
+    workgroup_size: 256,
+    flat_elements: 4,
+    tile_invocations: 32,
+    hyper_alignment: 8,
+};
 
 fn spec(length: u64, follows: Follows, grad: Grad) -> Spec {
     Spec { buffer: 0, follows, length, group: 0, late: false, grad }

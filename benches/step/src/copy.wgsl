@@ -1,7 +1,8 @@
 // The yardstick: reads and writes exactly what a step reads and writes, and computes nothing. Planes change places, so
-// that every read is needed; u32, so that no bits are special. Indexed as adam.wgsl is: a quad an invocation.
+// that every read is needed; u32, so that no bits are special. Indexed as adam.wgsl is, with as many quads an invocation.
 
 override WORKGROUP_SIZE: u32 = 256u;
+override QUADS_LOG2: u32 = 0u;  // 1, 2 or 4 quads, next to each other
 override AMSGRAD: bool = false; // a plane more, read and written
 
 struct Frame {
@@ -15,25 +16,32 @@ struct Frame {
 @group(0) @binding(3) var<uniform> frame: Frame;
 
 fn copy_quad(quad: u32) {
-    if (quad >= frame.quads) {
-        return;
+    if (quad < frame.quads) {
+        let exp_avg_sq_at = quad + frame.plane;
+        let max_exp_avg_sq_at = exp_avg_sq_at + frame.plane;
+        let exp_avg = moments[quad];
+        let exp_avg_sq = moments[exp_avg_sq_at];
+        var last = param[quad] ^ grad[quad];
+        if (AMSGRAD) {
+            let max_exp_avg_sq = moments[max_exp_avg_sq_at];
+            moments[max_exp_avg_sq_at] = last;
+            last = max_exp_avg_sq;
+        }
+        param[quad] = exp_avg;
+        moments[quad] = exp_avg_sq;
+        moments[exp_avg_sq_at] = last;
     }
-    let exp_avg_sq_at = quad + frame.plane;
-    let max_exp_avg_sq_at = exp_avg_sq_at + frame.plane;
-    let exp_avg = moments[quad];
-    let exp_avg_sq = moments[exp_avg_sq_at];
-    var last = param[quad] ^ grad[quad];
-    if (AMSGRAD) {
-        let max_exp_avg_sq = moments[max_exp_avg_sq_at];
-        moments[max_exp_avg_sq_at] = last;
-        last = max_exp_avg_sq;
-    }
-    param[quad] = exp_avg;
-    moments[quad] = exp_avg_sq;
-    moments[exp_avg_sq_at] = last;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn copy(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
-    copy_quad(workgroup_id.x * WORKGROUP_SIZE + invocation);
+    let first = (workgroup_id.x * WORKGROUP_SIZE + invocation) << QUADS_LOG2;
+    copy_quad(first);
+    if (QUADS_LOG2 > 0u) {
+        copy_quad(first + 1u);
+    }
+    if (QUADS_LOG2 > 1u) {
+        copy_quad(first + 2u);
+        copy_quad(first + 3u);
+    }
 }

@@ -4,6 +4,8 @@ use anyhow::{Context, Result};
 use pollster::block_on;
 use wgpu_adam_suite::adapter::describe;
 
+use crate::sharing::Sharing;
+
 /// What encoder timestamps take.
 const TIMESTAMPS: wgpu::Features =
     wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
@@ -38,6 +40,11 @@ impl Gpu {
     pub fn noop() -> Self {
         let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
         Self { name: "noop".into(), device, queue }
+    }
+
+    /// What an invocation of a flat dispatch steps here.
+    pub(crate) fn sharing(&self) -> Sharing {
+        Sharing::of(&self.device.adapter_info())
     }
 
     pub fn has_timestamps(&self) -> bool {

@@ -5,10 +5,10 @@ use wgpu::BufferUsages as Usage;
 
 use crate::adam::Adam;
 use crate::device::{Gpu, Span};
-use crate::layout::{Frame, Hyper};
+use crate::layout::{Frame, Hyper, overrides};
 use crate::rounds::Contender;
 
-/// Invocations of a workgroup, a quad each: as the library's.
+/// Invocations of a workgroup: as the library's.
 const WORKGROUP_SIZE: u32 = 256;
 
 const COPY: &str = include_str!("copy.wgsl");
@@ -30,14 +30,18 @@ pub struct Copy {
 impl Copy {
     pub fn new(gpu: &Gpu, elements: u64, amsgrad: bool) -> Result<Self> {
         let quads = elements.div_ceil(4);
-        let workgroups = u32::try_from(quads.div_ceil(u64::from(WORKGROUP_SIZE)))?;
+        let workgroups = workgroups(gpu, elements)?;
         ensure!(workgroups <= gpu.device.limits().max_compute_workgroups_per_dimension, "too long for one row");
         let planes = if amsgrad { 3 } else { 2 };
         let (param, grad, moments) = (gpu.storage(4 * quads), gpu.storage(4 * quads), gpu.storage(4 * quads * planes));
         gpu.fill([&param, &grad, &moments].map(Span::whole))?;
         let frame = gpu.buffer(8, Usage::UNIFORM | Usage::COPY_DST);
         gpu.queue.write_buffer(&frame, 0, bytemuck::bytes_of(&[quads as u32; 2]));
-        let constants = [("WORKGROUP_SIZE", f64::from(WORKGROUP_SIZE)), ("AMSGRAD", f64::from(u8::from(amsgrad)))];
+        let constants = [
+            ("WORKGROUP_SIZE", f64::from(WORKGROUP_SIZE)),
+            ("QUADS_LOG2", f64::from(gpu.sharing().flat_quads_log2)),
+            ("AMSGRAD", f64::from(u8::from(amsgrad))),
+        ];
         let pipeline = pipeline(gpu, COPY, None, &constants);
         let buffers = [&param, &grad, &moments, &frame].map(wgpu::Buffer::as_entire_binding);
         let bindings = bind(gpu, &pipeline.get_bind_group_layout(0), buffers);
@@ -100,7 +104,11 @@ impl Loop {
             bind_group_layouts: &layouts.each_ref().map(Some),
             immediate_size: 0,
         });
-        let constants = [("WORKGROUP_SIZE", f64::from(WORKGROUP_SIZE))];
+        let constants = [
+            (overrides::WORKGROUP_SIZE, f64::from(WORKGROUP_SIZE)),
+            (overrides::QUADS_LOG2, f64::from(gpu.sharing().flat_quads_log2)),
+            (overrides::AT_START, 1.0),
+        ];
         let pipeline = pipeline(gpu, ADAM, Some(&pipeline_layout), &constants);
         let tensors = like.tensors.iter().zip(like.state()?).map(|(tensor, state)| {
             let buffers = [tensor.param.buffer(), tensor.grad.buffer(), &state];
@@ -108,10 +116,9 @@ impl Loop {
             bind(gpu, &layouts[0], buffers)
         });
         let tensors = tensors.collect();
-        let workgroups = u32::try_from((length / 4).div_ceil(u64::from(WORKGROUP_SIZE)))?;
+        let workgroups = workgroups(gpu, length)?;
         // All tensors begin where their buffers do.
-        let values =
-            Frame { length: length as u32, plane: length as u32, workgroups_x: workgroups, ..Frame::default() };
+        let values = Frame { length: length as u32, plane: length as u32, ..Frame::default() };
         let frame = gpu.buffer(size_of::<Frame>() as u64, Usage::UNIFORM | Usage::COPY_DST);
         gpu.queue.write_buffer(&frame, 0, bytemuck::bytes_of(&values));
         let hypers = gpu.buffer(HYPERS, Usage::UNIFORM | Usage::COPY_DST);
@@ -165,6 +172,12 @@ impl Contender for Loop {
         }
         Ok(())
     }
+}
+
+/// Of a flat dispatch over so many elements.
+fn workgroups(gpu: &Gpu, elements: u64) -> Result<u32> {
+    let of_one = u64::from(WORKGROUP_SIZE * gpu.sharing().flat_elements());
+    Ok(u32::try_from(elements.div_ceil(of_one))?)
 }
 
 fn pipeline(

@@ -1,0 +1,38 @@
+//! How invocations share the elements: what is best depends on the kind of adapter (benches/NOTES.md).
+
+/// The quads, groups of four elements, that an invocation steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    /// In a flat dispatch, next to each other; as a power of two.
+    pub flat_quads_log2: u32,
+    /// Of a tile record's 64; as a power of two.
+    pub tile_quads_log2: u32,
+    /// Whether those of a tile are next to each other too: else neighbours belong to neighbouring invocations.
+    pub neighbours: bool,
+}
+
+impl Sharing {
+    /// For an adapter.
+    pub fn of(adapter: &wgpu::AdapterInfo) -> Self {
+        match adapter.device_type {
+            // Mesa runs eight invocations at a time, and reads what is the same for all of them anew for each eight.
+            wgpu::DeviceType::Cpu if adapter.name.starts_with("llvmpipe") => {
+                Self { flat_quads_log2: 2, tile_quads_log2: 2, neighbours: true }
+            }
+            // SwiftShader, WARP: more in an invocation than one step's numbers does not fit the registers.
+            wgpu::DeviceType::Cpu => Self { flat_quads_log2: 0, tile_quads_log2: 1, neighbours: true },
+            // A GPU's neighbouring invocations read neighbouring words at once.
+            _ => Self { flat_quads_log2: 0, tile_quads_log2: 1, neighbours: false },
+        }
+    }
+
+    /// Elements that an invocation of a flat dispatch steps.
+    pub fn flat_elements(self) -> u32 {
+        4 << self.flat_quads_log2
+    }
+
+    /// Invocations that share a tile record: at most 32 of them.
+    pub fn tile_invocations(self) -> u32 {
+        64 >> self.tile_quads_log2
+    }
+}
