@@ -1,4 +1,5 @@
-//! How invocations share the elements: what is best depends on the kind of adapter (benches/NOTES.md).
+//! How invocations share the elements: what is best depends on the kind of adapter (benches/NOTES.md). Software adapters
+//! run an invocation after another, and pay for barriers.
 
 /// The quads, groups of four elements, that an invocation steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +10,8 @@ pub struct Sharing {
     pub tile_quads_log2: u32,
     /// Whether those of a tile are next to each other too: else neighbours belong to neighbouring invocations.
     pub neighbours: bool,
+    /// Invocations of control.wgsl's one workgroup, a power of two.
+    pub control_invocations: u32,
 }
 
 impl Sharing {
@@ -17,12 +20,14 @@ impl Sharing {
         match adapter.device_type {
             // Mesa runs eight invocations at a time, and reads what is the same for all of them anew for each eight.
             wgpu::DeviceType::Cpu if adapter.name.starts_with("llvmpipe") => {
-                Self { flat_quads_log2: 2, tile_quads_log2: 2, neighbours: true }
+                Self { flat_quads_log2: 2, tile_quads_log2: 2, neighbours: true, control_invocations: 32 }
             }
             // SwiftShader, WARP: more in an invocation than one step's numbers does not fit the registers.
-            wgpu::DeviceType::Cpu => Self { flat_quads_log2: 0, tile_quads_log2: 1, neighbours: true },
+            wgpu::DeviceType::Cpu => {
+                Self { flat_quads_log2: 0, tile_quads_log2: 1, neighbours: true, control_invocations: 32 }
+            }
             // A GPU's neighbouring invocations read neighbouring words at once.
-            _ => Self { flat_quads_log2: 0, tile_quads_log2: 1, neighbours: false },
+            _ => Self { flat_quads_log2: 0, tile_quads_log2: 1, neighbours: false, control_invocations: 256 },
         }
     }
 

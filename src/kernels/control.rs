@@ -72,7 +72,8 @@ impl ControlPipelines {
                 device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source })
             };
             // The tree of its sums halves.
-            let size = std::env::var("CW").map_or(256, |s| s.parse().unwrap());
+            let most = kernels.workgroup_size.checked_ilog2().map_or(1, |log2| 1_u32 << log2);
+            let size = most.min(kernels.sharing.control_invocations);
             let constants = [(overrides::WORKGROUP_SIZE, f64::from(size))];
             let control = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some("wgpu_adam.control"),
