@@ -1,6 +1,7 @@
 //! The compute pipelines: one for each way of storing and combination of options in use, made when first needed.
 
 mod control;
+mod moving;
 
 use crate::Error;
 use crate::gpu::Gpu;
@@ -8,6 +9,7 @@ use crate::layout::{ENTRY_POINT, Frame, HYPERS, Hyper, TILE_INVOCATIONS, WORKGRO
 use crate::plan::{Kernel, Storage};
 
 pub(crate) use control::ControlPipelines;
+pub(crate) use moving::MovePipeline;
 
 const VEC4: &str = concat!(include_str!("../shaders/storage_vec4.wgsl"), include_str!("../shaders/adam.wgsl"));
 const SCALAR: &str = concat!(include_str!("../shaders/storage_scalar.wgsl"), include_str!("../shaders/adam.wgsl"));

@@ -200,15 +200,20 @@ impl WgpuAdam {
             let ledger = Ledger::new(&plan, stepping.len(), blocks, limits);
             let bound = binder.bind(&plan, &ledger.grids, kernels, &self.prepared.bound, label)?;
             let mut bytes = blocks * size_of::<Hyper>();
-            let control = match control.controller.as_mut().filter(|_| decides) {
+            let mut grown = None;
+            let control = match control.controller.as_ref().filter(|_| decides) {
                 Some(controller) => {
-                    controller.fit(gpu, tensors)?;
                     bytes = bytes.max(request::size(input.classes.len()));
-                    Some(binder.bind_control(&plan, &ledger, &stepping, controller, kernels)?)
+                    grown = controller.skipped.grown(gpu, kernels, tensors)?;
+                    let skipped = grown.as_ref().map_or(&controller.skipped.current, |grown| &grown.current);
+                    Some(binder.bind_control(&plan, &ledger, &stepping, controller, skipped, kernels)?)
                 }
                 None => None,
             };
             self.slots.fit(bytes, Maker { gpu: &self.gpu, layouts: &self.kernels.layouts })?;
+            if let Some((controller, grown)) = self.control.controller.as_mut().zip(grown) {
+                controller.skipped = grown;
+            }
             self.prepared = Prepared { input, bound, control, hyper_stride, ..Prepared::default() };
             self.release_buffers();
         }

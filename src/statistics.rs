@@ -10,6 +10,8 @@ use crate::readback::Source;
 
 /// What became of a step's gradients, where they are clipped by norm or steps may be skipped; see
 /// [`GradientControl`](crate::GradientControl).
+///
+/// Steps are counted from the first that this optimizer recorded under control, whatever state is loaded meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepStatistics {
     /// The number of the step, from 1, among those recorded while gradients were under control.

@@ -92,6 +92,7 @@ impl Binder<'_> {
         ledger: &Ledger,
         stepping: &[u32],
         controller: &Controller,
+        skipped: &wgpu::Buffer,
         kernels: &Kernels,
     ) -> Result<BoundControl, Error> {
         let device = &self.gpu.device;
@@ -148,7 +149,7 @@ impl Binder<'_> {
                     &[
                         entry(binding::LEDGER, buffer.as_entire_binding()),
                         entry(binding::STATE, controller.state.as_entire_binding()),
-                        entry(binding::SKIPPED, controller.skipped.as_entire_binding()),
+                        entry(binding::SKIPPED, skipped.as_entire_binding()),
                     ],
                 ),
                 hypers: group(
