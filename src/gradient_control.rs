@@ -245,11 +245,13 @@ impl WgpuAdam {
     /// takes it back. Skipping for gradients that are not finite is [`GradientControl::skip_nonfinite`]'s.
     ///
     /// # Errors
-    /// A buffer too small, without `COPY_SRC`, at an offset that is no multiple of 4; no memory; a lost device.
+    /// A buffer too small, without `COPY_SRC`, at an offset that is no multiple of 4, of another device; no memory; a lost
+    /// device. What was in force stays so.
     pub fn set_found_inf(&mut self, found_inf: Option<(&wgpu::Buffer, u64)>) -> Result<(), Error> {
         if let Some((buffer, offset)) = found_inf {
             TensorBuffer::from((buffer, offset)).check(1, wgpu::BufferUsages::COPY_SRC, || "found_inf".into())?;
             self.controller()?;
+            self.check_found_inf(buffer, offset)?;
             self.control.device_steps = true;
         }
         self.control.found_inf = found_inf.map(|(buffer, offset)| (buffer.clone(), offset));
@@ -263,6 +265,16 @@ impl WgpuAdam {
     #[must_use]
     pub fn loss_scale_buffer(&self) -> Option<&wgpu::Buffer> {
         self.control.controller.as_ref().map(|controller| &controller.state)
+    }
+
+    /// Whether steps can copy it: a copy that is never submitted tells, where it would spoil the caller's encoder.
+    fn check_found_inf(&self, buffer: &wgpu::Buffer, offset: u64) -> Result<(), Error> {
+        let Some(controller) = &self.control.controller else { return Ok(()) };
+        self.gpu.guard.run("the copy of found_inf", || {
+            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            controller.record_found_inf(&mut encoder, buffer, offset);
+            drop(encoder.finish());
+        })
     }
 
     /// Lets the host's step counts be those of the device again.

@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::gradient_control::request::{self, ClassStep};
 use crate::gradients::ZeroGrad;
-use crate::layout::{Hyper, State};
+use crate::layout::Hyper;
 use crate::optimizer::{Prepared, WgpuAdam};
 use crate::slots::Maker;
 
@@ -84,8 +84,7 @@ impl WgpuAdam {
         let measures = control.measures();
         let Some(controller) = &mut control.controller else { return Ok(()) };
         if let Some((buffer, offset)) = &control.found_inf {
-            let to = std::mem::offset_of!(State, found_inf_outside) as u64;
-            encoder.copy_buffer_to_buffer(buffer, *offset, &controller.state, to, Some(4));
+            controller.record_found_inf(encoder, buffer, *offset);
         }
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some(&format!("wgpu_adam {number}: step under gradient control")),

@@ -40,4 +40,10 @@ impl Controller {
             Self { state, skipped, pipelines, ring }
         })
     }
+
+    /// Copies what the outside says of a step to where the step looks for it.
+    pub(crate) fn record_found_inf(&self, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer, offset: u64) {
+        let to = std::mem::offset_of!(State, found_inf_outside) as u64;
+        encoder.copy_buffer_to_buffer(buffer, offset, &self.state, to, Some(4));
+    }
 }
