@@ -96,10 +96,9 @@ impl Binder<'_> {
         kernels: &Kernels,
     ) -> Result<BoundControl, Error> {
         let device = &self.gpu.device;
-        let allowed = device.limits().max_buffer_size.min(device.limits().max_storage_buffer_binding_size);
+        let (limit, allowed) = self.gpu.storage_limit();
         if ledger.bytes() > allowed {
             let remedy = "or do without clipping by norm and skipping";
-            let limit = "max_storage_buffer_binding_size";
             return Err(Error::DeviceLimit { what: WHAT.into(), limit, needed: ledger.bytes(), allowed, remedy });
         }
         let pipelines = &controller.pipelines;

@@ -41,7 +41,7 @@ const TENSORS: u64 = 1024;
 
 impl Counts {
     pub(crate) fn new(gpu: &Gpu) -> Result<Self, Error> {
-        let current = gpu.guard.run(WHAT, || buffer(gpu, (TENSORS * 4).min(most_bytes(gpu))))?;
+        let current = gpu.guard.run(WHAT, || buffer(gpu, (TENSORS * 4).min(gpu.storage_limit().1 / 4 * 4)))?;
         Ok(Self { current, outgrown: Vec::new(), pipeline: None })
     }
 
@@ -53,21 +53,20 @@ impl Counts {
 
     /// Counts for so many tensors, to take the place of these; none if there is room.
     pub(crate) fn grown(&self, gpu: &Gpu, kernels: &Kernels, tensors: u32) -> Result<Option<Self>, Error> {
-        let (needed, allowed) = (u64::from(tensors) * 4, most_bytes(gpu));
+        let (needed, (limit, allowed)) = (u64::from(tensors) * 4, gpu.storage_limit());
         if needed <= self.current.size() {
             return Ok(None);
         }
         if needed > allowed {
-            let (what, limit) = (WHAT.into(), "max_storage_buffer_binding_size");
             let remedy = "or give the optimizer fewer tensors";
-            return Err(Error::DeviceLimit { what, limit, needed, allowed, remedy });
+            return Err(Error::DeviceLimit { what: WHAT.into(), limit, needed, allowed, remedy });
         }
         let pipeline = match &self.pipeline {
             Some(pipeline) => pipeline.clone(),
             None => MovePipeline::new(gpu, kernels)?,
         };
         gpu.guard.run(WHAT, || {
-            let current = buffer(gpu, needed.next_power_of_two().min(allowed));
+            let current = buffer(gpu, needed.next_power_of_two().min(allowed / 4 * 4));
             let outgrown = self.outgrown.iter().map(|old| (&old.buffer, Arc::clone(&old.moved)));
             let outgrown = outgrown.chain([(&self.current, Arc::default())]).map(|(buffer, moved)| {
                 let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -118,12 +117,6 @@ impl Counts {
     fn buffers(&self) -> impl Iterator<Item = &wgpu::Buffer> {
         std::iter::once(&self.current).chain(self.outgrown.iter().map(|old| &old.buffer))
     }
-}
-
-/// The longest binding.
-fn most_bytes(gpu: &Gpu) -> u64 {
-    let limits = gpu.device.limits();
-    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) / 4 * 4
 }
 
 fn buffer(gpu: &Gpu, size: u64) -> wgpu::Buffer {

@@ -167,6 +167,19 @@ pub async fn moment(gpu: &Gpu) -> Result<()> {
     ensure!(matches!(refused, Err(Error::UnsubmittedSteps { steps: 1 })), "{refused:?}");
     gpu.queue.submit([encoder.finish()]);
     ensure!(scaler(&rig.adam).await?.growth_tracker == 0, "{:?}", scaler(&rig.adam).await?);
+
+    // A step recorded before a dict is loaded and submitted behind that has the state that is given up, and the scale that
+    // is loaded: its backward pass has it too.
+    rig.adam.set_gradient_control(DYNAMIC)?;
+    rig.adam.load_state_dict(&dict)?;
+    rig.poke_grad(0, 0, f32::NAN);
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    rig.adam.record_step(&mut encoder)?;
+    rig.adam.load_state_dict(&dict)?;
+    gpu.queue.submit([encoder.finish()]);
+    let got = rig.adam.state_dict().await?;
+    let backed_off = Some(GradScalerState { scale: INIT * 0.375, ..FRESH });
+    ensure!(got == StateDict { grad_scaler: backed_off, ..dict }, "{got:?}");
     Ok(())
 }
 
