@@ -245,8 +245,8 @@ impl WgpuAdam {
     /// takes it back. Skipping for gradients that are not finite is [`GradientControl::skip_nonfinite`]'s.
     ///
     /// # Errors
-    /// A buffer too small, without `COPY_SRC`, at an offset that is no multiple of 4, of another device; no memory; a lost
-    /// device. What was in force stays so.
+    /// A buffer too small, without `COPY_SRC`, at an offset that is no multiple of 4, of another device (in a browser,
+    /// [`ready`](Self::ready) tells); no memory; a lost device. What was in force stays so.
     pub fn set_found_inf(&mut self, found_inf: Option<(&wgpu::Buffer, u64)>) -> Result<(), Error> {
         if let Some((buffer, offset)) = found_inf {
             TensorBuffer::from((buffer, offset)).check(1, wgpu::BufferUsages::COPY_SRC, || "found_inf".into())?;

@@ -56,9 +56,9 @@ impl WgpuAdam {
     /// the next submit, to the [buffer](Self::loss_scale_buffer) that it is in; so steps recorded before, if they
     /// are submitted later, do act on it. What [`StepStatistics`](crate::StepStatistics) count goes on.
     ///
-    /// A run that goes on from a dict has the bits of one that was not interrupted, but in one case: clipped by norm, with
-    /// steps that may be skipped, and neighbours in an arena that have missed different steps and as many. They are not
-    /// stepped as one in the first run and are in the second, and the norm's last bit may differ.
+    /// A run that goes on from a dict has the bits of one that was not interrupted. Clipped by norm, it has them as long as
+    /// the same neighbours are stepped as one, on which the norm's last bit depends: loading may bring together what was
+    /// replaced, or has missed different steps and as many.
     ///
     /// # Errors
     /// A dict that does not fit; no memory; a lost device. Nothing has changed then, unless the device was lost while
