@@ -6,7 +6,7 @@
 override WORKGROUP_SIZE: u32 = 256u;           // a multiple of 4
 override GRID_WIDTH: u32 = 16384u;             // workgroups in a row of a grid that is folded
 override TILED: bool = false;                  // a tile record for every 4 invocations, or one run for the dispatch
-override NEIGHBOURS: bool = true;              // an invocation's quads are next to each other, else far apart
+override NEIGHBOURS: bool = false;             // an invocation's quads are next to each other, else far apart
 override LARGEST: bool = false;                // the largest magnitude instead of the sum of squares
 
 const QUADS: u32 = 16u;                        // of an invocation; four invocations take a tile

@@ -4,13 +4,15 @@
 //! A file has for each parameter that has taken a step the tensors `optimizer.state.NAME.KEY` with KEY `exp_avg`,
 //! `exp_avg_sq`, `max_exp_avg_sq` (with amsgrad) and `step` (a scalar), and for its values, if they are in it,
 //! `model.NAME`. Its metadata entry `optimizer` is JSON: `param_groups` as in torch's state dict and `param_names`, the name
-//! of each packed id; without names, ids stand in their place. `wgpu_adam.version` is the version of this form; torch's
-//! files have none. All else is kept, and written back by [`CheckpointContents::keep`].
+//! of each packed id; without names, ids stand in their place. The entry `grad_scaler`, if there is one, is JSON too: a
+//! dynamic loss scale by the keys of torch's `GradScaler.state_dict()`. `wgpu_adam.version` is the version of this form;
+//! torch's files have none. All else is kept, and written back by [`CheckpointContents::keep`].
 
 #[cfg(not(target_family = "wasm"))]
 mod atomic;
 mod contents;
 mod data;
+mod entries;
 mod error;
 mod groups;
 mod header;
@@ -18,6 +20,7 @@ mod layout;
 mod names;
 mod optimizer;
 mod outline;
+mod scaler;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -34,6 +37,7 @@ use crate::Error;
 use crate::state_dict::{MOMENTS, StateDict};
 use data::Data;
 use header::{Header, Located};
+use outline::Outline;
 
 /// A checkpoint that was opened and found whole: header, names, types, shapes, places, options, step counts and the
 /// numbers of all moments. Readable without a GPU.
@@ -50,6 +54,8 @@ pub struct Checkpoint {
     names: BTreeMap<u64, String>,
     /// What else the metadata entry `optimizer` holds, as JSON.
     extra: BTreeMap<String, String>,
+    /// And the entry `grad_scaler`.
+    grad_scaler_extra: BTreeMap<String, String>,
 }
 
 impl Checkpoint {
@@ -73,8 +79,8 @@ impl Checkpoint {
 
     fn verified(data: Data) -> Result<Self, Error> {
         let header = Header::read(&data)?;
-        let (outline, extra) = outline::outline(&data, &header)?;
-        let checkpoint = Self { names: names::by_id(&outline), data, header, outline, extra };
+        let Outline { dict: outline, extra, grad_scaler_extra } = outline::outline(&data, &header)?;
+        let checkpoint = Self { names: names::by_id(&outline), data, header, outline, extra, grad_scaler_extra };
         checkpoint.verify_values()?;
         Ok(checkpoint)
     }

@@ -16,6 +16,16 @@ impl Gpu {
     pub(crate) fn new(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
         Self { device: device.clone(), queue: queue.clone(), guard: Guard::new(device) }
     }
+
+    /// The limit on the bytes of a storage buffer that is bound as a whole, and its name.
+    pub(crate) fn storage_limit(&self) -> (&'static str, u64) {
+        let limits = self.device.limits();
+        if limits.max_buffer_size < limits.max_storage_buffer_binding_size {
+            ("max_buffer_size", limits.max_buffer_size)
+        } else {
+            ("max_storage_buffer_binding_size", limits.max_storage_buffer_binding_size)
+        }
+    }
 }
 
 /// The least limits with which an optimizer can do anything.

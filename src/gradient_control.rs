@@ -1,18 +1,23 @@
 //! What happens to gradients between backward and step, decided on the GPU: clipping, loss scaling, skipped steps.
 //!
 //! - [`request`]: what the host asks of control.wgsl for a recorded step.
-//! - [`controller`]: what lives on the device from step to step.
+//! - [`controller`]: what lives on the device from step to step; [`counts`]: of that, the steps each tensor did not take.
+//! - [`scaler`]: the dynamic loss scale in state dicts.
 //! - [`bound`]: what a plan needs besides, to measure its gradients and to have its hyper blocks made.
 
 pub(crate) mod bound;
 pub(crate) mod controller;
+pub(crate) mod counts;
 pub(crate) mod request;
+pub(crate) mod scaler;
 
 use crate::Error;
-use crate::layout::State;
 use crate::optimizer::WgpuAdam;
 use crate::tensor::TensorBuffer;
 use controller::Controller;
+use counts::Counts;
+
+pub use scaler::GradScalerState;
 
 /// What is done with gradients before they are used. All of it is decided on the GPU, in the pass of the step: nothing
 /// waits, nothing is read back. Gradients themselves are never written, but for
@@ -130,6 +135,8 @@ pub(crate) struct Control {
     /// Steps recorded while the device decided.
     pub recorded: u64,
     pub controller: Option<Controller>,
+    /// A scale that was loaded while no dynamic one was in force.
+    pub kept_scaler: Option<GradScalerState>,
 }
 
 impl Control {
@@ -162,10 +169,6 @@ impl GradientControl {
 
     fn validate(&self) -> Result<(), Error> {
         const POSITIVE: &str = "above 0 and finite, and so after rounding to f32";
-        let check = |option, value: f64, within: bool, requirement| {
-            if within { Ok(()) } else { Err(Error::InvalidOption { option, group: None, value, requirement }) }
-        };
-        let positive = |value: f64| (value as f32) > 0.0 && (value as f32).is_finite();
         let given = [("clip_norm", self.clip_norm), ("clip_value", self.clip_value)];
         for (option, value) in given.into_iter().filter_map(|(option, value)| Some((option, value?))) {
             check(option, value, positive(value), POSITIVE)?;
@@ -174,22 +177,37 @@ impl GradientControl {
         let first = self.loss_scale.first();
         check("loss_scale", first, positive(first) && positive(1.0 / first), POSITIVE)?;
         if let LossScale::Dynamic { growth_factor, backoff_factor, growth_interval, .. } = self.loss_scale {
-            let grows = (growth_factor as f32) > 1.0 && (growth_factor as f32).is_finite();
-            check("growth_factor", growth_factor, grows, "above 1 and finite, and so after rounding to f32")?;
-            let backs_off = (backoff_factor as f32) > 0.0 && (backoff_factor as f32) < 1.0;
-            check("backoff_factor", backoff_factor, backs_off, "between 0 and 1, and so after rounding to f32")?;
-            check("growth_interval", f64::from(growth_interval), growth_interval >= 1, "at least 1")?;
+            const OPTIONS: [&str; 3] = ["growth_factor", "backoff_factor", "growth_interval"];
+            check_growth(OPTIONS, growth_factor, backoff_factor, growth_interval)?;
         }
         Ok(())
     }
+}
+
+fn check(option: &'static str, value: f64, within: bool, requirement: &'static str) -> Result<(), Error> {
+    if within { Ok(()) } else { Err(Error::InvalidOption { option, group: None, value, requirement }) }
+}
+
+fn positive(value: f64) -> bool {
+    (value as f32) > 0.0 && (value as f32).is_finite()
+}
+
+/// What a dynamic scale grows and backs off by, under these names.
+fn check_growth(names: [&'static str; 3], growth: f64, backoff: f64, interval: u32) -> Result<(), Error> {
+    let [growth_factor, backoff_factor, growth_interval] = names;
+    let grows = (growth as f32) > 1.0 && (growth as f32).is_finite();
+    check(growth_factor, growth, grows, "above 1 and finite, and so after rounding to f32")?;
+    let backs_off = (backoff as f32) > 0.0 && (backoff as f32) < 1.0;
+    check(backoff_factor, backoff, backs_off, "between 0 and 1, and so after rounding to f32")?;
+    check(growth_interval, interval.into(), interval >= 1, "at least 1")
 }
 
 impl WgpuAdam {
     /// Sets what is done with gradients, from the next recorded step on.
     ///
     /// A dynamic loss scale begins at its `init` unless the last control had a dynamic one with the same `init`: then
-    /// scale and growth tracker go on. A first scale is written by the queue: before the next submit, whatever was
-    /// recorded before. The first control that clips by norm or skips makes some small buffers and compiles two more
+    /// scale and growth tracker go on. They go on, too, from a state dict that was loaded while no dynamic scale was in
+    /// force. A first scale is written by the queue: before the next submit, whatever was recorded before. The first control that clips by norm or skips makes some small buffers and compiles two more
     /// kinds of shader; steps that may be skipped are counted on the device from then on, and tensors that have missed
     /// different steps no longer share a run.
     ///
@@ -207,11 +225,8 @@ impl WgpuAdam {
             (LossScale::None, LossScale::None) => true,
             _ => false,
         };
-        if let (false, Some(controller)) = (goes_on, &self.control.controller) {
-            let state = State { loss_scale: control.loss_scale.first() as f32, ..State::default() };
-            // The scale and its growth tracker alone.
-            let bytes = bytemuck::bytes_of(&state).get(..8).unwrap_or_default();
-            self.gpu.queue.write_buffer(&controller.state, 0, bytes);
+        if !goes_on {
+            self.control.begin_scale(&self.gpu, control.loss_scale)?;
         }
         self.control.device_steps |= skips;
         self.control.options = control;
@@ -230,11 +245,13 @@ impl WgpuAdam {
     /// takes it back. Skipping for gradients that are not finite is [`GradientControl::skip_nonfinite`]'s.
     ///
     /// # Errors
-    /// A buffer too small, without `COPY_SRC`, at an offset that is no multiple of 4; no memory; a lost device.
+    /// A buffer too small, without `COPY_SRC`, at an offset that is no multiple of 4, of another device (in a browser,
+    /// [`ready`](Self::ready) tells); no memory; a lost device. What was in force stays so.
     pub fn set_found_inf(&mut self, found_inf: Option<(&wgpu::Buffer, u64)>) -> Result<(), Error> {
         if let Some((buffer, offset)) = found_inf {
             TensorBuffer::from((buffer, offset)).check(1, wgpu::BufferUsages::COPY_SRC, || "found_inf".into())?;
             self.controller()?;
+            self.check_found_inf(buffer, offset)?;
             self.control.device_steps = true;
         }
         self.control.found_inf = found_inf.map(|(buffer, offset)| (buffer.clone(), offset));
@@ -250,16 +267,25 @@ impl WgpuAdam {
         self.control.controller.as_ref().map(|controller| &controller.state)
     }
 
+    /// Whether steps can copy it: a copy that is never submitted tells, where it would spoil the caller's encoder.
+    fn check_found_inf(&self, buffer: &wgpu::Buffer, offset: u64) -> Result<(), Error> {
+        let Some(controller) = &self.control.controller else { return Ok(()) };
+        self.gpu.guard.run("the copy of found_inf", || {
+            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            controller.record_found_inf(&mut encoder, buffer, offset);
+            drop(encoder.finish());
+        })
+    }
+
     /// Lets the host's step counts be those of the device again.
-    pub(crate) fn forget_skips(&mut self) -> Result<(), Error> {
-        if let Some(controller) = &mut self.control.controller {
-            controller.forget_skips(&self.gpu)?;
+    pub(crate) fn forget_skips(&mut self, renewed: Option<Counts>) {
+        if let Some((controller, renewed)) = self.control.controller.as_mut().zip(renewed) {
+            controller.skipped = renewed;
             self.control.device_steps = self.control.options.skips() || self.control.found_inf.is_some();
             // Its bind group names the counts that were.
             self.prepared.control = None;
             self.stale = true;
         }
-        Ok(())
     }
 
     fn controller(&mut self) -> Result<(), Error> {

@@ -42,6 +42,19 @@ impl Guard {
         Ok(made)
     }
 
+    /// Unmaps a buffer. Native: on a lost device that would reach the application's handler.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn unmap(&self, what: &str, buffer: &wgpu::Buffer) -> Result<(), Error> {
+        self.run(what, || buffer.unmap())
+    }
+
+    /// Unmaps a buffer. Browser: never an error, so that no promise is kept of what is done in every step.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn unmap(&self, _: &str, buffer: &wgpu::Buffer) -> Result<(), Error> {
+        buffer.unmap();
+        Ok(())
+    }
+
     #[cfg(not(target_family = "wasm"))]
     fn settle(&self, what: &str, error: impl Future<Output = Option<wgpu::Error>>) -> Result<(), Error> {
         // Native wgpu knows the answer when the scope is popped: one poll reads it.

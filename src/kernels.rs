@@ -1,6 +1,7 @@
 //! The compute pipelines: one for each way of storing and combination of options in use, made when first needed.
 
 mod control;
+mod moving;
 
 use crate::Error;
 use crate::gpu::Gpu;
@@ -9,6 +10,7 @@ use crate::plan::{Kernel, Storage};
 use crate::sharing::Sharing;
 
 pub(crate) use control::ControlPipelines;
+pub(crate) use moving::MovePipeline;
 
 const VEC4: &str = concat!(include_str!("../shaders/storage_vec4.wgsl"), include_str!("../shaders/adam.wgsl"));
 const SCALAR: &str = concat!(include_str!("../shaders/storage_scalar.wgsl"), include_str!("../shaders/adam.wgsl"));
@@ -89,7 +91,7 @@ impl Kernels {
             Storage::Vec4 => &self.vec4,
             Storage::Scalar => &self.scalar,
         };
-        let Sharing { flat_quads_log2, tile_quads_log2, neighbours } = self.sharing;
+        let Sharing { flat_quads_log2, tile_quads_log2, neighbours, .. } = self.sharing;
         let quads_log2 = if kernel.tiled { tile_quads_log2 } else { flat_quads_log2 };
         let constants = [
             (overrides::WORKGROUP_SIZE, f64::from(self.workgroup_size)),

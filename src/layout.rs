@@ -115,10 +115,11 @@ pub const HYPERS: u32 = 512;
 /// Invocations of a workgroup, unless the device allows fewer.
 pub const WORKGROUP_SIZE: u32 = 256;
 
-/// The entry points of adam.wgsl, gradient_norm.wgsl and control.wgsl.
+/// The entry points of adam.wgsl, gradient_norm.wgsl, control.wgsl and move_counts.wgsl.
 pub const ENTRY_POINT: &str = "adam";
 pub const NORM_ENTRY_POINT: &str = "gradient_norm";
 pub const CONTROL_ENTRY_POINT: &str = "control";
+pub const MOVE_ENTRY_POINT: &str = "move_counts";
 
 /// Bindings as (group, binding), named as in the shaders.
 pub mod binding {
@@ -135,6 +136,9 @@ pub mod binding {
     pub const STATE: (u32, u32) = (0, 1);
     pub const SKIPPED: (u32, u32) = (0, 2);
     pub const REQUEST: (u32, u32) = (1, 0);
+    /// In move_counts.wgsl, as is that below.
+    pub const OUTGROWN: (u32, u32) = (0, 0);
+    pub const GROWN: (u32, u32) = (0, 1);
 }
 
 /// The names of the overrides.

@@ -44,7 +44,7 @@ pub use arena::TensorArena;
 pub use checkpoint::{Checkpoint, CheckpointContents, CheckpointError, CheckpointLoad, CheckpointTensor, Dtype};
 pub use config::AdamConfig;
 pub use error::Error;
-pub use gradient_control::{GradientControl, LossScale, NormType};
+pub use gradient_control::{GradScalerState, GradientControl, LossScale, NormType};
 pub use gradients::ZeroGrad;
 pub use group::{Group, ParamGroup, ParamGroups};
 pub use optimizer::{ParamId, WgpuAdam};

@@ -10,6 +10,7 @@ use futures::channel::oneshot;
 
 use crate::Error;
 use crate::config::AdamConfig;
+use crate::gradient_control::GradScalerState;
 use crate::optimizer::WgpuAdam;
 use crate::registry::{Registry, Tensor};
 use crate::state_dict::{StateDict, StateGroup, TensorState};
@@ -28,6 +29,7 @@ pub(crate) struct Loading {
     places: Vec<(u32, bool)>,
     /// Bytes that the state takes.
     size: u64,
+    grad_scaler: Option<GradScalerState>,
 }
 
 impl WgpuAdam {
@@ -46,6 +48,17 @@ impl WgpuAdam {
     /// through staging buffers of that size, which natively waits for the GPU; new buffers are made for it, twice the
     /// memory meanwhile, only where recorded steps still wait for their submit (or, in a browser, for the GPU), a copy of
     /// the state is under way, or max_exp_avg_sq comes or goes.
+    ///
+    /// A [`grad_scaler`](StateDict::grad_scaler) sets a dynamic loss scale that is in force where it was, with the dict's
+    /// growth and backoff in place of those of the control, as torch's `GradScaler.load_state_dict`; `init` stays. Where
+    /// none is in force it is kept: for [`set_gradient_control`](Self::set_gradient_control), which goes on from it, and for
+    /// dicts to come. A dict without one leaves the scale in force as it is. The scale is written by the queue, before
+    /// the next submit, to the [buffer](Self::loss_scale_buffer) that it is in; so steps recorded before, if they
+    /// are submitted later, do act on it. What [`StepStatistics`](crate::StepStatistics) count goes on.
+    ///
+    /// A run that goes on from a dict has the bits of one that was not interrupted. Clipped by norm, it has them as long as
+    /// the same neighbours are stepped as one, on which the norm's last bit depends: loading may bring together what was
+    /// replaced, or has missed different steps and as many.
     ///
     /// # Errors
     /// A dict that does not fit; no memory; a lost device. Nothing has changed then, unless the device was lost while
@@ -76,6 +89,9 @@ impl WgpuAdam {
         if dict.version > StateDict::VERSION {
             return Err(Error::StateVersion { version: dict.version, known: StateDict::VERSION });
         }
+        if let Some(grad_scaler) = &dict.grad_scaler {
+            grad_scaler.validate()?;
+        }
         let mut draft = self.registry.clone();
         check_groups(&draft, dict)?;
         for (number, (group, saved)) in draft.groups.iter_mut().zip(&dict.param_groups).enumerate() {
@@ -105,14 +121,15 @@ impl WgpuAdam {
         }
         take_names(&mut draft, dict, &matched);
         draft.check_names()?;
-        Ok(Loading { draft, ids: matched.into_iter().collect(), with_state, places, size })
+        let (ids, grad_scaler) = (matched.into_iter().collect(), dict.grad_scaler);
+        Ok(Loading { draft, ids, with_state, places, size, grad_scaler })
     }
 
     /// Loads into new buffers; the old are given up when all has succeeded.
     fn load_anew(&mut self, mut loading: Loading, bytes: &impl Bytes) -> Result<(), Error> {
         loading.draft.add_state(&self.gpu, &self.limits, &loading.places)?;
         upload::write_all(&self.gpu, &loading.targets(), bytes)?;
-        self.commit_loaded(loading.draft)
+        self.commit_loaded(loading.draft, loading.grad_scaler)
     }
 
     /// Loads through a staging buffer: into the buffers there are, if nothing recorded or under way needs these.
@@ -122,16 +139,19 @@ impl WgpuAdam {
         if in_use {
             loading.draft.add_state(&self.gpu, &self.limits, &loading.places)?;
             staging.write_all(&loading.targets(), bytes).await?;
-            return self.commit_loaded(loading.draft);
+            return self.commit_loaded(loading.draft, loading.grad_scaler);
         }
         let targets = self.begin_in_place(loading)?;
         staging.write_all(&targets, bytes).await
     }
 
     /// Takes over what a state dict says. Its step counts are those of steps taken.
-    fn commit_loaded(&mut self, draft: Registry) -> Result<(), Error> {
+    fn commit_loaded(&mut self, draft: Registry, grad_scaler: Option<GradScalerState>) -> Result<(), Error> {
+        let renewed = self.control.controller.as_ref().map(|controller| controller.skipped.renewed(&self.gpu));
+        let renewed = renewed.transpose()?;
         self.commit(draft)?;
-        self.forget_skips()
+        self.forget_skips(renewed);
+        self.control.load_scaler(&self.gpu, grad_scaler)
     }
 
     /// Takes over all but the moments, clears those that the dict does not have, and tells where the others go.
@@ -143,7 +163,7 @@ impl WgpuAdam {
         }
         let targets = loading.targets();
         let clears = loading.clears(&kept.into_iter().map(|(param, _)| param).collect());
-        self.commit_loaded(loading.draft)?;
+        self.commit_loaded(loading.draft, loading.grad_scaler)?;
         self.gpu.guard.run("the clearing of state", || {
             let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             for Target { buffer, offset, size, .. } in &clears {

@@ -203,18 +203,23 @@ impl WgpuAdam {
             let label = |dispatch: &Dispatch| label(*number, dispatch, registry);
             let hyper_stride = plan.hyper_stride as usize;
             let blocks = input.classes.len() * hyper_stride;
-            let ledger = Ledger::new(&plan, stepping.len(), blocks, limits);
+            let ledger = Ledger::new(&plan, norm_type, stepping.len(), blocks, limits);
             let bound = binder.bind(&plan, &ledger.grids, kernels, &self.prepared.bound, label)?;
             let mut bytes = blocks * size_of::<Hyper>();
+            let mut grown = None;
             let control = match control.controller.as_mut().filter(|_| decides) {
                 Some(controller) => {
-                    controller.fit(gpu, tensors)?;
                     bytes = bytes.max(request::size(input.classes.len()));
-                    Some(binder.bind_control(&plan, &ledger, &stepping, controller, norm_type, kernels)?)
+                    grown = controller.skipped.grown(gpu, kernels, tensors)?;
+                    let skipped = grown.as_ref().map_or(&controller.skipped.current, |grown| &grown.current).clone();
+                    Some(binder.bind_control(&plan, &ledger, &stepping, controller, &skipped, kernels)?)
                 }
                 None => None,
             };
             self.slots.fit(bytes, Maker { gpu: &self.gpu, layouts: &self.kernels.layouts })?;
+            if let Some((controller, grown)) = self.control.controller.as_mut().zip(grown) {
+                controller.skipped = grown;
+            }
             self.prepared = Prepared { input, bound, control, hyper_stride, ..Prepared::default() };
             self.release_buffers();
         }

@@ -103,7 +103,7 @@ impl Readback {
                 let range = buffer.get_mapped_range(..used).map_err(failed)?;
                 sink(&range)?;
                 drop(range);
-                buffer.unmap();
+                self.gpu.guard.unmap(WHAT, &buffer)?;
                 buffers.push(buffer);
             }
             if self.rest.is_empty() {

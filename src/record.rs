@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::gradient_control::request::{self, ClassStep};
 use crate::gradients::ZeroGrad;
-use crate::layout::{Hyper, State};
+use crate::layout::Hyper;
 use crate::optimizer::{Prepared, WgpuAdam};
 use crate::slots::Maker;
 
@@ -83,17 +83,14 @@ impl WgpuAdam {
         let slot = slots.write(request, Maker { gpu, layouts: &kernels.layouts })?;
         let measures = control.measures();
         let Some(controller) = &mut control.controller else { return Ok(()) };
-        if let Some(outgrown) = controller.outgrown.take() {
-            encoder.copy_buffer_to_buffer(&outgrown, 0, &controller.skipped, 0, Some(outgrown.size()));
-        }
         if let Some((buffer, offset)) = &control.found_inf {
-            let to = std::mem::offset_of!(State, found_inf_outside) as u64;
-            encoder.copy_buffer_to_buffer(buffer, *offset, &controller.state, to, Some(4));
+            controller.record_found_inf(encoder, buffer, *offset);
         }
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some(&format!("wgpu_adam {number}: step under gradient control")),
             timestamp_writes: None,
         });
+        controller.skipped.record_moves(&mut pass);
         if measures {
             decided.record_norms(&mut pass, bound);
         }
@@ -104,6 +101,7 @@ impl WgpuAdam {
         bound.record(&mut pass, &decided.hypers, decided.hypers_at);
         drop(pass);
         slot.lease.end_with(encoder);
+        controller.skipped.watch(encoder);
         controller.ring.record(encoder, &controller.state);
         control.recorded += 1;
         Ok(())

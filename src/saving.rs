@@ -1,6 +1,8 @@
 //! `state_dict`: the state copied to the host.
 
 use crate::Error;
+use crate::gradient_control::scaler::Words;
+use crate::gradient_control::{GradScalerState, LossScale};
 use crate::optimizer::{ParamId, WgpuAdam};
 use crate::readback::{Readback, Source};
 use crate::state_dict::{StateDict, StateGroup, TensorState};
@@ -25,8 +27,8 @@ impl WgpuAdam {
     pub fn state_dict(&self) -> impl Future<Output = Result<StateDict, Error>> + use<> {
         let copy = self.begin_state_dict();
         async move {
-            let (mut dict, skips, readback) = copy?;
-            skips.subtract(&mut dict).await?;
+            let (mut dict, decided, readback) = copy?;
+            decided.tell(&mut dict).await?;
             let mut moments = Moments::of(&mut dict);
             readback.for_each(|bytes| moments.fill(bytes)).await?;
             drop(moments);
@@ -48,9 +50,9 @@ impl WgpuAdam {
         if self.copying.is_under_way() { Err(Error::StateBeingCopied) } else { Ok(()) }
     }
 
-    fn begin_state_dict(&self) -> Result<(StateDict, Skips, Readback), Error> {
+    fn begin_state_dict(&self) -> Result<(StateDict, Decided, Readback), Error> {
         let (dict, params) = self.outline()?;
-        let skips = self.read_skips(&params)?;
+        let decided = self.read_decided(&params)?;
         let mut sources = Vec::new();
         for (id, entry) in &dict.state {
             let Some(&param) = params.get(*id as usize) else { continue };
@@ -60,17 +62,21 @@ impl WgpuAdam {
                 sources.extend(max_exp_avg_sq);
             }
         }
-        Ok((dict, skips, self.read_back(sources)?))
+        Ok((dict, decided, self.read_back(sources)?))
     }
 
-    /// Begins to copy how many steps the parameters did not take, where the device knows it alone.
-    pub(crate) fn read_skips(&self, params: &[ParamId]) -> Result<Skips, Error> {
+    /// Begins to copy what the device alone knows, where it decides whether steps are taken.
+    pub(crate) fn read_decided(&self, params: &[ParamId]) -> Result<Decided, Error> {
         let numbers = params.iter().map(|param| param.index).collect();
-        let controller = self.control.controller.as_ref().filter(|_| self.control.device_steps);
-        let source = |buffer: &wgpu::Buffer| Source { buffer: buffer.clone(), offset: 0, size: buffer.size() };
-        // Where the counts have outgrown their buffer since the last step, they are still in the old one.
-        let counts = controller.map(|controller| source(controller.outgrown.as_ref().unwrap_or(&controller.skipped)));
-        Ok(Skips { numbers, counts: counts.map(|counts| self.read_back(vec![counts])).transpose()? })
+        let loss_scale = self.control.options.loss_scale;
+        let mut decided = Decided { numbers, loss_scale, counts: Vec::new(), copy: None };
+        if let Some(controller) = self.control.controller.as_ref().filter(|_| self.control.device_steps) {
+            let scale = Source { buffer: controller.state.clone(), offset: 0, size: size_of::<Words>() as u64 };
+            let counts: Vec<Source> = controller.skipped.sources().collect();
+            decided.counts = counts.iter().map(|source| source.size as usize).collect();
+            decided.copy = Some(self.read_back(std::iter::once(scale).chain(counts).collect())?);
+        }
+        Ok(decided)
     }
 
     /// Begins to copy what lies there, if all recorded steps are submitted.
@@ -80,7 +86,7 @@ impl WgpuAdam {
 
     /// The state dict without values, its moments empty, and the parameter behind each id.
     pub(crate) fn outline(&self) -> Result<(StateDict, Vec<ParamId>), Error> {
-        let mut dict = StateDict::default();
+        let mut dict = StateDict { grad_scaler: self.control.kept_scaler, ..Default::default() };
         let mut params: Vec<ParamId> = Vec::new();
         for group in &self.registry.groups {
             let first = params.len() as u64;
@@ -119,27 +125,38 @@ impl WgpuAdam {
     }
 }
 
-/// Steps that were recorded and skipped, on their way from the device.
-pub(crate) struct Skips {
+/// What the device alone knows, on its way to the host: the loss scale, and how many recorded steps were skipped.
+pub(crate) struct Decided {
     /// The number of the parameter behind each id.
     numbers: Vec<u32>,
-    counts: Option<Readback>,
+    loss_scale: LossScale,
+    /// Bytes of each buffer of counts.
+    counts: Vec<usize>,
+    copy: Option<Readback>,
 }
 
-impl Skips {
-    /// Turns steps recorded into steps taken.
-    pub(crate) async fn subtract(self, dict: &mut StateDict) -> Result<(), Error> {
-        let Some(counts) = self.counts else { return Ok(()) };
+impl Decided {
+    /// Turns steps recorded into steps taken, and adds the scale if it is a dynamic one.
+    pub(crate) async fn tell(self, dict: &mut StateDict) -> Result<(), Error> {
+        let Some(copy) = self.copy else { return Ok(()) };
         let mut bytes = Vec::new();
         let keep = |part: &[u8]| {
             bytes.extend_from_slice(part);
             Ok(())
         };
-        counts.for_each(keep).await?;
+        copy.for_each(keep).await?;
+        let word =
+            |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
+        dict.grad_scaler = dict.grad_scaler.or(GradScalerState::told(self.loss_scale, [word(0), word(4)]));
         for (id, entry) in &mut dict.state {
-            let at = self.numbers.get(*id as usize).map_or(0, |&number| number as usize * 4);
-            let count = bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
-            entry.step = entry.step.saturating_sub(u64::from(count));
+            let Some(&number) = self.numbers.get(*id as usize) else { continue };
+            let (mut begin, own) = (size_of::<Words>(), number as usize * 4);
+            for &length in &self.counts {
+                if own < length {
+                    entry.step = entry.step.saturating_sub(word(begin + own).into());
+                }
+                begin += length;
+            }
         }
         Ok(())
     }

@@ -5,8 +5,10 @@ mod table;
 use std::collections::BTreeMap;
 
 use crate::config::AdamConfig;
+use crate::gradient_control::GradScalerState;
 
-/// What torch's `state_dict()` holds: the groups' options and each parameter's moments and step count.
+/// What torch's `state_dict()` holds: the groups' options and each parameter's moments and step count; and what that of
+/// `torch.amp.GradScaler` holds.
 ///
 /// Parameters go by packed ids: 0, 1, 2, ... over all groups in order. A parameter that has taken no step has no entry in
 /// `state`. Parameters' own values are no part of it, as in torch. `Debug` prints a table of one line a parameter.
@@ -18,6 +20,9 @@ pub struct StateDict {
     pub state: BTreeMap<u64, TensorState>,
     /// In the order of the groups.
     pub param_groups: Vec<StateGroup>,
+    /// The dynamic loss scale, where one is in force, or was loaded and waits for that. Also none if the scale has backed
+    /// off so far that its reciprocal is infinite: there is nothing to go on from.
+    pub grad_scaler: Option<GradScalerState>,
 }
 
 impl StateDict {
@@ -27,7 +32,7 @@ impl StateDict {
 
 impl Default for StateDict {
     fn default() -> Self {
-        Self { version: Self::VERSION, state: BTreeMap::new(), param_groups: Vec::new() }
+        Self { version: Self::VERSION, state: BTreeMap::new(), param_groups: Vec::new(), grad_scaler: None }
     }
 }
 

@@ -4,12 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::Error;
 use crate::gpu::Gpu;
+use crate::guard::Guard;
 use crate::layout::State;
 use crate::optimizer::WgpuAdam;
 use crate::readback::Source;
 
 /// What became of a step's gradients, where they are clipped by norm or steps may be skipped; see
 /// [`GradientControl`](crate::GradientControl).
+///
+/// Steps are counted from the first that this optimizer recorded under control, whatever state is loaded meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepStatistics {
     /// The number of the step, from 1, among those recorded while gradients were under control.
@@ -54,6 +57,7 @@ pub(crate) struct Ring {
     buffers: Vec<wgpu::Buffer>,
     news: Arc<Mutex<News>>,
     latest: Option<StepStatistics>,
+    guard: Guard,
 }
 
 /// Numbers of buffers. No wgpu object is in it: what is given to an encoder must be `Send`, in a browser too.
@@ -100,7 +104,7 @@ impl Ring {
         };
         let buffers = gpu.guard.run("the buffers of statistics", || (0..BUFFERS).map(buffer).collect())?;
         let news = News { free: (0..BUFFERS).collect(), mapped: Vec::new() };
-        Ok(Self { buffers, news: Arc::new(Mutex::new(news)), latest: None })
+        Ok(Self { buffers, news: Arc::new(Mutex::new(news)), latest: None, guard: gpu.guard.clone() })
     }
 
     /// Records the copy of what a step recorded before has decided.
@@ -129,8 +133,10 @@ impl Ring {
                     self.latest = Some(told);
                 }
             }
-            buffer.unmap();
-            lock(&self.news).free.push(number);
+            // On a lost device it is of no use any more.
+            if self.guard.unmap("the buffers of statistics", buffer).is_ok() {
+                lock(&self.news).free.push(number);
+            }
         }
         self.latest
     }

@@ -131,10 +131,7 @@ impl WgpuAdam {
     /// A parameter that starts anew has missed no step.
     fn clear_skips(&self, encoder: &mut wgpu::CommandEncoder, id: ParamId) {
         if let Some(controller) = &self.control.controller {
-            let offset = u64::from(id.index) * 4;
-            if offset < controller.skipped.size() {
-                encoder.clear_buffer(&controller.skipped, offset, Some(4));
-            }
+            controller.skipped.clear(encoder, id.index);
         }
     }
 }

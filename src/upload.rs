@@ -118,7 +118,7 @@ impl Staging {
             cursor.done += size;
         }
         drop(view);
-        self.buffer.unmap();
+        self.gpu.guard.unmap(WHAT, &self.buffer)?;
         Ok(copies)
     }
 

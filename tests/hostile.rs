@@ -10,6 +10,8 @@ mod framing;
 mod metadata;
 #[path = "support/parts.rs"]
 mod parts;
+#[path = "hostile/scaler.rs"]
+mod scaler;
 #[path = "hostile/state.rs"]
 mod state;
 #[path = "hostile/tensors.rs"]
@@ -59,8 +61,8 @@ fn hostile_files_are_refused() {
     assert_eq!(opened.state_dict().unwrap(), parts::good_dict());
     assert_eq!(opened.tensors().count(), 9);
 
-    let rows = [framing::rows(), tensors::rows(), state::rows(), metadata::rows()].concat();
-    assert!(rows.len() >= 40, "{} rows", rows.len());
+    let rows = [framing::rows(), tensors::rows(), state::rows(), metadata::rows(), scaler::rows()].concat();
+    assert!(rows.len() >= 60, "{} rows", rows.len());
     let mut failures = Vec::new();
     for (name, change, is_kind, kind, text) in rows {
         let mut file = Parts::good();

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use pollster::block_on;
 use wgpu::BufferUsages as Usage;
-use wgpu_adam::{AdamConfig, Error, Moments, Param, ParamGroup, TensorArena, WgpuAdam, ZeroGrad, wgpu};
+use wgpu_adam::{
+    AdamConfig, Error, GradientControl, LossScale, Moments, Param, ParamGroup, TensorArena, WgpuAdam, ZeroGrad, wgpu,
+};
 
 struct Bench {
     device: wgpu::Device,
@@ -46,7 +48,7 @@ impl Bench {
     }
 
     /// A model of tensors in an arena, in buffers of their own and among each other, through all that can happen to it.
-    fn life(&self) -> Result<(), Error> {
+    fn life(&self, control: GradientControl) -> Result<(), Error> {
         const IN_ARENA: [usize; 10] = [0, 1, 3, 63, 64, 65, 255, 257, 1023, 3001];
         let shapes = IN_ARENA.map(|length| (format!("arena {length}"), [length]));
         let arena = TensorArena::new(&self.device, shapes)?;
@@ -65,6 +67,7 @@ impl Bench {
             ParamGroup::new(among).decoupled_weight_decay(true).weight_decay(0.1),
         ];
         let mut adam = self.adam(groups)?;
+        adam.set_gradient_control(control)?;
         let id = |adam: &WgpuAdam, name: &str| adam.find(name).unwrap();
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         adam.record_zero_grad(&mut encoder, ZeroGrad::Fill)?;
@@ -142,7 +145,7 @@ fn every_combination_works_or_names_the_limit() {
         let bench = Bench::new(limits.clone());
         let granted = bench.device.limits();
         assert_eq!(granted.min_storage_buffer_offset_alignment, limits.min_storage_buffer_offset_alignment);
-        match bench.life() {
+        match bench.life(GradientControl::default()) {
             Ok(()) => works += 1,
             // The buffer of a plan of many dispatches is larger than these.
             Err(error) if limits.max_buffer_size < 256 << 20 => {
@@ -155,6 +158,28 @@ fn every_combination_works_or_names_the_limit() {
     }
     // Those refused have bindings of 1 KiB and so a dispatch for every 128 elements, or one workgroup a dispatch.
     assert_eq!((works, refused), (151, 11));
+}
+
+/// Under control too, where the device has room for what that needs.
+#[test]
+fn every_combination_works_under_control_or_names_the_limit() {
+    let control = GradientControl { clip_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
+    let (mut works, mut all) = (0, 0);
+    for limits in combinations() {
+        let bench = Bench::new(limits.clone());
+        all += 1;
+        match bench.life(control) {
+            Ok(()) => works += 1,
+            Err(error) => match named(&error) {
+                Some("max_buffer_size") if limits.max_buffer_size < 256 << 20 => {}
+                Some("max_storage_buffer_binding_size") if limits.max_storage_buffer_binding_size < 128 << 20 => {}
+                _ => panic!("{limits:?}: {error}"),
+            },
+        }
+        assert_eq!(bench.said(), Vec::<String>::new(), "{limits:?}");
+    }
+    // The ledger is bound as a whole: of the 162, no binding of 1 KiB has room for it, and not every buffer of 32.
+    assert!(all == 162 && works >= 70, "{works} of {all}");
 }
 
 /// A limit, the least value that does, and its place.

@@ -1,6 +1,6 @@
 //! The shaders without a GPU: they parse, validate with no optional capability, take every variant's overrides, and are
 //! translated for every backend; and they agree with the host about every struct, binding and override. All failures are
-//! reported at once.
+//! reported at once. Here adam.wgsl; in `shaders/control.rs` what gradients are controlled by.
 
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{Layouter, TypeLayout};
@@ -25,12 +25,23 @@ const MODULES: [(&str, &str); 2] = [
         concat!(include_str!("../shaders/storage_scalar.wgsl"), include_str!("../shaders/adam.wgsl")),
     ),
 ];
-const FLAGS: [&str; 5] = [
+const FLAGS: [&str; 9] = [
     overrides::TILED,
+    overrides::NEIGHBOURS,
+    overrides::AT_START,
     overrides::AMSGRAD,
     overrides::DECOUPLED_WEIGHT_DECAY,
-    overrides::GRAD_IN_PARAM_BUFFER,
+    overrides::SMALL_BETAS,
     overrides::GRADIENT_CONTROL,
+    overrides::CLIP_VALUE,
+    overrides::GRAD_IN_PARAM_BUFFER,
+];
+/// Overrides that are u32, and their defaults where those are plain numbers.
+const NUMBERS: [(&str, Option<u32>); 4] = [
+    (overrides::WORKGROUP_SIZE, Some(layout::WORKGROUP_SIZE)),
+    (overrides::GRID_WIDTH, Some(layout::GRID_WIDTH)),
+    (overrides::QUADS_LOG2, Some(0)),
+    ("TILE_INVOCATIONS_LOG2", None),
 ];
 
 /// Collects failures, and shows them together.
@@ -78,27 +89,30 @@ fn every_variant_is_translated_for_every_backend() {
             }
         };
         for variant in 0..1_u32 << FLAGS.len() {
-            for workgroup_size in [32, 64, 256] {
-                let mut constants = naga::back::PipelineConstants::default();
-                constants.insert(overrides::WORKGROUP_SIZE.into(), f64::from(workgroup_size));
-                let flags = FLAGS.iter().enumerate().map(|(bit, flag)| (*flag, variant >> bit & 1));
-                constants.extend(flags.map(|(flag, on)| (flag.to_owned(), f64::from(on))));
-                let what = || format!("{name} {constants:?}");
-                for (backend, result) in translate(&module, &info, &constants) {
-                    report.check(|| format!("{} for {backend}", what()), result.err());
-                }
+            // Numbers take turns: the flags alone are 512 variants.
+            let numbers = [
+                (overrides::WORKGROUP_SIZE, 32 << (variant % 4)),
+                (overrides::QUADS_LOG2, variant % 3),
+                (overrides::GRID_WIDTH, 7 + variant % 2 * 16_377),
+            ];
+            let flags = FLAGS.iter().enumerate().map(|(bit, flag)| (*flag, variant >> bit & 1));
+            let constants = flags.chain(numbers).map(|(name, value)| (name.to_owned(), f64::from(value)));
+            let constants: naga::back::PipelineConstants = constants.collect();
+            for (backend, result) in translate(&module, &info, layout::ENTRY_POINT, &constants) {
+                report.check(|| format!("{name} {constants:?} for {backend}"), result.err());
             }
         }
     }
-    report.finish(2 * 16 * 3 * 4);
+    report.finish(2 * 512 * 4);
 }
 
 fn translate(
     module: &Module,
     info: &ModuleInfo,
+    entry: &str,
     constants: &naga::back::PipelineConstants,
 ) -> Vec<(&'static str, Result<(), String>)> {
-    let entry = Some((ShaderStage::Compute, layout::ENTRY_POINT));
+    let entry = Some((ShaderStage::Compute, entry));
     let resolved = naga::back::pipeline_constants::process_overrides(module, info, entry, constants);
     let (module, info) = match resolved {
         Ok(resolved) => resolved,
@@ -148,34 +162,69 @@ macro_rules! host_struct {
     };
 }
 
+// Behind the macro that it uses.
+#[path = "shaders/control.rs"]
+mod control;
+
+/// A struct's name, members as (name, offset), and size.
+type HostStruct = (&'static str, Vec<(String, u32)>, u32);
+
+fn hyper() -> HostStruct {
+    host_struct!(Hyper {
+        exp_avg_weight,
+        exp_avg_sq_weight,
+        step_size,
+        denom_eps,
+        weight_decay,
+        grad_scale,
+        clip_value,
+        skip,
+    })
+}
+
+fn frame() -> HostStruct {
+    host_struct!(Frame { param, grad, moment, length, first_tile, plane, first_partial })
+}
+
+fn tile() -> HostStruct {
+    host_struct!(Tile { param, grad, moment, length_hyper })
+}
+
+/// A module's bindings as (name, place, kind), sorted.
+fn bindings(module: &Module) -> Vec<(String, (u32, u32), &'static str)> {
+    let bound = module.global_variables.iter().filter_map(|(_, global)| {
+        let place = global.binding.as_ref()?;
+        let space = match global.space {
+            naga::AddressSpace::Uniform => "uniform",
+            naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE) => {
+                "storage, read_write"
+            }
+            naga::AddressSpace::Storage { .. } => "storage, read",
+            _ => "other",
+        };
+        Some((global.name.clone().unwrap_or_default(), (place.group, place.binding), space))
+    });
+    let mut bound: Vec<_> = bound.collect();
+    bound.sort();
+    bound
+}
+
+/// A module's overrides as (name, is bool, has a default), sorted.
+fn declared_overrides(module: &Module) -> Vec<(String, bool, bool)> {
+    let overrides = module.overrides.iter().map(|(_, constant)| {
+        let is_bool = matches!(module.types[constant.ty].inner, TypeInner::Scalar(s) if s.kind == ScalarKind::Bool);
+        (constant.name.clone().unwrap_or_default(), is_bool, constant.init.is_some())
+    });
+    let mut overrides: Vec<_> = overrides.collect();
+    overrides.sort();
+    overrides
+}
+
 #[test]
 fn host_and_shaders_agree() {
     let mut report = Report::default();
-    let structs = [
-        host_struct!(Hyper {
-            exp_avg_weight,
-            exp_avg_sq_weight,
-            step_size,
-            denom_eps,
-            weight_decay,
-            grad_scale,
-            clip_value,
-            skip,
-        }),
-        host_struct!(Frame {
-            param,
-            grad,
-            moment,
-            length,
-            first_tile,
-            plane,
-            workgroups_x,
-            first_partial,
-            norm_workgroups_x
-        }),
-        host_struct!(Tile { param, grad, moment, length_hyper }),
-    ];
-    let bindings = [
+    let structs = [hyper(), frame(), tile()];
+    let places = [
         ("param", binding::PARAM, "storage, read_write"),
         ("grad", binding::GRAD, "storage, read"),
         ("moments", binding::MOMENTS, "storage, read_write"),
@@ -189,46 +238,26 @@ fn host_and_shaders_agree() {
             let wgsl = members(&module, structure);
             report.equal(|| format!("{name}: {structure}"), wgsl, Some((host.clone(), *size)));
         }
-        let mut globals: Vec<(String, (u32, u32), &str)> = Vec::new();
-        for (_, global) in module.global_variables.iter() {
-            let place = global.binding.as_ref().map_or((u32::MAX, u32::MAX), |b| (b.group, b.binding));
-            let space = match global.space {
-                naga::AddressSpace::Uniform => "uniform",
-                naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE) => {
-                    "storage, read_write"
-                }
-                naga::AddressSpace::Storage { .. } => "storage, read",
-                _ => "other",
-            };
-            globals.push((global.name.clone().unwrap_or_default(), place, space));
-        }
-        globals.sort();
-        let mut host: Vec<(String, (u32, u32), &str)> =
-            bindings.map(|(name, at, space)| (name.into(), at, space)).into();
+        let mut host: Vec<(String, (u32, u32), &str)> = places.map(|(name, at, space)| (name.into(), at, space)).into();
         host.sort();
-        report.equal(|| format!("{name}: bindings"), globals, host);
-        let mut wgsl: Vec<(String, bool, bool)> = Vec::new();
-        for (_, constant) in module.overrides.iter() {
-            let is_bool = matches!(module.types[constant.ty].inner, TypeInner::Scalar(s) if s.kind == ScalarKind::Bool);
-            wgsl.push((constant.name.clone().unwrap_or_default(), is_bool, constant.init.is_some()));
-        }
-        wgsl.sort();
+        report.equal(|| format!("{name}: bindings"), bindings(&module), host);
         let flags = FLAGS.iter().map(|flag| ((*flag).to_owned(), true, true));
         let mut host: Vec<(String, bool, bool)> = flags.collect();
-        host.push((overrides::WORKGROUP_SIZE.into(), false, true));
+        host.extend(NUMBERS.map(|(number, _)| (number.to_owned(), false, true)));
         host.sort();
-        report.equal(|| format!("{name}: overrides as (name, is bool, has a default)"), wgsl, host);
+        report.equal(
+            || format!("{name}: overrides as (name, is bool, has a default)"),
+            declared_overrides(&module),
+            host,
+        );
         report.equal(|| format!("{name}: length of hypers"), hypers(&module), Some(layout::HYPERS));
         let entries: Vec<&str> = module.entry_points.iter().map(|entry| entry.name.as_str()).collect();
         report.equal(|| format!("{name}: entry points"), entries, vec![layout::ENTRY_POINT]);
     }
-    for (name, host) in
-        [("TILE_INVOCATIONS", layout::TILE_INVOCATIONS), ("TILE_INVOCATIONS_LOG2", layout::TILE_INVOCATIONS.ilog2())]
-    {
-        let declared = ADAM.contains(&format!("const {name}: u32 = {host}u;"));
-        report.equal(|| format!("adam.wgsl: {name}"), declared, true);
-    }
-    report.finish(2 * 7 + 2);
+    let quads_log2 = (layout::TILE_ELEMENTS / 4).ilog2();
+    let declared = format!("override TILE_INVOCATIONS_LOG2: u32 = {quads_log2}u - QUADS_LOG2;");
+    report.equal(|| "adam.wgsl: TILE_INVOCATIONS_LOG2".into(), ADAM.contains(&declared), true);
+    report.finish(2 * 7 + 1);
 }
 
 /// shaders/README.md says what the shaders say.
@@ -242,28 +271,24 @@ fn the_manual_agrees() {
             (!MANUAL.lines().any(|line| line.starts_with(&begin))).then(|| format!("no line begins {begin:?}"));
         report.check(|| what.to_owned(), problem);
     };
-    for (_, global) in module.global_variables.iter() {
-        let (name, place) = (global.name.as_deref().unwrap_or_default(), global.binding.as_ref());
-        let (group, binding) = place.map_or((u32::MAX, u32::MAX), |place| (place.group, place.binding));
-        let space = match global.space {
-            naga::AddressSpace::Uniform => "uniform",
-            naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE) => {
-                "storage, read_write"
-            }
-            _ => "storage, read",
-        };
+    for (name, (group, binding), space) in bindings(&module) {
         row("bindings", format!("| {group} | {binding} | `{name}` | {space}"));
     }
     for flag in FLAGS {
         row("overrides", format!("| `{flag}` | bool | false |"));
     }
-    row("overrides", format!("| `{}` | u32 | {} |", overrides::WORKGROUP_SIZE, layout::WORKGROUP_SIZE));
+    for (number, default) in NUMBERS {
+        row(
+            "overrides",
+            format!("| `{number}` | u32 | {}", default.map_or(String::new(), |number| format!("{number} |"))),
+        );
+    }
     for name in ["Hyper", "Frame", "Tile"] {
         let (members, size) = members(&module, name).unwrap_or_default();
         let members: Vec<String> = members.into_iter().map(|(name, _)| name).collect();
         row("structs", format!("| `{name}` | {size} | {} (", members.join(", ")));
     }
-    report.finish(6 + 6 + 3);
+    report.finish(6 + 9 + 4 + 3);
 }
 
 fn hypers(module: &Module) -> Option<u32> {

@@ -3,8 +3,8 @@
 
 PROGRAM is the example `checkpoint`, which loads a file into an optimizer on a GPU and writes it from there. Every tensor
 has to come back with the same bits and every group with the same options, and a torch run continued from the file has to
-follow the run that was never broken, bit for bit. Starts from the recorded checkpoints in tests/golden and from runs of
-the torch that is installed.
+follow the run that was never broken, bit for bit. The numbers of a GradScaler have to come back too. Starts from the
+recorded checkpoints in tests/golden and from runs of the torch that is installed.
 """
 
 import json
@@ -12,6 +12,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import unittest.mock
 
 import torch
 
@@ -32,6 +33,8 @@ def through_gpu(program, checkpoint, names):
         before, after = safetensors_file.load(path("before.safetensors")), safetensors_file.load(path("after.safetensors"))
         same_tensors("file", before[0], after[0])
         same_entry(json.loads(before[1]["optimizer"]), json.loads(after[1]["optimizer"]))
+        scalers = [json.loads(file[1].get("grad_scaler", "null")) for file in (before, after)]
+        assert scalers[0] == scalers[1], f"scaler: {scalers[1]}, not {scalers[0]}"
         convert(path("after.safetensors"), path("after.pt"))
         return torch.load(path("after.pt"))
 
@@ -112,6 +115,33 @@ def continued(program, **options):
         assert {**options(want), **missing} == options(got), f"{options(got)}, not {options(want)}"
 
 
+def enabled_scaler(**options):
+    """torch's own, which disables itself where there is no CUDA; its state needs none."""
+    with unittest.mock.patch("torch.cuda.is_available", return_value=True):
+        return torch.cuda.amp.GradScaler(**options)
+
+
+def with_scaler(program):
+    """A GradScaler's state beside the optimizer's, by either key: back with the same numbers of the same types."""
+    run = Run()
+    run.steps(0, 3)
+    scalers = [enabled_scaler(), enabled_scaler(init_scale=3.0, growth_factor=1.5, backoff_factor=0.1, growth_interval=7)]
+    middle = enabled_scaler()
+    # In the middle of its growth, at a float32 that no short decimal is.
+    scale = torch.tensor(0.1).item() * 2**20
+    middle.load_state_dict({**middle.state_dict(), "scale": scale, "_growth_tracker": 1234})
+    for want in [scaler.state_dict() for scaler in [*scalers, middle]]:
+        for key in ["scaler", "grad_scaler"]:
+            back = through_gpu(program, {**run.checkpoint(), key: want}, run.names)
+            same_checkpoint(run.checkpoint(), back)
+            resumed = enabled_scaler()
+            resumed.load_state_dict(back["scaler"])
+            types = lambda state: {key: (type(value), value) for key, value in state.items()}
+            assert types(resumed.state_dict()) == types(want), f"{key}: {resumed.state_dict()}, not {want}"
+    back = through_gpu(program, {**run.checkpoint(), "scaler": {}}, run.names)
+    assert "scaler" not in back, f"a scaler that was disabled has {back['scaler']}"
+
+
 def torch_copy(checkpoint):
     with tempfile.TemporaryFile() as file:
         torch.save(checkpoint, file)
@@ -127,6 +157,8 @@ def main():
             names = json.load(file)["param_names"]
         same_checkpoint(original, through_gpu(program, original, names))
         print(f"{folder}: the same bits")
+    with_scaler(program)
+    print("GradScaler's state: the same numbers")
     for options in [{}, {"betas": (0.5, 0.75), "eps": 1e-3}, {"maximize": True}]:
         continued(program, **options)
         print(f"torch {torch.__version__}, {options}: 25 steps, there and back, 25 more: the same bits")

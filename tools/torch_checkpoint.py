@@ -4,7 +4,8 @@
     torch_checkpoint.py FROM.pt TO.safetensors
     torch_checkpoint.py FROM.safetensors TO.pt
 
-A .pt file is torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}); "model" may be missing.
+A .pt file is torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()});
+"model" may be missing, and so may "scaler", that of a torch.amp.GradScaler, which is found under "grad_scaler" too.
 The parameters' names come from "model", whose order torch.optim.Adam(model.parameters()) has, or from --names, in the
 order of the optimizer's packed ids. Needs torch, of any version since 1.11, and nothing else.
 """
@@ -22,6 +23,9 @@ FLOAT_COUNTS_TO = 2**24
 STATE = "optimizer.state."
 MODEL = "model."
 VERSION = "wgpu_adam.version"
+# The metadata entry of the loss scale; its key in torch's own recipes, which is the one written, and another.
+GRAD_SCALER = "grad_scaler"
+SCALER_KEYS = ["scaler", GRAD_SCALER]
 
 
 def to_safetensors(checkpoint, names=None):
@@ -43,7 +47,18 @@ def to_safetensors(checkpoint, names=None):
     if names is not None:
         entry["param_names"] = names
     metadata = {"optimizer": json.dumps(entry, allow_nan=False), VERSION: "1"}
+    scaler = scaler_of(checkpoint)
+    if scaler:
+        metadata[GRAD_SCALER] = json.dumps(scaler, allow_nan=False)
     return tensors, metadata
+
+
+def scaler_of(checkpoint):
+    """The GradScaler's state; that of a disabled one is empty."""
+    found = [checkpoint[key] for key in SCALER_KEYS if checkpoint.get(key)]
+    if len(found) > 1 and found[0] != found[1]:
+        sys.exit("error: two different states of a GradScaler: " + " and ".join(f'"{key}"' for key in SCALER_KEYS))
+    return plain(found[0]) if found else {}
 
 
 def names_of(optimizer, model, ids):
@@ -65,7 +80,7 @@ def step_tensor(step):
 
 
 def plain(group):
-    """A group without tensors and tuples; names stand elsewhere."""
+    """A group, or a GradScaler's state, without tensors and tuples; names stand elsewhere."""
     def value(option):
         return option.item() if torch.is_tensor(option) else list(option) if isinstance(option, tuple) else option
 
@@ -90,7 +105,10 @@ def to_torch(tensors, metadata):
     for group in groups:
         group["betas"] = tuple(group["betas"])
     optimizer = {"state": dict(sorted(state.items())), "param_groups": groups}
-    return {"model": model, "optimizer": optimizer} if model else {"optimizer": optimizer}
+    checkpoint = {"model": model, "optimizer": optimizer} if model else {"optimizer": optimizer}
+    if GRAD_SCALER in metadata:
+        checkpoint[SCALER_KEYS[0]] = json.loads(metadata[GRAD_SCALER])
+    return checkpoint
 
 
 def main():

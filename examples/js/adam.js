@@ -5,7 +5,9 @@ const WORKGROUP_SIZE = 256;
 // An invocation steps four elements.
 const PER_WORKGROUP = 4 * WORKGROUP_SIZE;
 const HYPERS = { count: 512, bytes: 32 };
-const FRAME_BYTES = 36;
+const FRAME_BYTES = 28;
+// Of a grid that is folded.
+const GRID_WIDTH = 16384;
 
 export const DEFAULTS = {
   lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, amsgrad: false, maximize: false, decoupled: false,
@@ -27,14 +29,13 @@ export function hyper(options, t) {
   const { lr, beta1, beta2, eps, weightDecay, maximize, decoupled } = options;
   const sqrtCorrection2 = Math.sqrt(1 - beta2 ** t);
   return Float32Array.of(
-    1 - beta1,
+    maximize ? beta1 - 1 : 1 - beta1,
     1 - beta2,
     lr * sqrtCorrection2 / (1 - beta1 ** t),
     eps === 0 ? 0 : Math.max(eps * sqrtCorrection2, 2 ** -126),
-    decoupled ? 1 - lr * weightDecay : weightDecay,
-    maximize ? -1 : 1,
-    // Heeded with GRADIENT_CONTROL only.
-    Infinity, 0,
+    decoupled ? 1 - lr * weightDecay : maximize ? -weightDecay : weightDecay,
+    // Heeded with GRADIENT_CONTROL and CLIP_VALUE only.
+    1, Infinity, 0,
   );
 }
 
@@ -53,13 +54,19 @@ export class Adam {
     if (length % 4 || grad.size !== param.size) throw new Error('a multiple of four elements, and as many gradients');
     this.#device = device;
     this.#options = { ...DEFAULTS, ...options };
-    const { amsgrad, decoupled } = this.#options;
+    const { amsgrad, decoupled, beta1, beta2 } = this.#options;
     this.#pipeline = device.createComputePipeline({
       layout: 'auto',
       compute: {
         module: device.createShaderModule({ code: source }),
         entryPoint: 'adam',
-        constants: { WORKGROUP_SIZE, TILED: 0, AMSGRAD: Number(amsgrad), DECOUPLED_WEIGHT_DECAY: Number(decoupled) },
+        constants: {
+          WORKGROUP_SIZE, GRID_WIDTH,
+          // The one run begins where its bindings do.
+          AT_START: 1,
+          AMSGRAD: Number(amsgrad), DECOUPLED_WEIGHT_DECAY: Number(decoupled),
+          SMALL_BETAS: Number(Math.min(beta1, beta2) <= 0.5),
+        },
       },
     });
     const { STORAGE, UNIFORM, COPY_SRC, COPY_DST } = GPUBufferUsage;
@@ -67,11 +74,11 @@ export class Adam {
     this.moments = device.createBuffer({ size: (amsgrad ? 3 : 2) * param.size, usage: STORAGE | COPY_SRC | COPY_DST });
     this.#hypers = device.createBuffer({ size: HYPERS.count * HYPERS.bytes, usage: UNIFORM | COPY_DST });
     // One run: it begins at element 0 of each binding, and its planes are as long as itself.
-    const width = device.limits.maxComputeWorkgroupsPerDimension;
     const all = Math.ceil(length / PER_WORKGROUP);
-    this.#workgroups = [Math.min(all, width), Math.ceil(all / width)];
+    const folded = all > device.limits.maxComputeWorkgroupsPerDimension;
+    this.#workgroups = folded ? [GRID_WIDTH, Math.ceil(all / GRID_WIDTH)] : [all];
     const frame = device.createBuffer({ size: FRAME_BYTES, usage: UNIFORM | COPY_DST });
-    device.queue.writeBuffer(frame, 0, Uint32Array.of(0, 0, 0, length, 0, length, this.#workgroups[0]));
+    device.queue.writeBuffer(frame, 0, Uint32Array.of(0, 0, 0, length, 0, length, 0));
 
     const group = (index, bindings) => device.createBindGroup({
       layout: this.#pipeline.getBindGroupLayout(index),

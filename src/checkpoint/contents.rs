@@ -29,7 +29,8 @@ impl CheckpointContents {
         self
     }
 
-    /// An entry of metadata: an epoch, a seed. Replaces one of the same key.
+    /// An entry of metadata: an epoch, a seed. Replaces one of the same key. `grad_scaler`, the dict's own, is refused when
+    /// the file is written.
     #[must_use]
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
@@ -44,7 +45,7 @@ impl CheckpointContents {
     }
 
     /// All that another checkpoint holds and this one does not: tensors and metadata that are neither the optimizer's
-    /// state nor its parameters' values. They are copied from its file when this one is written. Unknown options of groups
+    /// state, the loss scale included, nor its parameters' values. They are copied from its file when this one is written. Unknown options of groups
     /// need no keeping: the optimizer has them from loading.
     #[must_use]
     pub fn keep(mut self, checkpoint: &Checkpoint) -> Self {

@@ -2,15 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::checkpoint::header::Unique;
+use crate::checkpoint::entries::{Raw, json, object, optional, raw, required, texts};
 use crate::checkpoint::{CheckpointError, names};
 use crate::state_dict::StateGroup;
-
-/// Values that are kept as they are written.
-type Raw = BTreeMap<String, Box<RawValue>>;
 
 /// What the entry says.
 #[derive(Clone, Debug, Default)]
@@ -150,43 +146,4 @@ fn check_names(groups: &[StateGroup]) -> Result<(), CheckpointError> {
         return Err(CheckpointError::metadata(names::OPTIMIZER, "names some parameters and not all"));
     }
     Ok(())
-}
-
-fn object(place: &str, text: &str) -> Result<Raw, CheckpointError> {
-    let parsed = serde_json::from_str::<Unique<Box<RawValue>>>(text);
-    parsed
-        .map(|Unique(entries)| entries)
-        .map_err(|error| CheckpointError::metadata(place, format!("cannot be read: {error}")))
-}
-
-fn optional<T: DeserializeOwned>(raw: &mut Raw, place: &str, key: &str) -> Result<Option<T>, CheckpointError> {
-    let Some(value) = raw.remove(key) else { return Ok(None) };
-    let parsed = serde_json::from_str(value.get());
-    parsed.map(Some).map_err(|error| {
-        let shown: String = value.get().chars().take(40).collect();
-        CheckpointError::metadata(format!("{place}.{key}"), format!("is {shown}: {error}"))
-    })
-}
-
-fn required<T: DeserializeOwned>(raw: &mut Raw, place: &str, key: &str) -> Result<T, CheckpointError> {
-    optional(raw, place, key)?.ok_or_else(|| CheckpointError::metadata(format!("{place}.{key}"), "is missing"))
-}
-
-fn texts(raw: Raw) -> BTreeMap<String, String> {
-    raw.into_iter().map(|(key, value)| (key, value.get().to_owned())).collect()
-}
-
-fn raw(place: &str, texts: &BTreeMap<String, String>) -> Result<Raw, CheckpointError> {
-    let parse = |(key, text): (&String, &String)| {
-        let value = RawValue::from_string(text.clone());
-        let value = value
-            .map_err(|error| CheckpointError::metadata(format!("{place}.{key}"), format!("is no JSON: {error}")))?;
-        Ok((key.clone(), value))
-    };
-    texts.iter().map(parse).collect()
-}
-
-fn json(value: &impl serde::Serialize) -> Result<Box<RawValue>, CheckpointError> {
-    serde_json::value::to_raw_value(value)
-        .map_err(|error| CheckpointError::metadata(names::OPTIMIZER, error.to_string()))
 }

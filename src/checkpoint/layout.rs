@@ -11,7 +11,8 @@ use crate::Error;
 use crate::checkpoint::contents::CheckpointContents;
 use crate::checkpoint::data::Data;
 use crate::checkpoint::groups::Groups;
-use crate::checkpoint::{CheckpointError, names};
+use crate::checkpoint::{CheckpointError, names, scaler};
+use crate::gradient_control::GradScalerState;
 use crate::state_dict::StateDict;
 use crate::tensor::elements;
 
@@ -45,6 +46,8 @@ enum Content {
 pub(crate) struct Layout {
     tensors: Vec<Tensor>,
     metadata: BTreeMap<String, String>,
+    /// What another checkpoint, which is kept, says of the loss scale beyond what is known.
+    grad_scaler_extra: BTreeMap<String, String>,
 }
 
 /// Bytes of which the data's place is a multiple.
@@ -62,6 +65,10 @@ impl Layout {
     ) -> Result<Self, Error> {
         for (number, group) in dict.param_groups.iter().enumerate() {
             group.config(number)?.validate(Some(number))?;
+        }
+        if contents.metadata.contains_key(names::GRAD_SCALER) {
+            let problem = "is the optimizer's own and cannot be given";
+            return Err(CheckpointError::metadata(names::GRAD_SCALER, problem).into());
         }
         let by_id = names::by_id(dict);
         let mut tensors = Vec::new();
@@ -86,8 +93,10 @@ impl Layout {
         }
         let extra = contents.kept.as_ref().map(|kept| kept.extra.clone()).unwrap_or_default();
         let optimizer = Groups { groups: dict.param_groups.clone(), extra }.to_json()?;
-        let mut layout = Self { tensors, metadata: contents.metadata.clone() };
+        let grad_scaler_extra = contents.kept.as_ref().map(|kept| kept.grad_scaler_extra.clone()).unwrap_or_default();
+        let mut layout = Self { tensors, metadata: contents.metadata.clone(), grad_scaler_extra };
         layout.add(contents, &by_id)?;
+        layout.set_grad_scaler(dict.grad_scaler.as_ref())?;
         layout.metadata.insert(names::OPTIMIZER.into(), optimizer);
         layout.metadata.insert(names::VERSION.into(), StateDict::VERSION.to_string());
         // As the format's own crate: the widest first, so that all are aligned, then by name.
@@ -124,26 +133,34 @@ impl Layout {
                 let content = Content::Kept(kept.data.clone(), located.begin);
                 self.tensors.push(Tensor { name: name.clone(), dtype, shape, size, content });
             }
-            for (key, value) in &kept.header.metadata {
+            for (key, value) in kept.header.metadata.iter().filter(|(key, _)| *key != names::GRAD_SCALER) {
                 self.metadata.entry(key.clone()).or_insert_with(|| value.clone());
             }
         }
         Ok(())
     }
 
-    /// Puts other step counts, none of them larger, in the place of those laid out.
+    /// Puts other step counts, none of them larger, in the place of those laid out, and in their types.
     pub(crate) fn set_steps(&mut self, dict: &StateDict) {
         let by_id = names::by_id(dict);
-        let steps = dict.state.iter().filter_map(|(id, entry)| Some(step(by_id.get(id)?, entry.step)));
-        let steps: BTreeMap<String, Tensor> = steps.map(|tensor| (tensor.name.clone(), tensor)).collect();
+        let steps =
+            dict.state.iter().filter_map(|(id, entry)| Some((names::state(by_id.get(id)?, names::STEP), entry.step)));
+        let steps: BTreeMap<String, u64> = steps.collect();
         for tensor in &mut self.tensors {
-            // A count so large that a smaller one needs another type keeps its place: it is beyond 2^24.
-            if let Some(new) = steps.get(&tensor.name).filter(|new| new.dtype == tensor.dtype) {
-                if let Content::Bytes(bytes) = &new.content {
-                    tensor.content = Content::Bytes(bytes.clone());
-                }
+            if let Some(&step) = steps.get(&tensor.name) {
+                tensor.content = Content::Bytes(step_bytes(tensor.dtype, step));
             }
         }
+    }
+
+    /// Puts another loss scale, or none, in the place of the one laid out.
+    pub(crate) fn set_grad_scaler(&mut self, state: Option<&GradScalerState>) -> Result<(), Error> {
+        self.metadata.remove(names::GRAD_SCALER);
+        if let Some(state) = state {
+            state.validate()?;
+            self.metadata.insert(names::GRAD_SCALER.into(), scaler::to_json(state, &self.grad_scaler_extra)?);
+        }
+        Ok(())
     }
 
     /// What is to be fed, in the order of the file.
@@ -178,17 +195,26 @@ fn fed(name: String, shape: &[usize], part: Part) -> Result<Tensor, CheckpointEr
     Ok(Tensor { name, dtype: Dtype::F32, shape: shape.to_vec(), size: elements * 4, content: Content::Fed(part) })
 }
 
-/// A step count in the narrowest type that holds it: torch's F32 as far as that counts.
+/// A step count in a type that holds all smaller ones too: torch's F32 as far as that counts.
 fn step(param: &str, step: u64) -> Tensor {
-    let (dtype, bytes) = if (step as f32) as u64 == step && step < 1 << 60 {
-        (Dtype::F32, (step as f32).to_le_bytes().to_vec())
+    let dtype = if step <= 1 << 24 {
+        Dtype::F32
     } else if step <= 1 << 53 {
-        (Dtype::F64, (step as f64).to_le_bytes().to_vec())
+        Dtype::F64
     } else {
-        (Dtype::U64, step.to_le_bytes().to_vec())
+        Dtype::U64
     };
+    let bytes = step_bytes(dtype, step);
     let name = names::state(param, names::STEP);
     Tensor { name, dtype, shape: Vec::new(), size: bytes.len() as u64, content: Content::Bytes(bytes) }
+}
+
+fn step_bytes(dtype: Dtype, step: u64) -> Vec<u8> {
+    match dtype {
+        Dtype::F32 => (step as f32).to_le_bytes().to_vec(),
+        Dtype::F64 => (step as f64).to_le_bytes().to_vec(),
+        _ => step.to_le_bytes().to_vec(),
+    }
 }
 
 impl Serialize for Layout {

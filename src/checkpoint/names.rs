@@ -7,6 +7,8 @@ use crate::state_dict::{MOMENTS, StateDict};
 
 /// The metadata entry with groups and names.
 pub(crate) const OPTIMIZER: &str = "optimizer";
+/// The metadata entry with the dynamic loss scale.
+pub(crate) const GRAD_SCALER: &str = "grad_scaler";
 /// The metadata entry with the format's version; torch's own form has none.
 pub(crate) const VERSION: &str = "wgpu_adam.version";
 /// The key of a step count.

@@ -9,7 +9,7 @@ use crate::checkpoint::layout::{Layout, Part};
 use crate::checkpoint::{Checkpoint, CheckpointContents, CheckpointError, names};
 use crate::optimizer::WgpuAdam;
 use crate::readback::{Readback, Source};
-use crate::saving::Skips;
+use crate::saving::Decided;
 use crate::state_dict::{MOMENTS, StateDict};
 use crate::upload::{Bytes, Staging, Target, What};
 
@@ -127,7 +127,7 @@ impl WgpuAdam {
 
     fn begin_checkpoint(&self, contents: &CheckpointContents) -> Result<Begun, Error> {
         let (dict, params) = self.outline()?;
-        let skips = self.read_skips(&params)?;
+        let decided = self.read_decided(&params)?;
         let mut shapes = BTreeMap::new();
         for (id, param) in (0..).zip(&params) {
             shapes.insert(id, self.tensor(*param)?.shape.clone());
@@ -145,7 +145,7 @@ impl WgpuAdam {
                 None => sources.push(self.values(param.index, wgpu::BufferUsages::COPY_SRC)?),
             }
         }
-        Ok(Begun { dict, skips, layout, readback: self.read_back(sources)? })
+        Ok(Begun { dict, decided, layout, readback: self.read_back(sources)? })
     }
 
     /// Where a parameter's values lie, if its buffer may be used so.
@@ -189,16 +189,17 @@ impl WgpuAdam {
 /// A checkpoint whose tensors are on their way from the device.
 struct Begun {
     dict: StateDict,
-    skips: Skips,
+    decided: Decided,
     layout: Layout,
     readback: Readback,
 }
 
 impl Begun {
-    /// Waits for the step counts, which come first in a file.
+    /// Waits for the step counts and the loss scale, which come first in a file.
     async fn settle(mut self) -> Result<(Layout, Readback), Error> {
-        self.skips.subtract(&mut self.dict).await?;
+        self.decided.tell(&mut self.dict).await?;
         self.layout.set_steps(&self.dict);
+        self.layout.set_grad_scaler(self.dict.grad_scaler.as_ref())?;
         Ok((self.layout, self.readback))
     }
 }

@@ -8,20 +8,36 @@ use crate::Error;
 use crate::checkpoint::data::Data;
 use crate::checkpoint::groups::Groups;
 use crate::checkpoint::header::{Header, Located};
+use crate::checkpoint::scaler::Scaler;
 use crate::checkpoint::{CheckpointError, names};
 use crate::state_dict::{MOMENTS, StateDict, TensorState};
 
 /// Step counts are whole numbers up to here in every type that may hold them.
 const MAX_FLOAT_STEP: f64 = (1_u64 << 53) as f64;
 
-/// The state dict that a file holds, its moments empty, and what else its entry `optimizer` says.
-pub(crate) fn outline(data: &Data, header: &Header) -> Result<(StateDict, BTreeMap<String, String>), Error> {
+/// A file's state dict, its moments empty, and what is unknown in its metadata.
+pub(crate) struct Outline {
+    pub dict: StateDict,
+    /// Of the entry `optimizer`, as JSON.
+    pub extra: BTreeMap<String, String>,
+    /// Of the entry `grad_scaler`.
+    pub grad_scaler_extra: BTreeMap<String, String>,
+}
+
+pub(crate) fn outline(data: &Data, header: &Header) -> Result<Outline, Error> {
     check_version(header)?;
     let missing = || CheckpointError::metadata(names::OPTIMIZER, "is missing");
     let Groups { groups, extra } = Groups::parse(header.metadata.get(names::OPTIMIZER).ok_or_else(missing)?)?;
     let mut dict = StateDict { param_groups: groups, ..Default::default() };
     for (number, group) in dict.param_groups.iter().enumerate() {
         group.config(number)?.validate(Some(number))?;
+    }
+    let mut grad_scaler_extra = BTreeMap::new();
+    if let Some(text) = header.metadata.get(names::GRAD_SCALER) {
+        let scaler = Scaler::parse(text)?;
+        scaler.state.validate()?;
+        dict.grad_scaler = Some(scaler.state);
+        grad_scaler_extra = scaler.extra;
     }
     let by_id = names::by_id(&dict);
     check_strays(header, by_id.values())?;
@@ -33,7 +49,7 @@ pub(crate) fn outline(data: &Data, header: &Header) -> Result<(StateDict, BTreeM
             }
         }
     }
-    Ok((dict, extra))
+    Ok(Outline { dict, extra, grad_scaler_extra })
 }
 
 fn check_version(header: &Header) -> Result<(), CheckpointError> {

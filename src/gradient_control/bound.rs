@@ -54,6 +54,8 @@ impl BoundControl {
 /// Where everything lies in a ledger, in 16 bytes.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// What the partial results are of.
+    norm_type: NormType,
     pub grids: Vec<NormGrid>,
     partials: u32,
     first_partial: u32,
@@ -63,7 +65,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// For a plan of so many hyper blocks, and so many tensors.
-    pub(crate) fn new(plan: &Plan, stepping: usize, blocks: usize, limits: &Limits) -> Self {
+    pub(crate) fn new(plan: &Plan, norm_type: NormType, stepping: usize, blocks: usize, limits: &Limits) -> Self {
         let first_partial = stepping.div_ceil(4) as u32;
         let mut partials = 0;
         let grids = plan.dispatches.iter().map(|dispatch| {
@@ -75,7 +77,7 @@ impl Ledger {
         // Hyper blocks are bound as uniforms.
         let aligned = (limits.hyper_alignment * size_of::<Hyper>() as u32 / 16).max(16);
         let first_block = (first_partial + partials).next_multiple_of(aligned);
-        Self { grids, partials, first_partial, first_block, blocks }
+        Self { norm_type, grids, partials, first_partial, first_block, blocks }
     }
 
     /// The last dispatch may reach behind the last block.
@@ -94,20 +96,19 @@ impl Binder<'_> {
         ledger: &Ledger,
         stepping: &[u32],
         controller: &mut Controller,
-        norm_type: NormType,
+        skipped: &wgpu::Buffer,
         kernels: &Kernels,
     ) -> Result<BoundControl, Error> {
         let device = &self.gpu.device;
-        let allowed = device.limits().max_buffer_size.min(device.limits().max_storage_buffer_binding_size);
+        let (limit, allowed) = self.gpu.storage_limit();
         if ledger.bytes() > allowed {
             let remedy = "or do without clipping by norm and skipping";
-            let limit = "max_storage_buffer_binding_size";
             return Err(Error::DeviceLimit { what: WHAT.into(), limit, needed: ledger.bytes(), allowed, remedy });
         }
         let pipelines = plan
             .dispatches
             .iter()
-            .map(|dispatch| controller.pipelines.norm(self.gpu, kernels, dispatch.kernel, norm_type));
+            .map(|dispatch| controller.pipelines.norm(self.gpu, kernels, dispatch.kernel, ledger.norm_type));
         let pipelines = pipelines.collect::<Result<Vec<_>, Error>>()?;
         let layouts = &controller.pipelines;
         self.gpu.guard.run(WHAT, || {
@@ -144,7 +145,7 @@ impl Binder<'_> {
                 size: wgpu::BufferSize::new(u64::from(HYPERS) * size_of::<Hyper>() as u64),
             };
             Ok(BoundControl {
-                norm_type,
+                norm_type: ledger.norm_type,
                 norms,
                 partials_group: group(
                     "wgpu_adam.control.partials",
@@ -157,7 +158,7 @@ impl Binder<'_> {
                     &[
                         entry(binding::LEDGER, buffer.as_entire_binding()),
                         entry(binding::STATE, controller.state.as_entire_binding()),
-                        entry(binding::SKIPPED, controller.skipped.as_entire_binding()),
+                        entry(binding::SKIPPED, skipped.as_entire_binding()),
                     ],
                 ),
                 hypers: group(

@@ -3,6 +3,7 @@
 
 use crate::Error;
 use crate::gpu::Gpu;
+use crate::gradient_control::counts::Counts;
 use crate::kernels::{ControlPipelines, Kernels};
 use crate::layout::State;
 use crate::statistics::Ring;
@@ -11,22 +12,18 @@ use crate::statistics::Ring;
 pub(crate) struct Controller {
     /// A `State` of control.wgsl.
     pub state: wgpu::Buffer,
-    /// A u32 for each tensor, by its number.
-    pub skipped: wgpu::Buffer,
-    /// Where the counts were before the buffer grew: the next recorded step copies them.
-    pub outgrown: Option<wgpu::Buffer>,
+    pub skipped: Counts,
     pub pipelines: ControlPipelines,
     pub ring: Ring,
 }
 
 const WHAT: &str = "the buffers of gradient control";
-/// Tensors for which there is room at first: growing is for large models, or many changes.
-const TENSORS: u64 = 1024;
 
 impl Controller {
     pub(crate) fn new(gpu: &Gpu, kernels: &Kernels) -> Result<Self, Error> {
         let pipelines = ControlPipelines::new(gpu, kernels)?;
         let ring = Ring::new(gpu)?;
+        let skipped = Counts::new(gpu)?;
         gpu.guard.run(WHAT, || {
             let usage = wgpu::BufferUsages::STORAGE
                 | wgpu::BufferUsages::UNIFORM
@@ -40,34 +37,13 @@ impl Controller {
             });
             let first = State { loss_scale: 1.0, clip_factor: 1.0, ..State::default() };
             gpu.queue.write_buffer(&state, 0, bytemuck::bytes_of(&first));
-            Self { state, skipped: counts(gpu, TENSORS), outgrown: None, pipelines, ring }
+            Self { state, skipped, pipelines, ring }
         })
     }
 
-    /// Makes room for so many tensors.
-    pub(crate) fn fit(&mut self, gpu: &Gpu, tensors: u32) -> Result<(), Error> {
-        if u64::from(tensors) * 4 > self.skipped.size() {
-            let larger = gpu.guard.run(WHAT, || counts(gpu, u64::from(tensors).next_power_of_two()))?;
-            let outgrown = std::mem::replace(&mut self.skipped, larger);
-            // Where the counts have not been copied yet, those are the ones.
-            self.outgrown.get_or_insert(outgrown);
-        }
-        Ok(())
+    /// Copies what the outside says of a step to where the step looks for it.
+    pub(crate) fn record_found_inf(&self, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer, offset: u64) {
+        let to = std::mem::offset_of!(State, found_inf_outside) as u64;
+        encoder.copy_buffer_to_buffer(buffer, offset, &self.state, to, Some(4));
     }
-
-    /// Forgets all steps that were skipped: their tensors' counts are those of the host from here on.
-    pub(crate) fn forget_skips(&mut self, gpu: &Gpu) -> Result<(), Error> {
-        self.skipped = gpu.guard.run(WHAT, || counts(gpu, self.skipped.size() / 4))?;
-        self.outgrown = None;
-        Ok(())
-    }
-}
-
-fn counts(gpu: &Gpu, tensors: u64) -> wgpu::Buffer {
-    gpu.device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("wgpu_adam.control.skipped"),
-        size: tensors * 4,
-        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    })
 }

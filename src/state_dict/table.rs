@@ -3,11 +3,13 @@
 use std::fmt::{Debug, Formatter, Result, Write};
 
 use super::{StateDict, StateGroup, TensorState};
+use crate::gradient_control::GradScalerState;
 
 const HEAD: [&str; 7] = ["id", "name", "shape", "step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
 
 impl Debug for StateDict {
-    /// A line for each group, and under it one for each of its parameters, with the root mean square of each moment.
+    /// A line for each group, and under it one for each of its parameters, with the root mean square of each moment; one
+    /// for the dynamic loss scale.
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let mut table = Table { rows: vec![HEAD.map(str::to_owned).to_vec()], heads: Vec::new() };
         for (number, group) in self.param_groups.iter().enumerate() {
@@ -31,7 +33,8 @@ impl Debug for StateDict {
             self.version,
             self.state.len()
         )?;
-        table.write(f)
+        table.write(f)?;
+        self.grad_scaler.map_or(Ok(()), |scaler| write!(f, "\n{}", grad_scaler(&scaler)))
     }
 }
 
@@ -61,6 +64,14 @@ impl Table {
         }
         Ok(())
     }
+}
+
+fn grad_scaler(scaler: &GradScalerState) -> String {
+    let GradScalerState { scale, growth_factor, backoff_factor, growth_interval, growth_tracker } = scaler;
+    format!(
+        "grad_scaler: scale {scale:?}, growth_factor {growth_factor:?}, backoff_factor {backoff_factor:?}, \
+         growth_interval {growth_interval}, growth_tracker {growth_tracker}"
+    )
 }
 
 fn options(number: usize, group: &StateGroup) -> String {
@@ -97,8 +108,8 @@ fn rms(values: &[f32]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::AdamConfig;
     use crate::state_dict::{StateDict, StateGroup, TensorState};
+    use crate::{AdamConfig, GradScalerState};
 
     #[test]
     fn debug_is_a_table() {
@@ -118,6 +129,13 @@ mod tests {
             max_exp_avg_sq: None,
         };
         dict.state.insert(1, entry.clone());
+        dict.grad_scaler = Some(GradScalerState {
+            scale: 4096.0,
+            growth_factor: 2.0,
+            backoff_factor: 0.5,
+            growth_interval: 2000,
+            growth_tracker: 17,
+        });
         dict.state.insert(9, TensorState { max_exp_avg_sq: Some(vec![1.0, 1.0]), ..entry });
         let want = "\
 StateDict, version 1: 2 groups, 3 parameters, 2 with state
@@ -128,7 +146,8 @@ group 0: lr 0.001, eps 1e-8, weight_decay 0.0, betas (0.9, 0.999)
 group 1: lr 0.001, eps 1e-8, weight_decay 0.0, betas (0.9, 0.999), amsgrad
   2
 in no group
-  9         [2]    7     3.536e0  0.000e0     1.000e0";
+  9         [2]    7     3.536e0  0.000e0     1.000e0
+grad_scaler: scale 4096.0, growth_factor 2.0, backoff_factor 0.5, growth_interval 2000, growth_tracker 17";
         assert_eq!(format!("{dict:?}"), want);
         let head = "StateDict, version 1: 0 groups, 0 parameters, 0 with state\n  id  name  shape  step  exp_avg  exp_avg_sq  max_exp_avg_sq";
         assert_eq!(format!("{:?}", StateDict::default()), head);

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use wgpu_adam::{AdamConfig, CheckpointContents, CheckpointTensor, StateDict, StateGroup, TensorState};
+use wgpu_adam::{
+    AdamConfig, CheckpointContents, CheckpointTensor, GradScalerState, StateDict, StateGroup, TensorState,
+};
 
 /// Length, header and data of a file.
 #[derive(Clone)]
@@ -15,7 +17,7 @@ pub struct Parts {
     raw: Option<Vec<u8>>,
 }
 
-/// Two groups of a parameter each, the second with amsgrad.
+/// Two groups of a parameter each, the second with amsgrad, and a loss scale.
 pub fn good_dict() -> StateDict {
     let amsgrad = AdamConfig { amsgrad: true, ..AdamConfig::default() };
     let entry = |step, shape: &[usize], max: bool| {
@@ -30,6 +32,13 @@ pub fn good_dict() -> StateDict {
             StateGroup::new(&AdamConfig::default(), vec![0], Some(vec!["a".into()])),
             StateGroup::new(&amsgrad, vec![1], Some(vec!["b".into()])),
         ],
+        grad_scaler: Some(GradScalerState {
+            scale: 1536.0,
+            growth_factor: 2.0,
+            backoff_factor: 0.5,
+            growth_interval: 100,
+            growth_tracker: 17,
+        }),
         ..StateDict::default()
     }
 }
@@ -122,9 +131,19 @@ impl Parts {
 
     /// Replaces a part of the metadata entry `optimizer`, the first time it is there.
     pub fn in_optimizer(&mut self, old: &str, new: &str) {
-        let header: serde_json::Value = serde_json::from_slice(&self.header).unwrap();
-        let text = header["__metadata__"]["optimizer"].as_str().unwrap();
+        self.in_entry("optimizer", old, new);
+    }
+
+    /// And of the entry `grad_scaler`.
+    pub fn in_grad_scaler(&mut self, old: &str, new: &str) {
+        self.in_entry("grad_scaler", old, new);
+    }
+
+    fn in_entry(&mut self, entry: &str, old: &str, new: &str) {
+        let mut header: serde_json::Value = serde_json::from_slice(&self.header).unwrap();
+        let text = header["__metadata__"][entry].as_str().unwrap();
         assert!(text.contains(old), "{old} in {text}");
-        self.optimizer(&text.replacen(old, new, 1));
+        header["__metadata__"][entry] = text.replacen(old, new, 1).into();
+        self.header = serde_json::to_vec(&header).unwrap();
     }
 }

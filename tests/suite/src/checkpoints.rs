@@ -118,7 +118,7 @@ async fn unknown(gpu: &Gpu) -> Result<()> {
     dict.param_groups[1].extra.insert("foreach".into(), "null".into());
     let strange = CheckpointTensor::new(Dtype::BF16, [3], vec![1, 2, 3, 4, 5, 6])?;
     let contents = CheckpointContents::new()
-        .metadata("grad_scaler", r#"{"scale": 65536.0}"#)
+        .metadata("scheduler", r#"{"last_epoch": 7}"#)
         .tensor("optimizer.state.0.bias.momentum_buffer", CheckpointTensor::f32([2], &[1.5, -0.0])?)
         .tensor("model.unused", CheckpointTensor::f32([9], &[7.0; 9])?)
         .tensor("model.running_mean", strange.clone());
@@ -128,7 +128,7 @@ async fn unknown(gpu: &Gpu) -> Result<()> {
     let contents = CheckpointContents::new().keep(&first).metadata("epoch", "3");
     let second = Checkpoint::from_bytes(model.adam.checkpoint_bytes(&contents).await?)?;
     ensure!(second.state_dict()? == dict, "groups or state have changed: {:?}", second.state_dict()?);
-    ensure!(second.metadata().get("grad_scaler").is_some_and(|text| text == r#"{"scale": 65536.0}"#), "metadata");
+    ensure!(second.metadata().get("scheduler").is_some_and(|text| text == r#"{"last_epoch": 7}"#), "metadata");
     ensure!(second.metadata().get("epoch").is_some_and(|text| text == "3"), "metadata that was added");
     ensure!(second.tensor("model.running_mean")? == strange, "a tensor of bf16");
     let buffer = second.tensor("optimizer.state.0.bias.momentum_buffer")?;

@@ -1,11 +1,13 @@
 //! Gradients under control: clipped, unscaled, counted, and steps that are skipped, all decided on the GPU.
 
 mod corrections;
+mod counts;
 mod gradients;
 mod histories;
 mod norms;
 mod order;
 mod overflow;
+mod resuming;
 mod rig;
 mod scale_buffer;
 mod scaler;
@@ -32,6 +34,11 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("control/histories that differ", gpu => histories::differ(gpu)),
     body!("control/changes between steps", gpu => histories::changes(gpu)),
     body!("control/tensors and state that change", gpu => histories::surgery(gpu)),
+    body!("control/counts that outgrow their buffer", gpu => counts::outgrown(gpu)),
+    body!("control/a loss scale in state dicts", gpu => resuming::dicts(gpu)),
+    body!("control/a loss scale in a dict is of the moment of the call", gpu => resuming::moment(gpu)),
+    body!("control/a loss scale in checkpoints", gpu => resuming::files(gpu)),
+    body!("control/a loss scale that has backed off to nothing", gpu => resuming::exhausted(gpu)),
     body!("control/accumulated and scaled", gpu => gradients::accumulated(gpu)),
     body!("control/clipped by value", gpu => gradients::by_value(gpu)),
     body!("control/zeroed after the step", gpu => gradients::zeroed(gpu)),

@@ -2,6 +2,7 @@
 //! application's handler; and a run that goes on, on a new device.
 
 mod changes;
+mod control;
 mod resuming;
 mod running;
 mod steps;
@@ -19,7 +20,7 @@ pub const BODIES: &[(&str, Body)] = &[
 
 /// All points, each of which wants a device of its own.
 pub fn points() -> impl Iterator<Item = &'static Point> {
-    steps::POINTS.iter().chain(changes::POINTS)
+    steps::POINTS.iter().chain(changes::POINTS).chain(control::POINTS)
 }
 
 async fn every_point(gpu: &Gpu) -> Result<()> {

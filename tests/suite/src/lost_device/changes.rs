@@ -132,6 +132,13 @@ pub const POINTS: &[Point] = points! {
         device.poll(wgpu::PollType::Poll).unwrap();
         copy.await.map(drop)
     };
+    Either, "between a state dict that has come and its await", |device, queue| {
+        let mut running = steady(device, queue);
+        let copy = running.adam.state_dict();
+        device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        running.lose();
+        copy.await.map(drop)
+    };
     Fine, "between state_dict and letting go of it", |device, queue| {
         let mut running = steady(device, queue);
         let copy = running.adam.state_dict();

@@ -1,7 +1,7 @@
 //! Gradient control out of range, and buffers that cannot tell of infinities.
 
 use wgpu::BufferUsages as Usage;
-use wgpu_adam::{Error, GradientControl, LossScale};
+use wgpu_adam::{AdamConfig, Error, GradientControl, LossScale, WgpuAdam};
 
 use super::{Row, row};
 
@@ -68,6 +68,10 @@ pub(super) fn rows() -> Vec<Row> {
         }
     }
     rows.extend(found_inf());
+    // A browser tells of it later.
+    if cfg!(not(target_family = "wasm")) {
+        rows.extend(of_another_device());
+    }
     rows
 }
 
@@ -121,6 +125,33 @@ fn found_inf() -> Vec<Row> {
             },
             Error::BufferUsage { missing: Usage::COPY_DST, .. },
             "gradient of \"e\""
+        ),
+    ]
+}
+
+fn of_another_device() -> Vec<Row> {
+    vec![
+        row!(
+            "found_inf of another device",
+            |c| c.subject.adam.set_found_inf(Some((c.elsewhere, 0))),
+            Error::Device { .. },
+            "wgpu refused the copy of found_inf"
+        ),
+        row!(
+            "found_inf of another device, where there was one",
+            |c| {
+                let buffer = c.buffer(64);
+                let mut adam = WgpuAdam::new(&c.gpu.device, &c.gpu.queue, c.subject.params(), AdamConfig::default())?;
+                adam.set_found_inf(Some((&buffer, 4)))?;
+                let refused = adam.set_found_inf(Some((c.elsewhere, 0)));
+                // The one that was there is copied still.
+                let mut encoder = c.gpu.device.create_command_encoder(&Default::default());
+                adam.record_step(&mut encoder)?;
+                drop(encoder.finish());
+                refused
+            },
+            Error::Device { .. },
+            "wgpu refused the copy of found_inf"
         ),
     ]
 }

@@ -1,6 +1,6 @@
 //! State dicts that do not fit, or hold what cannot be.
 
-use wgpu_adam::{AdamConfig, Error, Param, ParamGroup, StateDict, StateGroup, TensorState, WgpuAdam};
+use wgpu_adam::{AdamConfig, Error, GradScalerState, Param, ParamGroup, StateDict, StateGroup, TensorState, WgpuAdam};
 
 use super::{Case, Row, row};
 
@@ -196,8 +196,37 @@ fn entries() -> Vec<Wrong> {
     ]
 }
 
+/// Sets a number of a loss scale.
+type Set = fn(&mut GradScalerState, f64);
+
+/// Values that a loss scale's numbers cannot have; that the scale in force stays as it is, is tested with others.
+const SCALERS: [(&str, &[f64], Set); 5] = [
+    ("scale", &[0.0, -2.0, f64::NAN, f64::INFINITY, 1e39, 1e-39, 1e-60], |s, value| s.scale = value),
+    ("growth_factor", &[1.0, -2.0, f64::NAN, f64::INFINITY, 1.0 + 1e-9], |s, value| s.growth_factor = value),
+    ("backoff_factor", &[0.0, 1.0, -0.5, f64::NAN, 1e-60, 1.0 - 1e-9], |s, value| s.backoff_factor = value),
+    ("growth_interval", &[0.0], |s, value| s.growth_interval = value as u32),
+    ("growth_tracker", &[2147483648.0, 4294967295.0], |s, value| s.growth_tracker = value as u32),
+];
+
+fn scalers() -> Vec<Row> {
+    let values = SCALERS.iter().flat_map(|(option, values, set)| values.iter().map(move |value| (option, *value, set)));
+    let row = |(option, value, set): (&&str, f64, &'static Set)| {
+        let mistake = move |case: &mut Case<'_>| {
+            let (growth_factor, backoff_factor, growth_interval, growth_tracker) = (2.0, 0.5, 100, 3);
+            let mut scaler =
+                GradScalerState { scale: 1024.0, growth_factor, backoff_factor, growth_interval, growth_tracker };
+            set(&mut scaler, value);
+            let dict = StateDict { grad_scaler: Some(scaler), ..case.dict.clone() };
+            case.subject.adam.load_state_dict(&dict)
+        };
+        let text = format!("invalid grad_scaler.{option}: {value}; it must be ");
+        row!(format!("a {option} of {value}"), mistake, Error::InvalidOption { group: None, .. }, text)
+    };
+    values.map(row).collect()
+}
+
 pub(super) fn rows() -> Vec<Row> {
-    let mut rows = Vec::new();
+    let mut rows = scalers();
     for (name, change, is_kind, kind, text) in structure().into_iter().chain(entries()) {
         let mistake = move |case: &mut Case<'_>| {
             let mut dict = case.dict.clone();

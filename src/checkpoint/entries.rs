@@ -1,0 +1,61 @@
+//! Entries of metadata that are JSON objects: read one by one, unknown ones kept as they are written.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::checkpoint::header::Unique;
+use crate::checkpoint::{CheckpointError, names};
+
+/// Values that are kept as they are written.
+pub(super) type Raw = BTreeMap<String, Box<RawValue>>;
+
+/// An object's entries, each there once.
+pub(super) fn object(place: &str, text: &str) -> Result<Raw, CheckpointError> {
+    let parsed = serde_json::from_str::<Unique<Box<RawValue>>>(text);
+    parsed
+        .map(|Unique(entries)| entries)
+        .map_err(|error| CheckpointError::metadata(place, format!("cannot be read: {error}")))
+}
+
+/// Takes an entry out, if it is there.
+pub(super) fn optional<T: DeserializeOwned>(
+    raw: &mut Raw,
+    place: &str,
+    key: &str,
+) -> Result<Option<T>, CheckpointError> {
+    let Some(value) = raw.remove(key) else { return Ok(None) };
+    let parsed = serde_json::from_str(value.get());
+    parsed.map(Some).map_err(|error| {
+        let shown: String = value.get().chars().take(40).collect();
+        CheckpointError::metadata(format!("{place}.{key}"), format!("is {shown}: {error}"))
+    })
+}
+
+/// Takes an entry out.
+pub(super) fn required<T: DeserializeOwned>(raw: &mut Raw, place: &str, key: &str) -> Result<T, CheckpointError> {
+    optional(raw, place, key)?.ok_or_else(|| CheckpointError::metadata(format!("{place}.{key}"), "is missing"))
+}
+
+/// What is left, as text.
+pub(super) fn texts(raw: Raw) -> BTreeMap<String, String> {
+    raw.into_iter().map(|(key, value)| (key, value.get().to_owned())).collect()
+}
+
+/// Texts as values of JSON.
+pub(super) fn raw(place: &str, texts: &BTreeMap<String, String>) -> Result<Raw, CheckpointError> {
+    let parse = |(key, text): (&String, &String)| {
+        let value = RawValue::from_string(text.clone());
+        let value = value
+            .map_err(|error| CheckpointError::metadata(format!("{place}.{key}"), format!("is no JSON: {error}")))?;
+        Ok((key.clone(), value))
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// A value as JSON.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<Box<RawValue>, CheckpointError> {
+    serde_json::value::to_raw_value(value)
+        .map_err(|error| CheckpointError::metadata(names::OPTIMIZER, error.to_string()))
+}

@@ -1,0 +1,147 @@
+//! Counts of skipped steps that outgrow their buffer while encoders are recorded, submitted and dropped.
+
+use anyhow::{Context, Result, ensure};
+use wgpu_adam::{AdamConfig, GradientControl, ParamGroup, TensorArena, WgpuAdam};
+
+use crate::{Gpu, twin::storage};
+
+/// As many tensors as there is room for at first, and once it has grown.
+const ROOM: [usize; 2] = [1024, 2048];
+
+/// What becomes of an encoder with a step in it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    Submitted,
+    Dropped,
+    /// Finished, and the command buffer dropped.
+    Finished,
+}
+use Fate::{Dropped, Finished, Submitted};
+
+/// A lot of tensors of one element.
+struct Many<'a> {
+    gpu: &'a Gpu,
+    adam: WgpuAdam,
+    overflow: wgpu::Buffer,
+    /// Of each tensor, the steps that were recorded and not skipped: those of dropped encoders are counted.
+    taken: Vec<u64>,
+    name: String,
+}
+
+impl<'a> Many<'a> {
+    fn new(gpu: &'a Gpu, name: String) -> Result<Self> {
+        let arena = TensorArena::new(&gpu.device, (0..ROOM[0]).map(|number| (format!("0.{number}"), [1])))?;
+        let mut adam = WgpuAdam::new(&gpu.device, &gpu.queue, arena.params(), AdamConfig::default())?;
+        adam.set_gradient_control(GradientControl { skip_nonfinite: true, ..Default::default() })?;
+        let overflow = storage(gpu, 4);
+        adam.set_found_inf(Some((&overflow, 0)))?;
+        Ok(Self { gpu, adam, overflow, taken: vec![0; ROOM[0]], name })
+    }
+
+    /// One tensor more than there is room for.
+    fn grow(&mut self, time: usize) -> Result<()> {
+        let count = ROOM[time - 1] - self.taken.len() + 1;
+        let names = (0..count).map(|number| (format!("{time}.{number}"), [1]));
+        let arena = TensorArena::new(&self.gpu.device, names)?;
+        self.adam.add_param_group(ParamGroup::new(arena.params()))?;
+        self.taken.resize(self.taken.len() + count, 0);
+        Ok(())
+    }
+
+    /// Records a step, to be skipped or not, into an encoder of its own, with the news of that.
+    fn record(&mut self, overflows: bool) -> Result<wgpu::CommandEncoder> {
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let news = storage(self.gpu, 4);
+        self.gpu.queue.write_buffer(&news, 0, bytemuck::bytes_of(&f32::from(u8::from(overflows))));
+        encoder.copy_buffer_to_buffer(&news, 0, &self.overflow, 0, Some(4));
+        self.adam.record_step(&mut encoder)?;
+        Ok(encoder)
+    }
+
+    fn end(&mut self, encoder: wgpu::CommandEncoder, overflows: bool, fate: Fate) {
+        match fate {
+            Submitted => drop(self.gpu.queue.submit([encoder.finish()])),
+            Dropped => drop(encoder),
+            Finished => drop(encoder.finish()),
+        }
+        if fate != Submitted || !overflows {
+            self.taken.iter_mut().for_each(|taken| *taken += 1);
+        }
+    }
+
+    fn step(&mut self, overflows: bool, fate: Fate) -> Result<()> {
+        let encoder = self.record(overflows)?;
+        self.end(encoder, overflows, fate);
+        Ok(())
+    }
+
+    async fn check(&self, when: &str) -> Result<()> {
+        let dict = self.adam.state_dict().await?;
+        for (id, &taken) in (0..).zip(&self.taken) {
+            let step = dict.state.get(&id).map_or(0, |entry| entry.step);
+            ensure!(step == taken, "{}, {when}: tensor {id} at step {step} instead of {taken}", self.name);
+        }
+        Ok(())
+    }
+}
+
+/// Skipped steps before and after the growth, in encoders of every fate, recorded one by one and all before the first
+/// submit; the buffer grows once, and again before anything was submitted.
+pub async fn outgrown(gpu: &Gpu) -> Result<()> {
+    let fates: [&[Fate]; 6] = [
+        &[Submitted, Submitted, Submitted],
+        &[Dropped, Submitted, Submitted],
+        &[Finished, Dropped, Submitted],
+        &[Submitted, Dropped, Submitted],
+        &[Submitted, Submitted, Dropped],
+        &[Dropped, Finished, Dropped],
+    ];
+    for (fates, at_once) in fates.into_iter().flat_map(|fates| [(fates, false), (fates, true)]) {
+        let mut many = Many::new(gpu, format!("{fates:?}, recorded {}", if at_once { "at once" } else { "in turn" }))?;
+        for overflows in [true, false, true] {
+            many.step(overflows, Submitted)?;
+        }
+        many.check("before it grows").await?;
+        many.grow(1)?;
+        many.check("grown, before a step").await?;
+        if at_once {
+            // Skipped steps in each, and a step of before the second growth among them.
+            let mut encoders = Vec::new();
+            for (number, &fate) in fates.iter().enumerate() {
+                let overflows = number != 1;
+                encoders.push((many.record(overflows)?, overflows, fate));
+                if number == 0 {
+                    many.grow(2)?;
+                }
+            }
+            // Those of the last growth have taken none of the first step.
+            let late = ROOM[0] + 1;
+            for (number, (encoder, overflows, fate)) in encoders.into_iter().enumerate() {
+                many.end(encoder, overflows, fate);
+                if number == 0 {
+                    many.taken[late..].fill(0);
+                }
+            }
+        } else {
+            for (number, &fate) in fates.iter().enumerate() {
+                many.step(number != 1, fate)?;
+                many.check(&format!("after {number}")).await?;
+            }
+            many.grow(2)?;
+        }
+        many.check("after all").await?;
+        for overflows in [true, false] {
+            many.step(overflows, Submitted)?;
+        }
+        many.check("two steps later").await?;
+        // What was moved is known to be by now; a parameter that starts anew misses nothing.
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        many.adam.record_reset_state(&mut encoder, many.adam.find("0.5").context("0.5")?)?;
+        gpu.queue.submit([encoder.finish()]);
+        many.taken[5] = 0;
+        many.step(true, Submitted)?;
+        many.step(false, Submitted)?;
+        many.check("a parameter reset").await?;
+    }
+    Ok(())
+}
