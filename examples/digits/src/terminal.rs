@@ -71,8 +71,8 @@ fn train(options: &Options) -> Result<Option<Run>> {
     let mut curves = Curves::default();
     if let Some(file) = options.checkpoint.as_ref().filter(|_| options.resume) {
         let checkpoint = Checkpoint::open(file).with_context(|| format!("resuming {}", file.display()))?;
-        wait(&device, trainer.resume(&checkpoint))?;
-        curves = Curves::of(&checkpoint, trainer.steps())?;
+        curves = Curves::of(&checkpoint)?;
+        wait(&device, trainer.resume(&checkpoint, curves.steps()))?;
         println!("going on from step {} of {}", trainer.steps(), file.display());
     }
     let saving = Saving::new(options)?;
