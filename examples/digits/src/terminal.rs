@@ -5,6 +5,7 @@ mod blocking;
 mod canvas;
 mod comparison;
 mod drawing;
+mod gradients;
 mod options;
 mod panel;
 mod plot;
@@ -50,13 +51,13 @@ fn run(arguments: impl IntoIterator<Item = String>) -> Result<ExitCode> {
     let test_len = Dataset::embedded()?.test.len();
     let comparison = Comparison::new(&run, &torch, test_len);
 
-    let folder = output_folder()?;
+    let folder = output_folder(options.output.as_deref())?;
     let (json, png) = (folder.join("run.json"), folder.join("loss.png"));
     run.write(&json)?;
     plot::draw(&png, &run, &torch, comparison.as_ref())?;
     println!("run   {}", shortened(&json));
     println!("plot  {}", shortened(&png));
-    Ok(report(&torch, comparison.as_ref(), test_len))
+    Ok(report(&run, &torch, comparison.as_ref(), test_len))
 }
 
 /// Nothing, if Ctrl-C has ended the run.
@@ -68,6 +69,8 @@ fn train(options: &Options) -> Result<Option<Run>> {
     let (device, queue) = adapters::open(&adapter)?;
     let config = AdamConfig { lr: options.lr, ..AdamConfig::default() };
     let mut trainer = Trainer::new(&device, &queue, &Dataset::embedded()?, config)?;
+    let gradients = &options.gradients;
+    trainer.adam().set_gradient_control(gradients.control())?;
     let mut curves = Curves::default();
     if let Some(file) = options.checkpoint.as_ref().filter(|_| options.resume) {
         let checkpoint = Checkpoint::open(file).with_context(|| format!("resuming {}", file.display()))?;
@@ -88,7 +91,9 @@ fn train(options: &Options) -> Result<Option<Run>> {
             curves.accuracies.extend(report.accuracy);
         }
         if ends_epoch {
-            progress.epoch(trainer.steps(), &curves);
+            // Told by some step before: nothing waits for the last one's.
+            let told = trainer.adam().latest_statistics();
+            progress.epoch(trainer.steps(), &curves, &gradients.told(told));
         }
         if saves {
             saving.save(&device, &mut trainer, &curves)?;
@@ -103,19 +108,25 @@ fn train(options: &Options) -> Result<Option<Run>> {
     if let Some(accuracy) = curves.accuracies.last() {
         println!("test accuracy {:.2} % after {} steps, {rate:.0} steps/s", 100.0 * accuracy, trainer.steps());
     }
+    let steps_skipped = wait(&device, trainer.skipped())?;
+    if gradients.skips() {
+        println!("{steps_skipped} of {} steps skipped: their gradients were not finite", trainer.steps());
+    }
     Ok(Some(Run {
         adapter: adapter_name,
         device: format!("{}, {:?}", info.name, info.backend),
         lr: trainer.adam().param_groups().first().map_or(options.lr, |group| group.config().lr),
         epochs: options.epochs,
+        gradients: gradients.clone(),
+        steps_skipped,
         loss_per_step: curves.losses,
         test_accuracy_per_epoch: curves.accuracies,
     }))
 }
 
-fn report(torch: &TorchRun, comparison: Option<&Comparison>, test_len: usize) -> ExitCode {
+fn report(run: &Run, torch: &TorchRun, comparison: Option<&Comparison>, test_len: usize) -> ExitCode {
     let Some(comparison) = comparison else {
-        println!("nothing to compare with: torch's recorded run has lr {:?}", torch.lr);
+        println!("nothing to compare with: {}", run.stands_alone(torch).unwrap_or_default());
         return ExitCode::SUCCESS;
     };
     let (steps, worst) = (comparison.differences.len(), comparison.worst());
