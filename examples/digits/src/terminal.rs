@@ -84,7 +84,9 @@ fn train(options: &Options) -> Result<Option<Run>> {
     while trainer.steps() < steps {
         trainer.step()?;
         let ends_epoch = trainer.steps().is_multiple_of(trainer.steps_per_epoch() as u64);
-        let saves = saving.is_due(trainer.steps()) || trainer.steps() == steps;
+        // Asked once: what comes from here on is for the next step.
+        let is_interrupted = saving.is_interrupted();
+        let saves = is_interrupted || saving.is_due(trainer.steps()) || trainer.steps() == steps;
         if ends_epoch || saves {
             let report = wait(&device, trainer.read(Wanted { accuracy: ends_epoch, ..Wanted::default() }))?;
             curves.losses.extend(report.losses);
@@ -98,7 +100,7 @@ fn train(options: &Options) -> Result<Option<Run>> {
         if saves {
             saving.save(&device, &mut trainer, &curves)?;
         }
-        if saving.is_interrupted() {
+        if is_interrupted {
             progress.finish(trainer.steps());
             println!("interrupted after {} steps; --resume goes on from there", trainer.steps());
             return Ok(None);
@@ -110,7 +112,7 @@ fn train(options: &Options) -> Result<Option<Run>> {
     }
     let steps_skipped = wait(&device, trainer.skipped())?;
     if gradients.skips() {
-        println!("{steps_skipped} of {} steps skipped: their gradients were not finite", trainer.steps());
+        println!("steps skipped for gradients that were not finite: {steps_skipped} of {}", trainer.steps());
     }
     Ok(Some(Run {
         adapter: adapter_name,

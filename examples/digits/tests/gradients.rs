@@ -14,9 +14,9 @@ use digits::data::{Dataset, Digit};
 use digits::model::{BATCH, PARAMETERS};
 use digits::readback::{FloatRange, submit_and_read};
 use digits::rules::epoch_order;
-use digits::{Saved, TorchRun, Trainer, Wanted};
+use digits::{Curves, Saved, TorchRun, Trainer, Wanted};
 use reference::Network;
-use wgpu_adam::{AdamConfig, GradientControl, LossScale, TensorState};
+use wgpu_adam::{AdamConfig, Checkpoint, GradientControl, LossScale, TensorState};
 
 const STEPS_PER_EPOCH: usize = 23;
 const NONE: GradientControl = GradientControl {
@@ -257,6 +257,42 @@ impl Poison {
             epoch * STEPS_PER_EPOCH as u64 + (position / BATCH) as u64
         };
         (0..epochs).map(step).collect()
+    }
+}
+
+/// A checkpoint of a run of which steps were skipped, before the first was taken and later: Adam has counted fewer than the
+/// data have gone by, and the resumed run's place is theirs.
+#[test]
+fn a_run_that_skipped_steps_is_resumed_where_it_was() {
+    let dataset = Dataset::embedded().unwrap();
+    let control = GradientControl { loss_scale: LossScale::dynamic(), ..NONE };
+    let steps = STEPS_PER_EPOCH + 10;
+    for gpu in gpus() {
+        for (spoiled, saved) in [(0, 1), (0, 9), (12, 13), (12, 30)] {
+            let case = format!("{}: step {spoiled} is spoiled, {saved} are saved", gpu.name);
+            let row = epoch_order(0, dataset.train.len() as u32)[spoiled * BATCH + 7] as usize;
+            let spoiled = Poison { row, pixel: f32::NAN }.spoil(&dataset);
+            let mut run = Run::new(&gpu, &spoiled, control).train(saved);
+            let curves = Curves { losses: run.losses.clone(), ..Curves::default() };
+            let contents = curves.contents().unwrap();
+            let bytes = run.trainer.adam().checkpoint_bytes(&contents);
+            let bytes = wait(&gpu.device, async { Ok(bytes.await?) }).unwrap();
+            let mut run = run.train(steps - saved);
+
+            let checkpoint = Checkpoint::from_bytes(bytes).unwrap();
+            let curves = Curves::of(&checkpoint).unwrap();
+            assert_eq!(curves.steps(), saved as u64, "{case}");
+            let mut resumed = Run::new(&gpu, &spoiled, control);
+            wait(&gpu.device, resumed.trainer.resume(&checkpoint, curves.steps())).unwrap();
+            resumed.losses = curves.losses;
+            let mut resumed = resumed.train(steps - saved);
+            same_bits(&case, &resumed.save(), &run.save());
+            let bits = |losses: &[f32]| losses.iter().map(|loss| loss.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&resumed.losses), bits(&run.losses), "{case}");
+            let skipped = wait(&gpu.device, run.trainer.skipped()).unwrap();
+            assert!(skipped == 1 || skipped == 2, "{case}: {skipped} skipped");
+            assert_eq!(wait(&gpu.device, resumed.trainer.skipped()).unwrap(), skipped, "{case}");
+        }
     }
 }
 

@@ -65,9 +65,9 @@ impl Gradients {
 
     /// What is asked for beyond torch's recorded run, for people.
     pub fn words(&self) -> Vec<String> {
-        let clip = self.clip_norm.map(|norm| format!("clipped to a norm of {norm:?}"));
+        let clip = self.clip_norm.map(|norm| format!("clipped to {norm:?}"));
         let scale = (self.loss_scale != LossScale::None).then(|| format!("loss scale {}", text(&self.loss_scale)));
-        let parts = (self.accumulate > 1).then(|| format!("{} micro-batches a step", self.accumulate));
+        let parts = (self.accumulate > 1).then(|| format!("{} micro-batches", self.accumulate));
         [clip, scale, parts].into_iter().flatten().collect()
     }
 
