@@ -65,7 +65,7 @@ impl Gradients {
 
     /// What is asked for beyond torch's recorded run, for people.
     pub fn words(&self) -> Vec<String> {
-        let clip = self.clip_norm.map(|norm| format!("clipped to {norm:?}"));
+        let clip = self.clip_norm.map(|norm| format!("clipped to {}", short(norm)));
         let scale = (self.loss_scale != LossScale::None).then(|| format!("loss scale {}", text(&self.loss_scale)));
         let parts = (self.accumulate > 1).then(|| format!("{} micro-batches", self.accumulate));
         [clip, scale, parts].into_iter().flatten().collect()
@@ -79,7 +79,7 @@ impl Gradients {
             words += &format!("  norm {:.4}, clip factor {:.4}", told.grad_norm, told.clip_factor);
         }
         if self.skips() {
-            words += &format!("  scale {}, {} skipped", told.loss_scale, told.steps_skipped);
+            words += &format!("  scale {}, {} skipped", short(told.loss_scale.into()), told.steps_skipped);
         }
         words
     }
@@ -106,10 +106,16 @@ fn dynamic(first: f64) -> LossScale {
 fn text(scale: &LossScale) -> String {
     match scale {
         LossScale::None => "none".to_owned(),
-        LossScale::Fixed(scale) => scale.to_string(),
+        LossScale::Fixed(scale) => short(*scale),
         scale if *scale == LossScale::dynamic() => "dynamic".to_owned(),
-        LossScale::Dynamic { init, .. } => format!("dynamic:{init}"),
+        LossScale::Dynamic { init, .. } => format!("dynamic:{}", short(*init)),
     }
+}
+
+/// 65536, 0.5, 2.5e37.
+fn short(number: f64) -> String {
+    let digits = if number.abs() < 1e7 { format!("{number:?}") } else { format!("{number:e}") };
+    digits.trim_end_matches(".0").to_owned()
 }
 
 fn as_text<S: serde::Serializer>(scale: &LossScale, serializer: S) -> Result<S::Ok, S::Error> {
@@ -126,6 +132,8 @@ mod tests {
             ("none", LossScale::None),
             ("1024", LossScale::Fixed(1024.0)),
             ("0.5", LossScale::Fixed(0.5)),
+            ("2.5e37", LossScale::Fixed(2.5e37)),
+            ("1e-7", LossScale::Fixed(1e-7)),
             ("dynamic", LossScale::dynamic()),
         ] {
             let mut gradients = Gradients::default();
@@ -136,7 +144,7 @@ mod tests {
         let mut gradients = Gradients::default();
         gradients.set_loss_scale("dynamic:1e30").unwrap();
         let LossScale::Dynamic { init, growth_interval, .. } = gradients.loss_scale else { panic!("{gradients:?}") };
-        assert_eq!((init, growth_interval), (1e30, 2000));
+        assert_eq!((init, growth_interval, text(&gradients.loss_scale)), (1e30, 2000, "dynamic:1e30".to_owned()));
     }
 
     #[test]
