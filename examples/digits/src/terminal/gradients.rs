@@ -1,5 +1,7 @@
 //! What happens to gradients between backward and Adam: what the command line asks for, and what became of it.
 
+use std::fmt::{Debug, LowerExp};
+
 use anyhow::{Context, Result, bail, ensure};
 use digits::model::BATCH;
 use serde::Serialize;
@@ -79,7 +81,7 @@ impl Gradients {
             words += &format!("  norm {:.4}, clip factor {:.4}", told.grad_norm, told.clip_factor);
         }
         if self.skips() {
-            words += &format!("  scale {}, {} skipped", short(told.loss_scale.into()), told.steps_skipped);
+            words += &format!("  scale {}, {} skipped", short(told.loss_scale), told.steps_skipped);
         }
         words
     }
@@ -113,8 +115,8 @@ fn text(scale: &LossScale) -> String {
 }
 
 /// 65536, 0.5, 2.5e37.
-fn short(number: f64) -> String {
-    let digits = if number.abs() < 1e7 { format!("{number:?}") } else { format!("{number:e}") };
+fn short<N: Copy + Debug + LowerExp + Into<f64>>(number: N) -> String {
+    let digits = if number.into() < 1e7 { format!("{number:?}") } else { format!("{number:e}") };
     digits.trim_end_matches(".0").to_owned()
 }
 
