@@ -1,4 +1,4 @@
-//! The uniform that tells the shaders which digits a dispatch is about.
+//! The uniform that tells the shaders which digits a dispatch is about: a batch is cut in micro-batches.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -9,15 +9,18 @@ const LOSS_EPOCHS: usize = 16;
 /// Distance of the records in the buffer: the largest `minUniformBufferOffsetAlignment` an adapter may have.
 const STRIDE: usize = 256;
 
-/// A run of entries of the `rows` buffer, and where the mean loss over it goes.
+/// A run of entries of the `rows` buffer, where the mean loss over it goes, and how it is a part of a batch.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Record {
     first: u32,
     size: u32,
     loss_slot: u32,
+    goes_on: u32,
+    gradient_divisor: f32,
+    loss_divisor: f32,
     // Some GL drivers round a uniform block up to 16 bytes and expect as many.
-    padding: u32,
+    padding: [u32; 2],
 }
 
 /// One record: its dynamic offset and how many digits it is about.
@@ -33,30 +36,31 @@ pub(crate) struct Batches {
     buffer: wgpu::Buffer,
     train_len: usize,
     test_len: usize,
+    micro_batches: usize,
 }
 
 impl Batches {
-    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, train_len: usize, test_len: usize) -> Self {
-        let record = |first: usize, size: usize, loss_slot: usize| Record {
-            first: first as u32,
-            size: size as u32,
-            loss_slot: loss_slot as u32,
-            padding: 0,
-        };
+    /// With training batches cut in `micro_batches`, from 1 to [`BATCH`].
+    pub fn new(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        train_len: usize,
+        test_len: usize,
+        micro_batches: usize,
+    ) -> Self {
         let steps_per_epoch = train_len.div_ceil(BATCH);
-        let training = (0..LOSS_EPOCHS * steps_per_epoch).map(|slot| {
+        let slots = LOSS_EPOCHS * steps_per_epoch;
+        let mut bytes = vec![0; (slots * micro_batches + 2) * STRIDE];
+        let mut write = |index: usize, record: Record| {
+            bytes[index * STRIDE..][..size_of::<Record>()].copy_from_slice(bytemuck::bytes_of(&record));
+        };
+        for slot in 0..slots {
             let first = slot % steps_per_epoch * BATCH;
-            record(first, BATCH.min(train_len - first), slot)
-        });
-        let others = [record(train_len, test_len, 0), record(train_len + test_len, 1, 0)];
-        let bytes: Vec<u8> = training
-            .chain(others)
-            .flat_map(|record| {
-                let mut slot = [0; STRIDE];
-                slot[..size_of::<Record>()].copy_from_slice(bytemuck::bytes_of(&record));
-                slot
-            })
-            .collect();
+            let parts = cut(first, BATCH.min(train_len - first), slot, micro_batches);
+            parts.enumerate().for_each(|(part, record)| write(slot * micro_batches + part, record));
+        }
+        write(slots * micro_batches, whole(train_len, test_len, 0));
+        write(slots * micro_batches + 1, whole(train_len + test_len, 1, 0));
         let buffer = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("batches"),
             size: bytes.len() as u64,
@@ -64,7 +68,17 @@ impl Batches {
             mapped_at_creation: false,
         });
         queue.write_buffer(&buffer, 0, &bytes);
-        Self { buffer, train_len, test_len }
+        Self { buffer, train_len, test_len, micro_batches }
+    }
+
+    /// The same batches cut otherwise.
+    pub fn cut_in(&self, device: &wgpu::Device, queue: &wgpu::Queue, micro_batches: usize) -> Self {
+        Self::new(device, queue, self.train_len, self.test_len, micro_batches)
+    }
+
+    /// How many parts training batches are cut in.
+    pub fn micro_batches(&self) -> usize {
+        self.micro_batches
     }
 
     /// The window on one record, which a dynamic offset moves.
@@ -81,20 +95,42 @@ impl Batches {
         LOSS_EPOCHS * self.steps_per_epoch()
     }
 
-    /// The batch of training step `step`, counted from 0 over all epochs.
-    pub fn training(&self, step: u64) -> Batch {
+    /// The micro-batches of training step `step`, counted from 0 over all epochs.
+    pub fn training(&self, step: u64) -> impl Iterator<Item = Batch> {
         let slot = (step % self.loss_slots() as u64) as usize;
         let first = slot % self.steps_per_epoch() * BATCH;
-        Batch { offset: offset(slot), size: BATCH.min(self.train_len - first) as u32 }
+        let index = slot * self.micro_batches;
+        let parts = cut(first, BATCH.min(self.train_len - first), slot, self.micro_batches).enumerate();
+        parts.map(move |(part, record)| Batch { offset: offset(index + part), size: record.size })
     }
 
     pub fn test(&self) -> Batch {
-        Batch { offset: offset(self.loss_slots()), size: self.test_len as u32 }
+        Batch { offset: offset(self.loss_slots() * self.micro_batches), size: self.test_len as u32 }
     }
 
     pub fn drawn(&self) -> Batch {
-        Batch { offset: offset(self.loss_slots() + 1), size: 1 }
+        Batch { offset: offset(self.loss_slots() * self.micro_batches + 1), size: 1 }
     }
+}
+
+fn whole(first: usize, size: usize, loss_slot: usize) -> Record {
+    let (divisor, first, size, loss_slot) = (size as f32, first as u32, size as u32, loss_slot as u32);
+    Record { first, size, loss_slot, goes_on: 0, gradient_divisor: divisor, loss_divisor: divisor, padding: [0; 2] }
+}
+
+/// A batch in so many parts, or one a digit if there are fewer. All digits weigh the same, whatever the sizes of the parts:
+/// the optimizer divides the sum of the parts' gradients by `micro_batches`, so each divides by the batch's size over that.
+fn cut(first: usize, size: usize, loss_slot: usize, micro_batches: usize) -> impl Iterator<Item = Record> {
+    let parts = micro_batches.min(size);
+    (0..parts).map(move |part| {
+        let (start, end) = (part * size / parts, (part + 1) * size / parts);
+        Record {
+            goes_on: u32::from(part > 0),
+            gradient_divisor: size as f32 / micro_batches as f32,
+            loss_divisor: if part + 1 == parts { size as f32 } else { 1.0 },
+            ..whole(first + start, end - start, loss_slot)
+        }
+    })
 }
 
 fn offset(index: usize) -> wgpu::DynamicOffset {

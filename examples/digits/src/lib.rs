@@ -16,6 +16,7 @@ mod report;
 pub mod rules;
 mod saved;
 mod stage;
+mod subject;
 #[cfg(not(target_family = "wasm"))]
 pub mod torch_run;
 pub mod training;

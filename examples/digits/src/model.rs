@@ -2,14 +2,15 @@
 
 use std::ops::Range;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use wgpu_adam::TensorArena;
 
-use crate::batches::{Batch, Batches};
+use crate::batches::Batch;
 use crate::buffers::{Buffers, COLUMNS};
 use crate::data::{CLASSES, Dataset, PIXELS};
 use crate::readback::FloatRange;
 use crate::stage::{Binding, Shader, Stage, Threads};
+use crate::subject::Subject;
 
 /// Units of the hidden layer.
 pub const HIDDEN: usize = 128;
@@ -25,7 +26,7 @@ pub const PARAMETERS: [(&str, &[usize]); 4] = [
 
 /// The model's pipelines and buffers; its parameters and their gradients are a [`TensorArena`]'s.
 pub struct Model {
-    batches: Batches,
+    subject: Subject,
     buffers: Buffers,
     forward: [Stage; 3],
     loss_and_backward: [Stage; 4],
@@ -34,12 +35,12 @@ pub struct Model {
 impl Model {
     /// Compiles the shaders, uploads all digits and connects the model with the [`PARAMETERS`] of `arena`.
     pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, arena: &TensorArena, dataset: &Dataset) -> Result<Self> {
-        let batches = Batches::new(device, queue, dataset.train.len(), dataset.test.len());
-        let buffers = Buffers::new(device, queue, dataset, batches.loss_slots());
+        let subject = Subject::new(device, queue, dataset.train.len(), dataset.test.len());
+        let buffers = Buffers::new(device, queue, dataset, subject.batches.loss_slots());
         let shader = Shader {
             device,
             module: device.create_shader_module(wgpu::include_wgsl!("model.wgsl")),
-            batch: batches.binding(),
+            subject: &subject.layout,
             storage: storage_bindings(&buffers, arena)?,
         };
         let per_digit = |entry, threads, used: &[&str]| shader.stage(entry, Threads::PerDigit(threads), used);
@@ -55,17 +56,17 @@ impl Model {
             per_digit("hidden_backward", HIDDEN, &["logits_grad", "fc2_weight", "hidden", "hidden_grad"]),
             fixed("fc1_backward", HIDDEN * PIXELS, &["inputs", "hidden_grad", "fc1_weight_grad", "fc1_bias_grad"]),
         ];
-        Ok(Self { batches, buffers, forward, loss_and_backward })
+        Ok(Self { subject, buffers, forward, loss_and_backward })
     }
 
     /// Training steps an epoch takes.
     pub fn steps_per_epoch(&self) -> usize {
-        self.batches.steps_per_epoch()
+        self.subject.batches.steps_per_epoch()
     }
 
     /// How many losses are kept: the loss of a step overwrites the one so many steps before it.
     pub fn loss_slots(&self) -> usize {
-        self.batches.loss_slots()
+        self.subject.batches.loss_slots()
     }
 
     /// Sets the order in which the batches of an epoch take the rows of the training set.
@@ -73,17 +74,36 @@ impl Model {
         queue.write_buffer(&self.buffers.rows, 0, bytemuck::cast_slice(order));
     }
 
-    /// Records forward, loss and backward of training step `step`, counted from 0 over all epochs.
+    /// Cuts each batch in `micro_batches`, from 1 to [`BATCH`], a batch with fewer digits in one for each of these; and
+    /// multiplies the loss by the first f32 in `loss_scale`, if any, for the backward pass. Costs nothing if both are as
+    /// they were.
+    pub fn set_gradients(
+        &mut self,
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        micro_batches: u32,
+        loss_scale: Option<&wgpu::Buffer>,
+    ) -> Result<()> {
+        let count = micro_batches as usize;
+        ensure!((1..=BATCH).contains(&count), "a batch of {BATCH} digits cannot be cut in {count} micro-batches");
+        self.subject.set(device, queue, count, loss_scale);
+        Ok(())
+    }
+
+    /// Records forward, loss and backward of training step `step`, counted from 0 over all epochs: one micro-batch after
+    /// the other, whose gradients are summed up. Their sum is `micro_batches` times the gradient of the mean loss over the
+    /// batch, all digits alike, times the loss scale.
     ///
-    /// Every element of every gradient is overwritten, so that none has to be zeroed before.
+    /// The first micro-batch overwrites every element of every gradient, so that none has to be zeroed before.
     pub fn record_training(&self, encoder: &mut wgpu::CommandEncoder, step: u64) {
-        let batch = self.batches.training(step);
-        record(encoder, "forward and backward", self.forward.iter().chain(&self.loss_and_backward), batch);
+        for batch in self.subject.batches.training(step) {
+            self.record(encoder, "forward and backward", self.forward.iter().chain(&self.loss_and_backward), batch);
+        }
     }
 
     /// Records the forward pass of the whole test set; what it yields is one row of logits a digit.
     pub fn record_test(&self, encoder: &mut wgpu::CommandEncoder) -> FloatRange<'_> {
-        self.record_forward(encoder, self.batches.test())
+        self.record_forward(encoder, self.subject.batches.test())
     }
 
     /// Records the forward pass of one digit that is in no set, and yields its logits.
@@ -94,7 +114,7 @@ impl Model {
         pixels: &[f32; PIXELS],
     ) -> FloatRange<'_> {
         self.buffers.write_drawn(queue, pixels);
-        self.record_forward(encoder, self.batches.drawn())
+        self.record_forward(encoder, self.subject.batches.drawn())
     }
 
     /// Where the losses of the training steps `steps` are: at most [`Model::loss_slots`] of them, in at most two pieces.
@@ -113,16 +133,23 @@ impl Model {
     }
 
     fn record_forward(&self, encoder: &mut wgpu::CommandEncoder, batch: Batch) -> FloatRange<'_> {
-        record(encoder, "forward", self.forward.iter(), batch);
+        self.record(encoder, "forward", self.forward.iter(), batch);
         FloatRange { buffer: &self.buffers.logits, offset: 0, count: u64::from(batch.size) * CLASSES as u64 }
     }
-}
 
-fn record<'a>(encoder: &mut wgpu::CommandEncoder, label: &str, stages: impl Iterator<Item = &'a Stage>, batch: Batch) {
-    let mut pass =
-        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
-    for stage in stages {
-        stage.record(&mut pass, batch);
+    fn record<'a>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        label: &str,
+        stages: impl Iterator<Item = &'a Stage>,
+        batch: Batch,
+    ) {
+        let descriptor = wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None };
+        let mut pass = encoder.begin_compute_pass(&descriptor);
+        self.subject.record(&mut pass, batch);
+        for stage in stages {
+            stage.record(&mut pass, batch);
+        }
     }
 }
 
@@ -132,21 +159,21 @@ fn storage_bindings<'a>(buffers: &'a Buffers, arena: &'a TensorArena) -> Result<
     let variable = |number, name, range| Binding { name, number, read_only: false, range };
     let whole = wgpu::Buffer::as_entire_buffer_binding;
     Ok(vec![
-        constant(1, "digits", whole(&buffers.digits)),
-        constant(2, "rows", whole(&buffers.rows)),
-        constant(3, "fc1_weight", arena.param("fc1.weight")?),
-        constant(4, "fc1_bias", arena.param("fc1.bias")?),
-        constant(5, "fc2_weight", arena.param("fc2.weight")?),
-        constant(6, "fc2_bias", arena.param("fc2.bias")?),
-        variable(7, "inputs", whole(&buffers.inputs)),
-        variable(8, "hidden", whole(&buffers.hidden)),
-        variable(9, "logits", whole(&buffers.logits)),
-        variable(10, "losses", whole(&buffers.losses)),
-        variable(11, "logits_grad", whole(&buffers.logits_grad)),
-        variable(12, "hidden_grad", whole(&buffers.hidden_grad)),
-        variable(13, "fc1_weight_grad", arena.grad("fc1.weight")?),
-        variable(14, "fc1_bias_grad", arena.grad("fc1.bias")?),
-        variable(15, "fc2_weight_grad", arena.grad("fc2.weight")?),
-        variable(16, "fc2_bias_grad", arena.grad("fc2.bias")?),
+        constant(0, "digits", whole(&buffers.digits)),
+        constant(1, "rows", whole(&buffers.rows)),
+        constant(2, "fc1_weight", arena.param("fc1.weight")?),
+        constant(3, "fc1_bias", arena.param("fc1.bias")?),
+        constant(4, "fc2_weight", arena.param("fc2.weight")?),
+        constant(5, "fc2_bias", arena.param("fc2.bias")?),
+        variable(6, "inputs", whole(&buffers.inputs)),
+        variable(7, "hidden", whole(&buffers.hidden)),
+        variable(8, "logits", whole(&buffers.logits)),
+        variable(9, "losses", whole(&buffers.losses)),
+        variable(10, "logits_grad", whole(&buffers.logits_grad)),
+        variable(11, "hidden_grad", whole(&buffers.hidden_grad)),
+        variable(12, "fc1_weight_grad", arena.grad("fc1.weight")?),
+        variable(13, "fc1_bias_grad", arena.grad("fc1.bias")?),
+        variable(14, "fc2_weight_grad", arena.grad("fc2.weight")?),
+        variable(15, "fc2_bias_grad", arena.grad("fc2.bias")?),
     ])
 }

@@ -8,34 +8,43 @@ const CLASSES: u32 = 10;
 const COLUMNS: u32 = PIXELS + 1;
 const LARGEST_BATCH: u32 = 64;
 
+// The digits that a dispatch is about: a batch, or a micro-batch of one.
 struct Batch {
     first: u32,
     size: u32,
     loss_slot: u32,
-    padding: u32,
+    // 1 where micro-batches of the same step came before: sums go on from theirs.
+    goes_on: u32,
+    // What the gradient of a digit's loss is divided by.
+    gradient_divisor: f32,
+    // What the sum of losses is divided by: 1 while there are more micro-batches to come.
+    loss_divisor: f32,
+    padding: vec2<u32>,
 }
 
 @group(0) @binding(0) var<uniform> batch: Batch;
+// What the loss is multiplied by for the backward pass, in x: wgpu-adam's buffer, or 1.
+@group(0) @binding(1) var<uniform> loss_scale: vec4<f32>;
 
-@group(0) @binding(1) var<storage, read> digits: array<f32>;
-@group(0) @binding(2) var<storage, read> rows: array<u32>;
+@group(1) @binding(0) var<storage, read> digits: array<f32>;
+@group(1) @binding(1) var<storage, read> rows: array<u32>;
 
-@group(0) @binding(3) var<storage, read> fc1_weight: array<f32>;
-@group(0) @binding(4) var<storage, read> fc1_bias: array<f32>;
-@group(0) @binding(5) var<storage, read> fc2_weight: array<f32>;
-@group(0) @binding(6) var<storage, read> fc2_bias: array<f32>;
+@group(1) @binding(2) var<storage, read> fc1_weight: array<f32>;
+@group(1) @binding(3) var<storage, read> fc1_bias: array<f32>;
+@group(1) @binding(4) var<storage, read> fc2_weight: array<f32>;
+@group(1) @binding(5) var<storage, read> fc2_bias: array<f32>;
 
-@group(0) @binding(7) var<storage, read_write> inputs: array<f32>;
-@group(0) @binding(8) var<storage, read_write> hidden: array<f32>;
-@group(0) @binding(9) var<storage, read_write> logits: array<f32>;
-@group(0) @binding(10) var<storage, read_write> losses: array<f32>;
+@group(1) @binding(6) var<storage, read_write> inputs: array<f32>;
+@group(1) @binding(7) var<storage, read_write> hidden: array<f32>;
+@group(1) @binding(8) var<storage, read_write> logits: array<f32>;
+@group(1) @binding(9) var<storage, read_write> losses: array<f32>;
 
-@group(0) @binding(11) var<storage, read_write> logits_grad: array<f32>;
-@group(0) @binding(12) var<storage, read_write> hidden_grad: array<f32>;
-@group(0) @binding(13) var<storage, read_write> fc1_weight_grad: array<f32>;
-@group(0) @binding(14) var<storage, read_write> fc1_bias_grad: array<f32>;
-@group(0) @binding(15) var<storage, read_write> fc2_weight_grad: array<f32>;
-@group(0) @binding(16) var<storage, read_write> fc2_bias_grad: array<f32>;
+@group(1) @binding(10) var<storage, read_write> logits_grad: array<f32>;
+@group(1) @binding(11) var<storage, read_write> hidden_grad: array<f32>;
+@group(1) @binding(12) var<storage, read_write> fc1_weight_grad: array<f32>;
+@group(1) @binding(13) var<storage, read_write> fc1_bias_grad: array<f32>;
+@group(1) @binding(14) var<storage, read_write> fc2_weight_grad: array<f32>;
+@group(1) @binding(15) var<storage, read_write> fc2_bias_grad: array<f32>;
 
 // inputs = digits[rows of the batch]; a thread copies one column of one digit.
 @compute @workgroup_size(64)
@@ -80,7 +89,7 @@ fn fc2_forward(@builtin(global_invocation_id) id: vec3<u32>) {
 
 var<workgroup> sample_losses: array<f32, LARGEST_BATCH>;
 
-// Softmax cross-entropy, averaged over the batch, and its gradient; one workgroup, a thread a digit.
+// Softmax cross-entropy, averaged over the batch, and the gradient of the scaled loss; one workgroup, a thread a digit.
 @compute @workgroup_size(LARGEST_BATCH)
 fn cross_entropy(@builtin(local_invocation_index) sample: u32) {
     if sample < batch.size {
@@ -98,16 +107,19 @@ fn cross_entropy(@builtin(local_invocation_index) sample: u32) {
         sample_losses[sample] = log(sum) - (logits[row + label] - largest);
         for (var i = 0u; i < CLASSES; i++) {
             let softmax = exp(logits[row + i] - largest) / sum;
-            logits_grad[row + i] = (softmax - f32(i == label)) / f32(batch.size);
+            logits_grad[row + i] = (softmax - f32(i == label)) / batch.gradient_divisor * loss_scale.x;
         }
     }
     workgroupBarrier();
     if sample == 0u {
         var sum = 0.0;
+        if batch.goes_on == 1u {
+            sum = losses[batch.loss_slot];
+        }
         for (var i = 0u; i < batch.size; i++) {
             sum += sample_losses[i];
         }
-        losses[batch.loss_slot] = sum / f32(batch.size);
+        losses[batch.loss_slot] = sum / batch.loss_divisor;
     }
 }
 
@@ -121,6 +133,12 @@ fn fc2_backward(@builtin(global_invocation_id) id: vec3<u32>) {
     let unit = id.x % HIDDEN;
     var weight_sum = 0.0;
     var bias_sum = 0.0;
+    if batch.goes_on == 1u {
+        weight_sum = fc2_weight_grad[id.x];
+        if unit == 0u {
+            bias_sum = fc2_bias_grad[class_index];
+        }
+    }
     for (var sample = 0u; sample < batch.size; sample++) {
         let output_grad = logits_grad[sample * CLASSES + class_index];
         weight_sum += output_grad * hidden[sample * HIDDEN + unit];
@@ -157,6 +175,12 @@ fn fc1_backward(@builtin(global_invocation_id) id: vec3<u32>) {
     let pixel = id.x % PIXELS;
     var weight_sum = 0.0;
     var bias_sum = 0.0;
+    if batch.goes_on == 1u {
+        weight_sum = fc1_weight_grad[id.x];
+        if pixel == 0u {
+            bias_sum = fc1_bias_grad[unit];
+        }
+    }
     for (var sample = 0u; sample < batch.size; sample++) {
         let output_grad = hidden_grad[sample * HIDDEN + unit];
         weight_sum += output_grad * inputs[sample * COLUMNS + pixel];

@@ -24,9 +24,9 @@ pub(crate) struct Binding<'a> {
 pub(crate) struct Shader<'a> {
     pub device: &'a wgpu::Device,
     pub module: wgpu::ShaderModule,
-    /// Binding 0 of every entry point, a uniform with a dynamic offset.
-    pub batch: wgpu::BufferBinding<'a>,
-    /// The other bindings, of which an entry point uses some.
+    /// Group 0 of every entry point.
+    pub subject: &'a wgpu::BindGroupLayout,
+    /// The bindings of group 1, of which an entry point uses some.
     pub storage: Vec<Binding<'a>>,
 }
 
@@ -41,9 +41,7 @@ impl Shader<'_> {
     /// Compiles an entry point and binds the storage buffers it uses.
     pub fn stage(&self, entry_point: &str, threads: Threads, used: &[&str]) -> Stage {
         let label = Some(entry_point);
-        let uniform = wgpu::BufferBindingType::Uniform;
-        let mut layout_entries = vec![layout_entry(0, uniform, true)];
-        let mut entries = vec![bind_group_entry(0, &self.batch)];
+        let (mut layout_entries, mut entries) = (Vec::new(), Vec::new());
         for binding in self.storage.iter().filter(|binding| used.contains(&binding.name)) {
             let storage = wgpu::BufferBindingType::Storage { read_only: binding.read_only };
             layout_entries.push(layout_entry(binding.number, storage, false));
@@ -53,7 +51,7 @@ impl Shader<'_> {
             self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &layout_entries });
         let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label,
-            bind_group_layouts: &[Some(&layout)],
+            bind_group_layouts: &[Some(self.subject), Some(&layout)],
             immediate_size: 0,
         });
         let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -71,19 +69,23 @@ impl Shader<'_> {
 }
 
 impl Stage {
-    /// Records the entry point's dispatch for `batch`.
+    /// Records the entry point's dispatch for `batch`, which group 0 must be about.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, batch: Batch) {
         let threads = match self.threads {
             Threads::Fixed(count) => count as u32,
             Threads::PerDigit(count) => count as u32 * batch.size,
         };
         pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.bind_group, &[batch.offset]);
+        pass.set_bind_group(1, &self.bind_group, &[]);
         pass.dispatch_workgroups(threads.div_ceil(WORKGROUP), 1, 1);
     }
 }
 
-fn layout_entry(binding: u32, ty: wgpu::BufferBindingType, has_dynamic_offset: bool) -> wgpu::BindGroupLayoutEntry {
+pub(crate) fn layout_entry(
+    binding: u32,
+    ty: wgpu::BufferBindingType,
+    has_dynamic_offset: bool,
+) -> wgpu::BindGroupLayoutEntry {
     wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
@@ -92,6 +94,6 @@ fn layout_entry(binding: u32, ty: wgpu::BufferBindingType, has_dynamic_offset: b
     }
 }
 
-fn bind_group_entry<'a>(binding: u32, range: &wgpu::BufferBinding<'a>) -> wgpu::BindGroupEntry<'a> {
+pub(crate) fn bind_group_entry<'a>(binding: u32, range: &wgpu::BufferBinding<'a>) -> wgpu::BindGroupEntry<'a> {
     wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(range.clone()) }
 }

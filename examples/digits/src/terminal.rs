@@ -5,6 +5,7 @@ mod blocking;
 mod canvas;
 mod comparison;
 mod drawing;
+mod gradients;
 mod options;
 mod panel;
 mod plot;
@@ -50,13 +51,13 @@ fn run(arguments: impl IntoIterator<Item = String>) -> Result<ExitCode> {
     let test_len = Dataset::embedded()?.test.len();
     let comparison = Comparison::new(&run, &torch, test_len);
 
-    let folder = output_folder()?;
+    let folder = output_folder(options.output.as_deref())?;
     let (json, png) = (folder.join("run.json"), folder.join("loss.png"));
     run.write(&json)?;
     plot::draw(&png, &run, &torch, comparison.as_ref())?;
     println!("run   {}", shortened(&json));
     println!("plot  {}", shortened(&png));
-    Ok(report(&torch, comparison.as_ref(), test_len))
+    Ok(report(&run, &torch, comparison.as_ref(), test_len))
 }
 
 /// Nothing, if Ctrl-C has ended the run.
@@ -68,11 +69,13 @@ fn train(options: &Options) -> Result<Option<Run>> {
     let (device, queue) = adapters::open(&adapter)?;
     let config = AdamConfig { lr: options.lr, ..AdamConfig::default() };
     let mut trainer = Trainer::new(&device, &queue, &Dataset::embedded()?, config)?;
+    let gradients = &options.gradients;
+    trainer.adam().set_gradient_control(gradients.control())?;
     let mut curves = Curves::default();
     if let Some(file) = options.checkpoint.as_ref().filter(|_| options.resume) {
         let checkpoint = Checkpoint::open(file).with_context(|| format!("resuming {}", file.display()))?;
-        wait(&device, trainer.resume(&checkpoint))?;
-        curves = Curves::of(&checkpoint, trainer.steps())?;
+        curves = Curves::of(&checkpoint)?;
+        wait(&device, trainer.resume(&checkpoint, curves.steps()))?;
         println!("going on from step {} of {}", trainer.steps(), file.display());
     }
     let saving = Saving::new(options)?;
@@ -81,19 +84,23 @@ fn train(options: &Options) -> Result<Option<Run>> {
     while trainer.steps() < steps {
         trainer.step()?;
         let ends_epoch = trainer.steps().is_multiple_of(trainer.steps_per_epoch() as u64);
-        let saves = saving.is_due(trainer.steps()) || trainer.steps() == steps;
+        // Asked once: what comes from here on is for the next step.
+        let is_interrupted = saving.is_interrupted();
+        let saves = is_interrupted || saving.is_due(trainer.steps()) || trainer.steps() == steps;
         if ends_epoch || saves {
             let report = wait(&device, trainer.read(Wanted { accuracy: ends_epoch, ..Wanted::default() }))?;
             curves.losses.extend(report.losses);
             curves.accuracies.extend(report.accuracy);
         }
         if ends_epoch {
-            progress.epoch(trainer.steps(), &curves);
+            // Told by some step before: nothing waits for the last one's.
+            let told = trainer.adam().latest_statistics();
+            progress.epoch(trainer.steps(), &curves, &gradients.told(told));
         }
         if saves {
             saving.save(&device, &mut trainer, &curves)?;
         }
-        if saving.is_interrupted() {
+        if is_interrupted {
             progress.finish(trainer.steps());
             println!("interrupted after {} steps; --resume goes on from there", trainer.steps());
             return Ok(None);
@@ -103,19 +110,25 @@ fn train(options: &Options) -> Result<Option<Run>> {
     if let Some(accuracy) = curves.accuracies.last() {
         println!("test accuracy {:.2} % after {} steps, {rate:.0} steps/s", 100.0 * accuracy, trainer.steps());
     }
+    let steps_skipped = wait(&device, trainer.skipped())?;
+    if gradients.skips() {
+        println!("steps skipped for gradients that were not finite: {steps_skipped} of {}", trainer.steps());
+    }
     Ok(Some(Run {
         adapter: adapter_name,
         device: format!("{}, {:?}", info.name, info.backend),
         lr: trainer.adam().param_groups().first().map_or(options.lr, |group| group.config().lr),
         epochs: options.epochs,
+        gradients: gradients.clone(),
+        steps_skipped,
         loss_per_step: curves.losses,
         test_accuracy_per_epoch: curves.accuracies,
     }))
 }
 
-fn report(torch: &TorchRun, comparison: Option<&Comparison>, test_len: usize) -> ExitCode {
+fn report(run: &Run, torch: &TorchRun, comparison: Option<&Comparison>, test_len: usize) -> ExitCode {
     let Some(comparison) = comparison else {
-        println!("nothing to compare with: torch's recorded run has lr {:?}", torch.lr);
+        println!("nothing to compare with: {}", run.stands_alone(torch).unwrap_or_default());
         return ExitCode::SUCCESS;
     };
     let (steps, worst) = (comparison.differences.len(), comparison.worst());

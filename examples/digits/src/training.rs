@@ -60,15 +60,16 @@ impl Trainer {
         Ok(self.adam.ready().await?)
     }
 
-    /// Goes on where the run was of which this is a checkpoint: parameters, Adam's state and options, and the place in the
-    /// order of the batches.
-    pub async fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+    /// Goes on where the run was of which this is a checkpoint, after `steps` training steps: parameters, Adam's state and
+    /// options, and the place in the order of the batches. Adam has counted fewer steps if some were skipped.
+    pub async fn resume(&mut self, checkpoint: &Checkpoint, steps: u64) -> Result<()> {
         let state = &checkpoint.outline().state;
-        let steps = state.first_key_value().context("the checkpoint is of a run without steps")?.1.step;
+        let taken = state.first_key_value().context("the checkpoint is of a run without steps")?.1.step;
         ensure!(
-            state.values().all(|entry| entry.step == steps),
+            state.values().all(|entry| entry.step == taken),
             "the parameters have taken different numbers of steps"
         );
+        ensure!(taken <= steps, "the parameters have taken {taken} steps in a run of {steps}");
         self.adam.load_from(checkpoint, CheckpointLoad::StateAndParams).await?;
         (self.steps, self.losses_read) = (steps, steps);
         self.write_epoch_order();
@@ -77,6 +78,9 @@ impl Trainer {
 
     /// Submits the next training step: forward, backward and Adam in one encoder.
     ///
+    /// The batch is cut in as many micro-batches as Adam's gradient control says are accumulated, at most
+    /// [`BATCH`](crate::model::BATCH), and the loss multiplied by its loss scale.
+    ///
     /// Its loss waits on the GPU for [`Trainer::read`]; once 16 epochs of them wait, a step is an error.
     pub fn step(&mut self) -> Result<()> {
         let unread = self.steps - self.losses_read;
@@ -84,6 +88,8 @@ impl Trainer {
         if self.steps.is_multiple_of(self.steps_per_epoch() as u64) {
             self.write_epoch_order();
         }
+        let micro_batches = self.adam.gradient_control().accumulate;
+        self.model.set_gradients(&self.device, &self.queue, micro_batches, self.adam.loss_scale_buffer())?;
         let mut encoder = self.encoder("training step");
         self.model.record_training(&mut encoder, self.steps);
         self.adam.record_step(&mut encoder)?;
@@ -156,7 +162,17 @@ impl Trainer {
         Ok(())
     }
 
-    /// The optimizer, for changing its hyperparameters between steps; everything is in group 0.
+    /// How many of the steps so far Adam has skipped: those that it has not counted. Copies its state as
+    /// [`Trainer::save`] does.
+    pub fn skipped(&self) -> impl Future<Output = Result<u64>> + use<> {
+        let (steps, state) = (self.steps, self.adam.state_dict());
+        async move {
+            let taken = state.await?.state.values().map(|entry| entry.step).max();
+            Ok(steps.saturating_sub(taken.unwrap_or(0)))
+        }
+    }
+
+    /// The optimizer, for changing its hyperparameters and gradient control between steps; everything is in group 0.
     pub fn adam(&mut self) -> &mut WgpuAdam {
         &mut self.adam
     }

@@ -16,9 +16,9 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Nothing, if the learning rates differ or no step was taken.
+    /// Nothing, if the run [stands alone](Run::stands_alone).
     pub fn new(run: &Run, torch: &TorchRun, test_len: usize) -> Option<Self> {
-        if run.lr != torch.lr || run.loss_per_step.is_empty() {
+        if run.stands_alone(torch).is_some() {
             return None;
         }
         let losses = run.loss_per_step.iter().zip(&torch.loss_per_step);

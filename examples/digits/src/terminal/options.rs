@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use super::gradients::Gradients;
+
 pub const USAGE: &str = "\
 Usage: cargo run --release -p digits -- [OPTIONS]
 
@@ -13,9 +15,14 @@ Options:
       --list-adapters   print the adapters and exit
       --epochs N        visit the training set N times [default: 40]
       --lr X            Adam's learning rate [default: 0.003]
-      --checkpoint FILE write checkpoints to FILE; Ctrl-C then saves and exits
+      --clip-norm X     scale gradients down to a norm of X over all of them
+      --loss-scale S    multiply the loss by S in the backward pass: none [default], a number, dynamic (from 65536), or
+                        dynamic:FIRST; dynamic skips steps that overflow, and then lowers the scale
+      --accumulate N    cut each batch of 64 in N micro-batches, from 1 [default] to 64, and sum up their gradients
+      --output FOLDER   where to write the picture and the record of the run [default: target/digits]
+      --checkpoint FILE write checkpoints to FILE; Ctrl-C then saves and exits with code 130
       --save-every N    write one every N steps, beside that of Ctrl-C and that at the end
-      --resume          go on from FILE, whose learning rate holds
+      --resume          go on from FILE, whose learning rate holds; other options are to be given again
   -h, --help            print this and exit";
 
 /// What the program is asked to do.
@@ -26,6 +33,8 @@ pub struct Options {
     pub help: bool,
     pub epochs: usize,
     pub lr: f64,
+    pub gradients: Gradients,
+    pub output: Option<PathBuf>,
     pub checkpoint: Option<PathBuf>,
     pub save_every: Option<u64>,
     pub resume: bool,
@@ -40,6 +49,8 @@ impl Options {
             help: false,
             epochs,
             lr,
+            gradients: Gradients::default(),
+            output: None,
             checkpoint: None,
             save_every: None,
             resume: false,
@@ -60,6 +71,10 @@ impl Options {
                 "--adapter" => options.adapter = Some(value()?),
                 "--epochs" => options.epochs = number(name, &value()?)?,
                 "--lr" => options.lr = number(name, &value()?)?,
+                "--clip-norm" => options.gradients.set_clip_norm(&value()?)?,
+                "--loss-scale" => options.gradients.set_loss_scale(&value()?)?,
+                "--accumulate" => options.gradients.set_accumulate(&value()?)?,
+                "--output" => options.output = Some(value()?.into()),
                 "--checkpoint" => options.checkpoint = Some(value()?.into()),
                 "--save-every" => options.save_every = Some(number::<NonZero<u64>>(name, &value()?)?.get()),
                 "--resume" => options.resume = true,
@@ -84,7 +99,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::Options;
+    use super::{Gradients, Options};
 
     fn parse(arguments: &[&str]) -> anyhow::Result<Options> {
         Options::parse(arguments.iter().map(|argument| (*argument).to_owned()), 40, 0.003)
@@ -95,6 +110,9 @@ mod tests {
         let options = parse(&["--lr=0.1", "--epochs", "3", "--adapter", "Vulkan llvmpipe"]).unwrap();
         assert_eq!((options.lr, options.epochs), (0.1, 3));
         assert_eq!(options.adapter.as_deref(), Some("Vulkan llvmpipe"));
+        let options = parse(&["--clip-norm", "1e-1", "--loss-scale=dynamic", "--accumulate", "4"]).unwrap();
+        let expected = Gradients { clip_norm: Some(0.1), loss_scale: wgpu_adam::LossScale::dynamic(), accumulate: 4 };
+        assert_eq!(options.gradients, expected);
     }
 
     #[test]

@@ -57,7 +57,10 @@ fn draw_title(area: &Area<'_>, run: &Run) -> Result<()> {
     text(area, &title, (MARGIN, 47.0), Face::new(30.0, INK).bold())?;
     let Run { device, lr, epochs, .. } = run;
     let unit = if *epochs == 1 { "epoch" } else { "epochs" };
-    let subtitle = format!("on {device}   ·   64-128-10 with ReLU, batches of 64, lr {lr:?}, {epochs} {unit}");
+    let mut subtitle = format!("on {device}   ·   64-128-10 with ReLU, batches of 64, lr {lr:?}, {epochs} {unit}");
+    for words in run.gradients.words() {
+        subtitle += &format!(", {words}");
+    }
     text(area, &subtitle, (MARGIN, 75.0), Face::new(17.0, GREY))
 }
 
@@ -77,7 +80,7 @@ fn draw_losses(area: &Area<'_>, frame: Frame, run: &Run, torch: &TorchRun) -> Re
         x < ENLARGEMENT.left || y > ENLARGEMENT.bottom
     });
     let both_reach_it = torch_losses.len().min(run.loss_per_step.len()) >= ENLARGED.end;
-    if run.lr == torch.lr && both_reach_it && leaves_room {
+    if run.stands_alone(torch).is_none() && both_reach_it && leaves_room {
         draw_enlarged(&panel, &run.loss_per_step, torch_losses)?;
     }
     Ok(())

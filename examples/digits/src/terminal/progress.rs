@@ -34,12 +34,12 @@ impl Progress {
         Ok(Self { bar, epochs, before, started: Instant::now() })
     }
 
-    /// An epoch is over: `steps` were taken so far.
-    pub fn epoch(&self, steps: u64, curves: &Curves) {
+    /// An epoch is over: `steps` were made so far, and this was told of the gradients.
+    pub fn epoch(&self, steps: u64, curves: &Curves, gradients: &str) {
         let (epoch, loss) = (curves.accuracies.len(), curves.losses.last().copied().unwrap_or(f32::NAN));
         let accuracy = curves.accuracies.last().copied().unwrap_or(f64::NAN);
         let rate = self.steps_per_second(steps);
-        let message = format!("loss {loss:.6}  test accuracy {:.2} %  {rate:.0} steps/s", 100.0 * accuracy);
+        let message = format!("loss {loss:.6}  test accuracy {:.2} %{gradients}  {rate:.0} steps/s", 100.0 * accuracy);
         if self.bar.is_hidden() && (epoch.is_multiple_of(LINE_EVERY) || epoch == 1 || epoch == self.epochs) {
             println!("epoch {epoch:>3}/{}  {message}", self.epochs);
         }

@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use digits::TorchRun;
 use serde::Serialize;
+
+use super::gradients::Gradients;
 
 /// A run in the terms of the recorded torch run; losses that are no numbers become null in the JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -15,6 +18,8 @@ pub struct Run {
     pub device: String,
     pub lr: f64,
     pub epochs: usize,
+    pub gradients: Gradients,
+    pub steps_skipped: u64,
     pub loss_per_step: Vec<f32>,
     pub test_accuracy_per_epoch: Vec<f64>,
 }
@@ -25,13 +30,27 @@ impl Run {
         let json = serde_json::to_string_pretty(self)?;
         fs::write(path, json + "\n").with_context(|| format!("writing {}", path.display()))
     }
+
+    /// Why the run cannot be held to torch's recorded one, if so.
+    pub fn stands_alone(&self, torch: &TorchRun) -> Option<String> {
+        if self.lr != torch.lr {
+            return Some(format!("torch's recorded run has lr {:?}", torch.lr));
+        }
+        if self.gradients.clip_norm.is_some() {
+            return Some("torch's recorded run does not clip gradients".to_owned());
+        }
+        if self.steps_skipped > 0 {
+            return Some("torch's recorded run skips no steps".to_owned());
+        }
+        self.loss_per_step.is_empty().then(|| "no steps were taken".to_owned())
+    }
 }
 
-/// `target/digits` of the workspace, created if need be.
-pub fn output_folder() -> Result<PathBuf> {
+/// The folder, or `target/digits` of the workspace; created if need be.
+pub fn output_folder(wanted: Option<&Path>) -> Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let workspace = manifest.ancestors().nth(2).unwrap_or(manifest);
-    let folder = workspace.join("target").join("digits");
+    let folder = wanted.map_or_else(|| workspace.join("target").join("digits"), Path::to_owned);
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     Ok(folder)
 }

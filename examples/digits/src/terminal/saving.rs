@@ -42,9 +42,9 @@ impl Saving {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Whether a checkpoint is wanted after so many steps.
+    /// Whether so many steps are a number to save at.
     pub fn is_due(&self, steps: u64) -> bool {
-        self.is_interrupted() || self.every.is_some_and(|every| steps.is_multiple_of(every))
+        self.every.is_some_and(|every| steps.is_multiple_of(every))
     }
 
     /// Writes a checkpoint with the curves so far, all of whose losses must have been read.
