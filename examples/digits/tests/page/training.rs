@@ -8,10 +8,8 @@ use digits::TorchRun;
 use flate2::{Compression, write::GzEncoder};
 use wgpu_adam_browser::{Look, pages};
 
-use crate::Site;
+use crate::{LOSS_BOUND, Site};
 
-/// Beside torch's own accuracy of every epoch this leaves room for another order of additions.
-const LOSS_BOUND: f64 = 1e-4;
 const LEAST_ACCURACY: f64 = 0.97;
 /// From the beginning of the load to the first loss on the page.
 const FIRST_STEP_MS: f64 = 3000.0;
@@ -51,11 +49,8 @@ pub fn forty_epochs_follow_torch(site: &Site) -> Result<()> {
     shoot(&page, "end")?;
     page.check()?;
 
-    let losses = page.losses()?;
-    ensure!(losses.len() == 920 && torch.loss_per_step.len() == 920, "{} losses", losses.len());
-    for (step, (ours, torch)) in losses.iter().zip(&torch.loss_per_step).enumerate() {
-        ensure!((ours - f64::from(*torch)).abs() < LOSS_BOUND, "step {step}: loss {ours}, not {torch}");
-    }
+    ensure!(torch.loss_per_step.len() == 920, "torch's run has {} losses", torch.loss_per_step.len());
+    page.check_losses(920)?;
     let accuracy = page.number("accuracy")?;
     ensure!(accuracy >= LEAST_ACCURACY, "test accuracy {accuracy}");
     let adapter: String = page.tab.eval("document.body.dataset.adapter")?;
@@ -87,11 +82,7 @@ pub fn buttons(site: &Site) -> Result<()> {
     page.check()?;
     page.tab.click("#start")?;
     page.state("done")?;
-    let losses = page.losses()?;
-    ensure!(losses.len() == 184, "{} losses", losses.len());
-    for (step, (ours, torch)) in losses.iter().zip(&torch.loss_per_step).enumerate() {
-        ensure!((ours - f64::from(*torch)).abs() < LOSS_BOUND, "step {step}: loss {ours}, not {torch}");
-    }
+    page.check_losses(184)?;
     page.check()?;
 
     page.tab.click("#reset")?;
@@ -128,6 +119,8 @@ pub fn keyboard(site: &Site) -> Result<()> {
         "pause",
         "step",
         "reset",
+        "download",
+        "open",
         "watch",
         "defaults",
         "lr",

@@ -1,0 +1,15 @@
+// One line about the run that was opened, resumed or not kept, above what the run shows; the next takes its place.
+
+const element = id => document.getElementById(id);
+
+// `label` and `action` are those of a button.
+export function tell(text, { bad = false, label, action } = {}) {
+  element('message').classList.toggle('bad', bad);
+  element('message-text').textContent = text;
+  element('message-action').hidden = !action;
+  element('message-action').textContent = label ?? '';
+  element('message-action').onclick = action ?? null;
+  element('message-close').hidden = !text;
+}
+
+export function hush() { tell(''); }
