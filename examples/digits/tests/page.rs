@@ -126,6 +126,24 @@ impl Site {
     }
 }
 
+/// Pictures of a page at a moment, for people: wide and narrow, light and dark.
+fn shoot(page: &Page, moment: &str) -> Result<()> {
+    let shots = pages("web-shots").context("the target folder")?;
+    for (name, look) in [
+        ("light", Look::WIDE),
+        ("dark", Look::WIDE.dark()),
+        ("phone", Look::NARROW),
+        ("phone-dark", Look::NARROW.dark()),
+    ] {
+        page.tab.set_look(look)?;
+        // Two frames: one to lay out, one to draw.
+        let drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))";
+        page.tab.eval::<u32>(drawn)?;
+        page.tab.screenshot(shots.join(format!("{moment}-{name}.png")))?;
+    }
+    page.tab.set_look(Look::WIDE)
+}
+
 /// The page of the digits in a tab.
 struct Page {
     tab: Tab,

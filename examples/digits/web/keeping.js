@@ -44,14 +44,14 @@ export class Keeping {
     try {
       checkpoint = await chosen(file, run.session.stepsPerEpoch);
     } catch (error) {
-      return tell(`${file.name} was not opened: ${error.message}. The run is as it was.`, { bad: true });
+      return tell(`${file.name} was not opened: ${error.message}. The run is as it was.`, { bad: true, near: true });
     } finally {
       // The same file may be chosen again.
       input.value = '';
     }
     await this.#goOn(checkpoint);
     this.#page.settled();
-    tell(`${file.name} opened: ${place(run)}.`);
+    tell(`${file.name} opened: ${place(run)}.`, { near: true });
   }
 
   // Goes on with the stored run, if there is one that can be read: whether it does. `epochs`, if given, are wanted

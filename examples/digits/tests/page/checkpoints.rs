@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use digits::{Curves, Saved};
 use wgpu_adam::{AdamConfig, Checkpoint, CheckpointContents, CheckpointTensor, StateDict, StateGroup, TensorState};
-use wgpu_adam_browser::pages;
+use wgpu_adam_browser::{Look, pages};
 
-use crate::{LOSS_BOUND, PATIENCE, Page, Site};
+use crate::{LOSS_BOUND, PATIENCE, Page, Site, shoot};
 
 /// A folder without files.
 fn folder(name: &str) -> Result<PathBuf> {
@@ -223,6 +223,15 @@ pub fn bad_files(site: &Site) -> Result<()> {
         refused(name, said)?;
     }
     ensure!(page.tab.eval::<String>("document.body.dataset.state")? == "ready", "the page is not ready any more");
+    // On a phone the button is far below the line that tells what came of it.
+    page.tab.set_look(Look::NARROW.dark())?;
+    page.tab.place_of("#open")?;
+    page.tab.choose_file("#file", &folder.join(cases[1].0))?;
+    refused(cases[1].0, cases[1].2)?;
+    page.until(
+        "(({ top, bottom }) => top >= 0 && bottom <= innerHeight)(document.getElementById('message').getBoundingClientRect())",
+    )?;
+    shoot(&page, "refused")?;
     page.click("step")?;
     page.until("document.body.dataset.step === '1' && document.body.dataset.state === 'paused'")?;
     ensure!(page.text("message-text")?.is_empty(), "the message stays: {}", page.text("message-text")?);

@@ -4,9 +4,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use wgpu_adam_browser::{Look, pages};
 
-use crate::{KEEP_DEVICE, PATIENCE, Page, Site};
+use crate::{KEEP_DEVICE, PATIENCE, Page, Site, shoot};
 
 /// The address that resumes by itself, of a run that is over soon.
 const RESUMING: &str = "?epochs=6&pace=full";
@@ -234,16 +233,4 @@ pub fn no_storage(site: &Site) -> Result<()> {
     ensure!(told.contains("there is no room"), "{told}");
     page.check_losses(46)?;
     page.check()
-}
-
-/// Pictures of a moment, wide and narrow, light and dark.
-fn shoot(page: &Page, moment: &str) -> Result<()> {
-    let Some(shots) = pages("web-shots") else { return Ok(()) };
-    for (name, look) in [("light", Look::WIDE), ("phone-dark", Look::NARROW.dark())] {
-        page.tab.set_look(look)?;
-        let drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))";
-        page.tab.eval::<u32>(drawn)?;
-        page.tab.screenshot(shots.join(format!("{moment}-{name}.png")))?;
-    }
-    page.tab.set_look(Look::WIDE)
 }

@@ -6,9 +6,9 @@ use std::io::Write;
 use anyhow::{Context, Result, ensure};
 use digits::TorchRun;
 use flate2::{Compression, write::GzEncoder};
-use wgpu_adam_browser::{Look, pages};
+use wgpu_adam_browser::pages;
 
-use crate::{LOSS_BOUND, Site};
+use crate::{LOSS_BOUND, Site, shoot};
 
 const LEAST_ACCURACY: f64 = 0.97;
 /// From the beginning of the load to the first loss on the page.
@@ -17,24 +17,6 @@ const LARGEST_DOWNLOAD: usize = 250_000;
 
 pub fn forty_epochs_follow_torch(site: &Site) -> Result<()> {
     let torch = TorchRun::recorded()?;
-    let looks = [
-        ("light", Look::WIDE),
-        ("dark", Look::WIDE.dark()),
-        ("phone", Look::NARROW),
-        ("phone-dark", Look::NARROW.dark()),
-    ];
-    let shots = pages("web-shots").context("the target folder")?;
-    fs::create_dir_all(&shots)?;
-    let shoot = |page: &crate::Page, moment: &str| -> Result<()> {
-        for (name, look) in looks {
-            page.tab.set_look(look)?;
-            // Two frames: one to lay out, one to draw.
-            let drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))";
-            page.tab.eval::<u32>(drawn)?;
-            page.tab.screenshot(shots.join(format!("{moment}-{name}.png")))?;
-        }
-        page.tab.set_look(Look::WIDE)
-    };
     let waiting = site.ready("?epochs=40")?;
     shoot(&waiting, "start")?;
     waiting.check()?;
@@ -152,16 +134,26 @@ pub fn keyboard(site: &Site) -> Result<()> {
 }
 
 pub fn behind_another_tab(site: &Site) -> Result<()> {
-    let page = site.ready("?epochs=4&pace=full")?;
-    page.tab.click("#start")?;
-    page.past_step(10)?;
-    let other = site.open("?epochs=1", "")?;
-    other.tab.bring_to_front()?;
-    other.state("ready")?;
-    page.state("done")?;
+    let other = site.ready("?epochs=1")?;
+    let page = site.ready("?epochs=20&pace=full")?;
+    let visibility = || page.tab.eval::<String>("document.visibilityState");
     page.tab.bring_to_front()?;
-    page.until("document.getElementById('steps').textContent === '92'")?;
-    ensure!(page.losses()?.len() == 92, "{} losses", page.losses()?.len());
+    ensure!(visibility()? == "visible", "the tab in front is {}", visibility()?);
+    page.click("start")?;
+    page.past_step(10)?;
+    other.tab.bring_to_front()?;
+    page.until("document.visibilityState === 'hidden'")?;
+    let hidden_at = page.number("step")?;
+    ensure!(hidden_at < 460.0, "it was over before it was hidden, at step {hidden_at}");
+    page.state("done")?;
+    ensure!(visibility()? == "hidden", "the tab behind is {}", visibility()?);
+    // Nothing is drawn for nobody.
+    let drawn: f64 = page.text("steps")?.parse()?;
+    ensure!(drawn < 460.0, "step {drawn} was drawn behind another tab");
+    page.tab.bring_to_front()?;
+    page.until("document.getElementById('steps').textContent === '460'")?;
+    page.check_losses(460)?;
+    eprintln!("hidden from step {hidden_at} on");
     other.check()?;
     page.check()
 }
