@@ -20,7 +20,6 @@ override NEIGHBOURS: bool = false;             // tiled: an invocation's quads a
 override AT_START: bool = false;               // flat: the run begins where its bindings and its window do
 override AMSGRAD: bool = false;                // keep and use max_exp_avg_sq
 override DECOUPLED_WEIGHT_DECAY: bool = false; // AdamW's decay, or L2
-override SMALL_BETAS: bool = false;            // a beta may be below 1/2
 override GRADIENT_CONTROL: bool = false;       // heed `grad_scale` and `skip` of Hyper
 override CLIP_VALUE: bool = false;             // heed its `clip_value`
 // Gradients lie in the parameters' own buffer and are read through its binding: one buffer cannot be bound for writing
@@ -73,29 +72,17 @@ struct Element {
     max_exp_avg_sq: vec4<f32>,
 }
 
-// A running average of `average` and x, for `weight` = 1 - beta: average + (weight x - weight average), since the change is
-// small, and so is what is lost in rounding it; and the factors sum to 1 exactly, as f32(0.999) and f32(0.001) do not.
-// Where beta is below 1/2 that would cancel: beta average + weight x, with `dropped` 0.
+// A running average of `average` and x, for `weight` = 1 - beta: where beta is above 1/2 as average + (weight x - weight
+// average), since the change is small, and so is what is lost in rounding it; and the factors sum to 1 exactly, as
+// f32(0.999) and f32(0.001) do not. Below, that would cancel: beta average + weight x, with `dropped` 0. The selects also
+// keep compilers from factoring: Mesa does, where it knows the first factor to be 1, and rounds otherwise.
 fn running_average(average: vec4<f32>, weighted: vec4<f32>, dropped: vec4<f32>, weight: f32) -> vec4<f32> {
-    var kept = average;
-    if (SMALL_BETAS) {
-        kept = select(1.0 - weight, 1.0, weight < 0.5) * average;
-    }
-    return kept + (weighted - dropped);
+    return select(1.0 - weight, 1.0, weight < 0.5) * average + (weighted - dropped);
 }
 
 // What of `average` leaves it.
 fn dropped(average: vec4<f32>, weight: f32) -> vec4<f32> {
-    if (SMALL_BETAS) {
-        return select(0.0, weight, weight < 0.5) * average;
-    }
-    return weight * average;
-}
-
-// Finite in place of infinity and NaN, of numbers that are not negative. By their bits, for compilers may assume that
-// no number is infinite.
-fn finite(x: vec4<f32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(min(bitcast<vec4<i32>>(x), vec4<i32>(0x7f7fffff)));
+    return select(0.0, weight, weight < 0.5) * average;
 }
 
 // The maximum of numbers that are not negative, NaN if either is: by their bits, which sort as the numbers do and put
@@ -132,13 +119,14 @@ fn adam_update(old: Element, stored_grad: vec4<f32>, hyper: Hyper) -> Element {
         grad = select(grad, grad + hyper.weight_decay * old.param, hyper.weight_decay != 0.0);
     }
     let weight = abs(hyper.exp_avg_weight);
-    next.exp_avg =
-        running_average(old.exp_avg, hyper.exp_avg_weight * grad, dropped(old.exp_avg, weight), weight);
+    next.exp_avg = running_average(old.exp_avg, hyper.exp_avg_weight * grad, dropped(old.exp_avg, weight), weight);
     // From left to right: a gradient of 1e20 does not overflow.
     let weight_sq = hyper.exp_avg_sq_weight;
     let square = (weight_sq * grad) * grad;
-    // Once infinite it stays so, as in torch: the parameter rests. It must not become infinity less infinity.
-    let dropped_sq = finite(dropped(old.exp_avg_sq, weight_sq));
+    // Once infinite it stays so, as in torch: the parameter rests. It must not become infinity less infinity. Told by its
+    // bits, for compilers may assume that no number is infinite.
+    let is_infinite = bitcast<vec4<u32>>(old.exp_avg_sq) == vec4<u32>(0x7f800000u);
+    let dropped_sq = select(dropped(old.exp_avg_sq, weight_sq), vec4<f32>(), is_infinite);
     next.exp_avg_sq = running_average(old.exp_avg_sq, square, dropped_sq, weight_sq);
     var second = next.exp_avg_sq;
     if (AMSGRAD) {

@@ -95,13 +95,13 @@ fn sum_of_squares(quads: Quads, scale: f32) -> f32 {
 fn sum_quads(quads: Quads) -> vec4<u32> {
     var scale = 1.0;
     var bits = 0u;
-    // Once, or twice: what is not finite may be so for its squares alone, and is told by its bits.
-    loop {
+    // Once, or twice: what is not finite may be so for its squares alone, and is told by its bits. Not by a loop with a
+    // break, of which Mesa's GL makes zeros.
+    var wanted = true;
+    while (wanted) {
         bits = bitcast<u32>(sum_of_squares(quads, scale)) & 0x7fffffffu;
-        if (scale != 1.0 || bits - LEAST < RANGE) {
-            break;
-        }
-        scale = select(UP, DOWN, bits > ONE);
+        wanted = scale == 1.0 && bits - LEAST >= RANGE;
+        scale = select(scale, select(UP, DOWN, bits > ONE), wanted);
     }
     let sums = select(vec3<u32>(), vec3<u32>(bits), vec3<bool>(scale > 1.0, scale == 1.0, scale < 1.0));
     return vec4<u32>(sums, select(0u, bits, bits >= INFINITY));

@@ -152,7 +152,6 @@ pub mod overrides {
     pub const AT_START: &str = "AT_START";
     pub const AMSGRAD: &str = "AMSGRAD";
     pub const DECOUPLED_WEIGHT_DECAY: &str = "DECOUPLED_WEIGHT_DECAY";
-    pub const SMALL_BETAS: &str = "SMALL_BETAS";
     pub const GRADIENT_CONTROL: &str = "GRADIENT_CONTROL";
     pub const CLIP_VALUE: &str = "CLIP_VALUE";
     pub const GRAD_IN_PARAM_BUFFER: &str = "GRAD_IN_PARAM_BUFFER";

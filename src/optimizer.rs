@@ -292,14 +292,7 @@ impl WgpuAdam {
 
 impl Code {
     fn of(config: &AdamConfig) -> Self {
-        // As the shader sees it.
-        let is_small = |beta: f64| (1.0 - beta) as f32 >= 0.5;
-        Self {
-            amsgrad: config.amsgrad,
-            decoupled_weight_decay: config.decoupled_weight_decay,
-            small_betas: is_small(config.betas.0) || is_small(config.betas.1),
-            ..Self::default()
-        }
+        Self { amsgrad: config.amsgrad, decoupled_weight_decay: config.decoupled_weight_decay, ..Self::default() }
     }
 }
 

@@ -52,8 +52,6 @@ pub(crate) struct Class {
 pub(crate) struct Code {
     pub amsgrad: bool,
     pub decoupled_weight_decay: bool,
-    /// A beta may be below 1/2.
-    pub small_betas: bool,
     /// Gradients are scaled, or steps may be skipped.
     pub gradient_control: bool,
     pub clip_value: bool,

@@ -54,7 +54,7 @@ export class Adam {
     if (length % 4 || grad.size !== param.size) throw new Error('a multiple of four elements, and as many gradients');
     this.#device = device;
     this.#options = { ...DEFAULTS, ...options };
-    const { amsgrad, decoupled, beta1, beta2 } = this.#options;
+    const { amsgrad, decoupled } = this.#options;
     this.#pipeline = device.createComputePipeline({
       layout: 'auto',
       compute: {
@@ -65,7 +65,6 @@ export class Adam {
           // The one run begins where its bindings do.
           AT_START: 1,
           AMSGRAD: Number(amsgrad), DECOUPLED_WEIGHT_DECAY: Number(decoupled),
-          SMALL_BETAS: Number(Math.min(beta1, beta2) <= 0.5),
         },
       },
     });

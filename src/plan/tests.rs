@@ -153,13 +153,7 @@ enum Grad {
     Own,
 }
 
-const PLAIN: Code = Code {
-    amsgrad: false,
-    decoupled_weight_decay: false,
-    small_betas: false,
-    gradient_control: false,
-    clip_value: false,
-};
+const PLAIN: Code = Code { amsgrad: false, decoupled_weight_decay: false, gradient_control: false, clip_value: false };
 
 const GROUPS: [(Code, bool); 4] = [
     (PLAIN, true),

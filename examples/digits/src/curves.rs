@@ -18,9 +18,12 @@ pub struct Curves {
 impl Curves {
     /// A checkpoint's contents: the model's parameters and the curves, beside the state of Adam.
     pub fn contents(&self) -> Result<CheckpointContents> {
+        self.add_to(CheckpointContents::new().params())
+    }
+
+    pub(crate) fn add_to(&self, contents: CheckpointContents) -> Result<CheckpointContents> {
         let accuracies = self.accuracies.iter().flat_map(|accuracy| accuracy.to_le_bytes()).collect();
-        Ok(CheckpointContents::new()
-            .params()
+        Ok(contents
             .tensor(LOSSES, CheckpointTensor::f32([self.losses.len()], &self.losses)?)
             .tensor(ACCURACIES, CheckpointTensor::new(Dtype::F64, [self.accuracies.len()], accuracies)?))
     }

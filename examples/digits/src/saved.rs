@@ -1,6 +1,10 @@
-//! A training run on the host: all that another device needs to go on with it.
+//! A training run on the host: all that another device needs to go on with it, and its form as a file.
 
-use wgpu_adam::StateDict;
+use anyhow::{Context, Result, ensure};
+use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointTensor, StateDict};
+
+use crate::curves::Curves;
+use crate::model::PARAMETERS;
 
 /// A run between two steps, from [`Trainer::save`](crate::Trainer::save).
 #[derive(Clone, Debug, PartialEq)]
@@ -11,4 +15,63 @@ pub struct Saved {
     pub parameters: Vec<Vec<f32>>,
     /// The optimizer's state and options.
     pub adam: StateDict,
+}
+
+impl Saved {
+    /// The bytes of the file that `WgpuAdam::save_checkpoint_with` writes with the contents of these curves, which hold
+    /// as many losses as there were steps: for browsers, which have the run on the host already.
+    pub fn to_checkpoint(&self, curves: &Curves) -> Result<Vec<u8>> {
+        let losses = curves.losses.len();
+        ensure!(losses as u64 == self.steps, "{losses} losses of a run at step {}", self.steps);
+        let mut contents = curves.add_to(CheckpointContents::new())?;
+        for ((name, shape), values) in PARAMETERS.iter().zip(&self.parameters) {
+            contents = contents.tensor(in_file(name), CheckpointTensor::f32(*shape, values)?);
+        }
+        Ok(self.adam.to_safetensors(&contents)?)
+    }
+
+    /// The run of which this is a checkpoint.
+    pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
+        let steps = steps_of(checkpoint)?;
+        check_model(checkpoint.outline())?;
+        let parameter = |(name, shape): (&str, &[usize])| {
+            let tensor = checkpoint.tensor(&in_file(name))?;
+            let found = tensor.shape();
+            ensure!(found == shape, "{name} has the shape {found:?}, and this model's has {shape:?}");
+            tensor.to_f32().with_context(|| format!("{name} is not of f32"))
+        };
+        let parameters = PARAMETERS.into_iter().map(parameter).collect::<Result<_>>()?;
+        Ok(Self { steps, parameters, adam: checkpoint.state_dict()? })
+    }
+}
+
+/// The steps that the run of a checkpoint has taken, which all of its parameters must have taken.
+pub(crate) fn steps_of(checkpoint: &Checkpoint) -> Result<u64> {
+    let state = &checkpoint.outline().state;
+    let steps = state.first_key_value().context("the checkpoint is of a run without steps")?.1.step;
+    ensure!(state.values().all(|entry| entry.step == steps), "the parameters have taken different numbers of steps");
+    Ok(steps)
+}
+
+/// Whether the optimizer's parameters are this model's, in one group and all with state.
+fn check_model(dict: &StateDict) -> Result<()> {
+    let groups = &dict.param_groups;
+    let names: Vec<&str> =
+        groups.iter().flat_map(|group| group.param_names.iter().flatten()).map(String::as_str).collect();
+    let wanted = PARAMETERS.map(|(name, _)| name);
+    let others = names[..names.len().min(wanted.len())].join(", ");
+    ensure!(
+        names == wanted,
+        "it is of a model with {} parameters ({others}), not of {}",
+        names.len(),
+        wanted.join(", ")
+    );
+    ensure!(groups.len() == 1, "its parameters are in {} groups", groups.len());
+    let shapes = dict.state.values().map(|entry| entry.shape.as_slice());
+    ensure!(shapes.eq(PARAMETERS.map(|(_, shape)| shape)), "its parameters have no state, or of other shapes");
+    Ok(())
+}
+
+fn in_file(parameter: &str) -> String {
+    format!("model.{parameter}")
 }

@@ -2,6 +2,7 @@
 //!
 //! Methods that read are promises and hold nothing while they wait, so that the page may go on calling.
 
+mod checkpoint;
 mod report;
 
 use digits::{Dataset, Trainer, Wanted};
@@ -10,7 +11,8 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 use wgpu_adam::{AdamConfig, Error};
 
-use report::{Report, Saved};
+use checkpoint::Saved;
+use report::Report;
 
 /// A model in training.
 #[wasm_bindgen]
@@ -98,6 +100,26 @@ impl Session {
         self.trainer.restore(&saved.0).map_err(thrown)
     }
 
+    /// Learning rate, both betas and weight decay as they are in force.
+    #[wasm_bindgen(getter)]
+    pub fn options(&mut self) -> Vec<f64> {
+        let config = self.config();
+        vec![config.lr, config.betas.0, config.betas.1, config.weight_decay]
+    }
+
+    #[wasm_bindgen(getter)]
+    pub fn amsgrad(&mut self) -> bool {
+        self.config().amsgrad
+    }
+
+    /// Whether the options that the page does not show are torch's; those of a checkpoint may be others.
+    #[wasm_bindgen(getter, js_name = hasDefaults)]
+    pub fn has_defaults(&mut self) -> bool {
+        let AdamConfig { eps, maximize, decoupled_weight_decay, .. } = AdamConfig::default();
+        let config = self.config();
+        (config.eps, config.maximize, config.decoupled_weight_decay) == (eps, maximize, decoupled_weight_decay)
+    }
+
     #[wasm_bindgen(js_name = setLr)]
     pub fn set_lr(&mut self, lr: f64) -> Result<(), JsError> {
         option(self.trainer.adam().set_lr(0, lr))
@@ -116,6 +138,12 @@ impl Session {
     #[wasm_bindgen(js_name = setAmsgrad)]
     pub fn set_amsgrad(&mut self, amsgrad: bool) -> Result<(), JsError> {
         option(self.trainer.adam().set_amsgrad(0, amsgrad))
+    }
+}
+
+impl Session {
+    fn config(&mut self) -> AdamConfig {
+        self.trainer.adam().param_groups().first().map_or(self.config, |group| *group.config())
     }
 }
 

@@ -12,9 +12,9 @@ use digits::data::{Dataset, Digit};
 use digits::model::{BATCH, PARAMETERS};
 use digits::readback::{FloatRange, submit_and_read};
 use digits::rules::epoch_order;
-use digits::{TorchRun, Trainer, Wanted};
+use digits::{Curves, Saved, TorchRun, Trainer, Wanted};
 use reference::Network;
-use wgpu_adam::AdamConfig;
+use wgpu_adam::{AdamConfig, Checkpoint};
 
 const GRADIENT_BOUND: f64 = 1e-5;
 const LOSS_BOUND: f32 = 1e-5;
@@ -178,4 +178,24 @@ fn a_saved_run_goes_on_elsewhere_with_the_same_bits() {
         assert_eq!(report.accuracy, expected.accuracy);
         assert_eq!(wait(&first_device, first.save()).unwrap(), wait(&device, second.save()).unwrap());
     }
+}
+
+#[test]
+fn a_run_on_the_host_makes_the_file_that_the_optimizer_writes() {
+    let (device, _, mut trainer) = trainer(3e-3);
+    for _ in 0..30 {
+        trainer.step().unwrap();
+    }
+    let losses = wait(&device, trainer.read(Wanted::default())).unwrap().losses;
+    let mut curves = Curves { losses, accuracies: vec![0.75] };
+    let written = trainer.adam().checkpoint_bytes(&curves.contents().unwrap());
+    let written = wait(&device, async { Ok(written.await?) }).unwrap();
+    let saved = wait(&device, trainer.save()).unwrap();
+    assert!(saved.to_checkpoint(&curves).unwrap() == written);
+
+    let checkpoint = Checkpoint::from_bytes(written).unwrap();
+    assert_eq!(Saved::of(&checkpoint).unwrap(), saved);
+    assert_eq!(Curves::of(&checkpoint, 30).unwrap(), curves);
+    curves.losses.pop();
+    assert!(saved.to_checkpoint(&curves).is_err());
 }

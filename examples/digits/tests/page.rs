@@ -1,5 +1,7 @@
 //! The pages in a real browser, driven as a person does: where `cargo xtask test` has built them.
 
+#[path = "page/checkpoints.rs"]
+mod checkpoints;
 #[path = "page/drawing.rs"]
 mod drawing;
 #[path = "page/javascript.rs"]
@@ -8,6 +10,8 @@ mod javascript;
 mod mishaps;
 #[path = "page/options.rs"]
 mod options;
+#[path = "page/resuming.rs"]
+mod resuming;
 #[path = "page/training.rs"]
 mod training;
 
@@ -18,9 +22,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use digits::TorchRun;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use wgpu_adam_browser::{Browser, Look, NO_PAGES, Server, Tab, pages};
 
+/// Beside torch's own accuracy of every epoch this leaves room for another order of additions.
+const LOSS_BOUND: f64 = 1e-4;
 /// How long a software adapter may take for what a test waits for.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Keeps the page's device where a test can destroy it.
@@ -41,7 +48,7 @@ thread_local! {
 
 type Body = fn(&Site) -> Result<()>;
 
-const BODIES: [(&str, Body); 14] = [
+const BODIES: [(&str, Body); 22] = [
     ("forty epochs follow torch", training::forty_epochs_follow_torch),
     ("start, pause, step and reset", training::buttons),
     ("by keyboard alone", training::keyboard),
@@ -54,6 +61,14 @@ const BODIES: [(&str, Body); 14] = [
     ("a learning rate of 1e9", options::diverging),
     ("a device lost at rest and in training", mishaps::lost_device),
     ("no WebGPU and no adapter", mishaps::no_gpu),
+    ("a checkpoint of the terminal goes on here", checkpoints::from_the_terminal),
+    ("a download goes on in the terminal", checkpoints::to_the_terminal),
+    ("files that are no checkpoint of a run", checkpoints::bad_files),
+    ("a reload goes on with the same bits", resuming::reload),
+    ("a reload in training", resuming::reload_in_training),
+    ("who resumes and who does not", resuming::addresses),
+    ("stored runs that cannot be read", resuming::unreadable),
+    ("storage that is denied, full or silent", resuming::no_storage),
     ("what is downloaded is small", training::download),
     ("plain JavaScript takes a step", javascript::step),
 ];
@@ -100,9 +115,33 @@ impl Site {
         self.open_as(query, script, Look::WIDE)
     }
 
+    /// Without the run that another test has left in the browser, unless the query asks for it.
     fn open_as(&self, query: &str, script: &str, look: Look) -> Result<Page> {
-        Ok(Page { tab: self.browser.open_with(&self.server.url(&format!("/{query}")), look, script)? })
+        let query = if query.contains("resume=") { query.to_owned() } else { format!("{query}&resume=0") };
+        Ok(Page { tab: self.browser.open_with(&self.address(&query), look, script)? })
     }
+
+    fn address(&self, query: &str) -> String {
+        self.server.url(&format!("/{query}"))
+    }
+}
+
+/// Pictures of a page at a moment, for people: wide and narrow, light and dark.
+fn shoot(page: &Page, moment: &str) -> Result<()> {
+    let shots = pages("web-shots").context("the target folder")?;
+    for (name, look) in [
+        ("light", Look::WIDE),
+        ("dark", Look::WIDE.dark()),
+        ("phone", Look::NARROW),
+        ("phone-dark", Look::NARROW.dark()),
+    ] {
+        page.tab.set_look(look)?;
+        // Two frames: one to lay out, one to draw.
+        let drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))";
+        page.tab.eval::<u32>(drawn)?;
+        page.tab.screenshot(shots.join(format!("{moment}-{name}.png")))?;
+    }
+    page.tab.set_look(Look::WIDE)
 }
 
 /// The page of the digits in a tab.
@@ -137,6 +176,28 @@ impl Page {
         // JSON has no infinities.
         let losses: Vec<String> = self.tab.eval("window.losses.map(String)")?;
         Ok(losses.iter().map(|loss| loss.replace("Infinity", "inf").parse()).collect::<Result<_, _>>()?)
+    }
+
+    /// The losses are so many, and torch's.
+    fn check_losses(&self, count: usize) -> Result<()> {
+        let torch = TorchRun::recorded()?.loss_per_step;
+        let losses = self.losses()?;
+        ensure!(losses.len() == count, "{} losses", losses.len());
+        for (step, (ours, torch)) in losses.iter().zip(&torch).enumerate() {
+            ensure!((ours - f64::from(*torch)).abs() < LOSS_BOUND, "step {step}: loss {ours}, not {torch}");
+        }
+        Ok(())
+    }
+
+    fn click(&self, id: &str) -> Result<()> {
+        self.tab.click(&format!("#{id}"))
+    }
+
+    /// Waits for a line about the run that contains this.
+    fn told(&self, text: &str) -> Result<String> {
+        let seen = format!("document.getElementById('message-text').textContent.includes({text:?})");
+        self.until(&seen).with_context(|| format!("told: {:?}", self.text("message-text")))?;
+        self.text("message-text")
     }
 
     /// The page is in order: what it tells agrees with itself, and no error was seen.

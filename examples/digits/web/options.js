@@ -38,6 +38,13 @@ export class Options {
     return Object.entries(this.#torch).every(([name, value]) => name === 'epochs' || this.current[name] === value);
   }
 
+  // Shows options that are in force already.
+  adopt(options) {
+    Object.assign(this.current, options);
+    FIELDS.forEach(name => this.#note(name, ''));
+    this.show();
+  }
+
   set(name, value) {
     this.#change(name, value);
     this.#show(name);

@@ -3,6 +3,9 @@
 import init, { Session } from './digits.js';
 import { Chart } from './chart.js';
 import { fetchDigits, fetchTorch } from './data.js';
+import { percent, short, small } from './format.js';
+import { Keeping } from './keeping.js';
+import { hush } from './message.js';
 import { Options } from './options.js';
 import { Pad } from './pad.js';
 import { drawDigit, drawWeights } from './pictures.js';
@@ -24,10 +27,11 @@ const MORE_EPOCHS = 40;
 
 const $ = id => document.getElementById(id);
 const query = new URLSearchParams(location.search);
-const parts = {};
+const parts = {
+  // Steps taken from the first on under torch's own options: so many can be compared.
+  comparable: Infinity,
+};
 let state = 'loading';
-// Steps taken from the first on under torch's own options: so many can be compared.
-let comparable = Infinity;
 let announced = '';
 
 // --- state -----------------------------------------------------------------------------------------------------------
@@ -36,7 +40,8 @@ function enter(next) {
   state = next;
   const allowed = {
     start: ['ready', 'paused', 'done'], pause: ['training'], step: ['ready', 'paused', 'done'],
-    reset: ['training', 'paused', 'done', 'error'],
+    reset: ['training', 'paused', 'done', 'error'], download: ['training', 'paused', 'done'],
+    open: ['ready', 'training', 'paused', 'done', 'error'],
   };
   for (const [id, states] of Object.entries(allowed)) {
     // Not `disabled`: the focus would be lost.
@@ -61,7 +66,9 @@ function announce() {
 
 function on(id, action) {
   $(id).addEventListener('click', () => {
-    if ($(id).getAttribute('aria-disabled') !== 'true') guarded(action);
+    if ($(id).getAttribute('aria-disabled') === 'true') return;
+    hush();
+    guarded(action);
   });
 }
 
@@ -115,6 +122,12 @@ function settled() {
   }
 }
 
+// The same after another run has taken the place of one of which something was noticed.
+function calm() {
+  $('notice').hidden = true;
+  settled();
+}
+
 async function reset() {
   const { run, options } = parts;
   run.stop();
@@ -136,6 +149,7 @@ function apply(options, name) {
     if (!(Number.isInteger(options.epochs) && options.epochs > 0 && options.epochs <= 10000)) {
       throw new Error('It must be a whole number from 1 to 10000');
     }
+    parts.keeping.keep();
     return show();
   }
   const session = parts.run.session;
@@ -144,8 +158,9 @@ function apply(options, name) {
   if (!name || name === 'weight-decay') session.setWeightDecay(options['weight-decay']);
   if (!name || name === 'amsgrad') session.setAmsgrad(options.amsgrad);
   // From the first step under other options on there is nothing of torch's to compare with.
-  if (!parts.options.areTorchs) comparable = Math.min(comparable, session.steps);
-  else if (session.steps <= comparable) comparable = Infinity;
+  if (!parts.options.areTorchs) parts.comparable = Math.min(parts.comparable, session.steps);
+  else if (session.steps <= parts.comparable) parts.comparable = Infinity;
+  parts.keeping.keep();
   show();
 }
 
@@ -240,10 +255,10 @@ function drawBars(probabilities) {
 }
 
 function distance(ours, theirs) {
-  const count = Math.min(ours.length, theirs.length, comparable);
+  const count = Math.min(ours.length, theirs.length, parts.comparable);
   let worst = 0;
   for (let step = 0; step < count; step++) worst = Math.max(worst, Math.abs(ours[step] - theirs[step]));
-  return count ? worst.toExponential(1).replace('e-', ' · 10⁻').replace(/\d+$/, power) : '–';
+  return count ? small(worst) : '–';
 }
 
 function under(event) {
@@ -255,16 +270,6 @@ function under(event) {
     + (ours === undefined ? '' : ` · loss ${short(ours)}`) + (theirs === undefined ? '' : ` · torch ${short(theirs)}`);
   show();
 }
-
-function short(loss) {
-  if (loss === undefined) return '–';
-  if (!Number.isFinite(loss)) return Number.isNaN(loss) ? 'NaN' : '∞';
-  return loss >= 1000 ? loss.toExponential(1) : loss.toFixed(loss < 10 ? 4 : 1);
-}
-
-function percent(share) { return share === undefined ? '–' : `${(100 * share).toFixed(1)} %`; }
-
-function power(digits) { return [...digits].map(digit => '⁰¹²³⁴⁵⁶⁷⁸⁹'[digit]).join(''); }
 
 // --- the drawing -----------------------------------------------------------------------------------------------------
 
@@ -290,11 +295,16 @@ function sample() {
 
 async function begin() {
   if (!navigator.gpu) return notice(NO_WEBGPU.title, NO_WEBGPU.text);
+  const autostart = query.get('autostart') === '1';
+  const keeping = parts.keeping = new Keeping(parts, { apply, settled: calm, startOver: () => guarded(resetAll) });
+  // Who starts a run by an address wants it from its first step...
+  const resumes = query.get('resume') ?? (autostart ? '0' : '1');
+  const stored = resumes === '1' ? keeping.load() : undefined;
   [parts.digits, parts.torch] = await Promise.all([fetchDigits(), fetchTorch(), init()]);
   const session = await open();
   if (!session) return;
   const { torch } = parts;
-  const run = parts.run = new Run(session, show);
+  const run = parts.run = new Run(session, show, () => keeping.keep());
   window.losses = run.losses;
   parts.chart = new Chart($('chart'), torch.losses, session.stepsPerEpoch);
   const defaults = { lr: torch.lr, beta1: 0.9, beta2: 0.999, 'weight-decay': 0, amsgrad: false, epochs: torch.epochs };
@@ -310,6 +320,10 @@ async function begin() {
   on('pause', () => run.stop());
   on('step', one);
   on('reset', reset);
+  on('download', () => keeping.download());
+  on('open', () => $('file').click());
+  $('file').onchange = () => parts.lost || guarded(() => keeping.open($('file')));
+  $('message-close').onclick = hush;
   $('defaults').onclick = () => parts.options.reset();
   $('clear').onclick = () => parts.pad.clear();
   $('sample').onclick = sample;
@@ -319,12 +333,14 @@ async function begin() {
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => (look(), show()));
 
   if (query.has('epochs')) parts.options.set('epochs', Number(query.get('epochs')));
-  const autostart = query.get('autostart') === '1';
-  // Who starts it by an address wants its end.
+  // ...and wants its end.
   setPace(query.get('pace') ?? (autostart ? 'full' : 'watch'));
   look();
-  await run.open();
-  enter('ready');
+  // A new run is the last one as soon as it is opened.
+  if (!await keeping.resume(await stored, query.has('epochs'))) {
+    await run.open();
+    enter('ready');
+  }
   if (autostart) await train();
 }
 

@@ -5,8 +5,8 @@ const REPORT_MS = 50;
 // Steps a second at the pace for watching, a few of them a report.
 const WATCH_RATE = 60;
 const WATCH_BATCH = 4;
-// The state is copied to the host at the end of an epoch, at most so often.
-const SAVE_MS = 1000;
+// The state is copied to the host at the end of an epoch: of each at the pace for watching, else at most so often.
+const SAVE_MS = 250;
 // Ten classes guessed at random cost 2.3; a hundred is no training any more.
 const DIVERGED = 100;
 
@@ -14,6 +14,8 @@ export function hasDiverged(loss) { return !(loss < DIVERGED); }
 
 export class Run {
   losses = [];
+  // After each epoch.
+  accuracies = [];
   accuracy;
   firstLayer;
   probabilities;
@@ -28,11 +30,16 @@ export class Run {
   #stopping = false;
   #last = Promise.resolve();
   #changed;
+  #kept;
+  // Those who wait for a state on the host.
+  #waiting = [];
 
-  // `changed` is called after each report, `session` is a Session of the wasm module.
-  constructor(session, changed) {
+  // `session` is a Session of the wasm module; `changed` is called after each report, `kept` when the state on the host
+  // is a new one.
+  constructor(session, changed, kept) {
     this.#session = session;
     this.#changed = changed;
+    this.#kept = kept;
   }
 
   get session() { return this.#session; }
@@ -44,7 +51,7 @@ export class Run {
   // Trains until there are `goal()` steps or `stop` is called.
   train(goal) {
     this.#stopping = false;
-    return this.#alone(() => this.#train(goal));
+    return this.#alone(() => this.#train(goal).finally(() => answer(this.#waiting)));
   }
 
   stop() { this.#stopping = true; }
@@ -64,6 +71,35 @@ export class Run {
       this.saved = undefined;
       await this.#settle();
     });
+  }
+
+  // Goes on with the run of a checkpoint that was opened; where that cannot be, with this one.
+  load(opened) {
+    return this.#alone(async () => {
+      const saved = opened.saved();
+      try {
+        this.#session.restore(saved);
+      } finally {
+        saved.free();
+      }
+      this.#forget(0);
+      for (const loss of opened.losses) this.losses.push(loss);
+      this.accuracies = [...opened.accuracies];
+      await this.#settle();
+    });
+  }
+
+  // The state on the host as a checkpoint's bytes; none before the first step.
+  checkpoint() {
+    const steps = this.saved?.steps;
+    const epochs = Math.floor(steps / this.#session.stepsPerEpoch);
+    return steps ? this.saved.checkpoint(this.losses.slice(0, steps), this.accuracies.slice(0, epochs)) : undefined;
+  }
+
+  // Resolves once the state on the host is no older than this call, options included.
+  fresh() {
+    if (this.training) return new Promise(resolve => this.#waiting.push(resolve));
+    return this.#alone(async () => this.#keep(await this.#session.save()));
   }
 
   // Goes on with another session, after the device of this one was lost, from the last state on the host.
@@ -98,7 +134,7 @@ export class Run {
   async #train(goal) {
     this.training = true;
     const session = this.#session;
-    let pending;
+    let [pending, copy, waiting] = [];
     let saved = -Infinity;
     let batch = WATCH_BATCH;
     let reported = performance.now();
@@ -110,7 +146,13 @@ export class Run {
         session.step(count);
         // The GPU works on these steps while the report on those before is waited for.
         if (pending) this.#take(await pending);
+        if (copy) this.#keep(await copy, waiting);
         pending = quiet(session.read(epochLeft === count, true, this.#digit));
+        // Behind the report and arriving with it, so that the losses of the copy's steps are there.
+        const due = epochLeft === count && performance.now() - saved >= SAVE_MS;
+        waiting = this.#waiting.splice(0);
+        copy = due || waiting.length ? quiet(session.save()) : undefined;
+        if (copy) saved = performance.now();
 
         let now = performance.now();
         if (!full) {
@@ -122,17 +164,12 @@ export class Run {
         batch = Math.max(WATCH_BATCH, Math.round(count * Math.min(2, REPORT_MS / Math.max(elapsed, 1))));
         const rate = count * 1000 / elapsed;
         this.rate = this.rate ? this.rate + (rate - this.rate) * Math.min(1, elapsed / 500) : rate;
-        if (epochLeft === count && now - saved > SAVE_MS) {
-          this.#take(await pending);
-          pending = undefined;
-          await this.#save();
-          saved = performance.now();
-        }
       }
       if (pending) this.#take(await pending);
-      pending = undefined;
+      if (copy) this.#keep(await copy, waiting);
     } finally {
       this.training = false;
+      this.#waiting.push(...waiting ?? []);
     }
     await this.#settle();
   }
@@ -140,13 +177,16 @@ export class Run {
   // All there is to tell, and the state for a device that may come.
   async #settle() {
     this.#take(await this.#session.read(true, true, this.#digit));
-    if (!this.diverged) await this.#save();
+    if (!this.diverged) this.#keep(await this.#session.save());
   }
 
-  async #save() {
-    const saved = await this.#session.save();
+  // The losses up to `saved` have been taken.
+  #keep(saved, waiting = []) {
+    if (this.diverged) return saved.free();
     this.saved?.free();
     this.saved = saved;
+    this.#kept();
+    answer(waiting);
   }
 
   #take(report) {
@@ -156,6 +196,8 @@ export class Run {
     }
     if (this.diverged) this.stop();
     this.accuracy = report.accuracy ?? this.accuracy;
+    const epochs = this.steps / this.#session.stepsPerEpoch;
+    if (report.accuracy !== undefined && epochs > 0 && Number.isInteger(epochs)) this.accuracies[epochs - 1] = report.accuracy;
     this.firstLayer = report.firstLayer ?? this.firstLayer;
     this.probabilities = this.#digit ? report.probabilities ?? this.probabilities : undefined;
     report.free();
@@ -164,10 +206,13 @@ export class Run {
 
   #forget(steps) {
     this.losses.length = steps;
+    this.accuracies.length = Math.floor(steps / this.#session.stepsPerEpoch);
     this.diverged = false;
     this.rate = 0;
   }
 }
+
+function answer(waiting) { for (const resolve of waiting.splice(0)) resolve(); }
 
 // A promise that is awaited later, or never if something else fails first.
 function quiet(promise) {

@@ -60,6 +60,13 @@ impl Browser {
         &self.name
     }
 
+    /// Lets pages download files, from now on, into this folder and under the names that they give.
+    pub fn download_to(&self, folder: &Path) -> Result<()> {
+        let behavior = json!({ "behavior": "allow", "downloadPath": folder });
+        self.devtools.call(None, "Browser.setDownloadBehavior", &behavior, START)?;
+        Ok(())
+    }
+
     /// Opens a page in a tab of its own and waits until it is loaded.
     ///
     /// Console messages are collected from the first line of the page on.

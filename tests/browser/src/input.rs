@@ -1,5 +1,7 @@
 //! Input as the browser gets it from a mouse, a finger or a keyboard: events that pages trust.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
@@ -73,6 +75,15 @@ impl Tab {
             event("touchMove", &[point])?;
         }
         event("touchEnd", &[])?;
+        Ok(())
+    }
+
+    /// Chooses a file in an `<input type="file">`, as its dialog would.
+    pub fn choose_file(&self, selector: &str, file: &Path) -> Result<()> {
+        let document = self.call("DOM.getDocument", &json!({ "depth": 0 }))?;
+        let query = json!({ "nodeId": document["root"]["nodeId"], "selector": selector });
+        let node = &self.call("DOM.querySelector", &query)?["nodeId"];
+        self.call("DOM.setFileInputFiles", &json!({ "nodeId": node, "files": [file] }))?;
         Ok(())
     }
 

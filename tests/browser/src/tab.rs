@@ -53,19 +53,29 @@ impl Tab {
     /// # Errors
     /// The address cannot be reached, or loading takes more than a minute.
     pub fn navigate(&self, url: &str) -> Result<()> {
+        self.leave()?;
         let answer = self.call("Page.navigate", &json!({ "url": url }))?;
         if let Some(error) = answer["errorText"].as_str() {
             bail!("{url}: {error}");
         }
-        self.wait_for("location.href !== 'about:blank' && document.readyState === 'complete'", SOON)
-            .with_context(|| format!("loading {url}"))
+        self.arrive().with_context(|| format!("loading {url}"))
     }
 
     /// Loads the page anew.
     pub fn reload(&self) -> Result<()> {
-        self.eval::<Value>("void (window.isOldPage = true)")?;
+        self.leave()?;
         self.call("Page.reload", &json!({}))?;
-        self.wait_for("!window.isOldPage && document.readyState === 'complete'", SOON).context("reloading")
+        self.arrive().context("reloading")
+    }
+
+    /// Marks the page, which answers until the next has taken its place.
+    fn leave(&self) -> Result<()> {
+        self.eval::<Value>("void (window.isOldPage = true)").map(drop)
+    }
+
+    /// Waits for a page that is not marked.
+    fn arrive(&self) -> Result<()> {
+        self.wait_for("!window.isOldPage && document.readyState === 'complete'", SOON)
     }
 
     /// The value of a JavaScript expression, awaited if it is a promise. What JSON cannot say comes as null, and a typed
@@ -137,6 +147,12 @@ impl Tab {
     /// Brings the tab before all others of its browser; those are hidden then (`document.visibilityState`).
     pub fn bring_to_front(&self) -> Result<()> {
         self.call("Page.bringToFront", &json!({}))?;
+        Ok(())
+    }
+
+    /// Lets the address' pages store so many bytes, all together.
+    pub fn set_quota(&self, url: &str, bytes: u64) -> Result<()> {
+        self.call("Storage.overrideQuotaForOrigin", &json!({ "origin": url, "quotaSize": bytes }))?;
         Ok(())
     }
 

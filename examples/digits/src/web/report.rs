@@ -1,4 +1,4 @@
-//! What the page is given: plain arrays, and a saved run it only holds.
+//! What the page is given of a run: plain arrays.
 
 use wasm_bindgen::prelude::*;
 
@@ -20,18 +20,5 @@ impl From<digits::Report> for Report {
     fn from(report: digits::Report) -> Self {
         let digits::Report { losses, accuracy, first_layer, probabilities } = report;
         Self { losses, accuracy, first_layer, probabilities: probabilities.map(Vec::from) }
-    }
-}
-
-/// A run on the host.
-#[wasm_bindgen]
-pub struct Saved(pub(super) digits::Saved);
-
-#[wasm_bindgen]
-impl Saved {
-    /// Steps taken.
-    #[wasm_bindgen(getter)]
-    pub fn steps(&self) -> f64 {
-        self.0.steps as f64
     }
 }

@@ -36,12 +36,7 @@ pub fn lost_device(site: &Site) -> Result<()> {
     // It was training, and goes on.
     go_on()?;
     page.state("done")?;
-    let torch = digits::TorchRun::recorded()?.loss_per_step;
-    let losses = page.losses()?;
-    ensure!(losses.len() == 115, "{} losses", losses.len());
-    for (step, (ours, torch)) in losses.iter().zip(&torch).enumerate() {
-        ensure!((ours - f64::from(*torch)).abs() < 1e-4, "step {step}: loss {ours}, not {torch}");
-    }
+    page.check_losses(115)?;
     page.check()
 }
 

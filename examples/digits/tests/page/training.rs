@@ -6,12 +6,10 @@ use std::io::Write;
 use anyhow::{Context, Result, ensure};
 use digits::TorchRun;
 use flate2::{Compression, write::GzEncoder};
-use wgpu_adam_browser::{Look, pages};
+use wgpu_adam_browser::pages;
 
-use crate::Site;
+use crate::{LOSS_BOUND, Site, shoot};
 
-/// Beside torch's own accuracy of every epoch this leaves room for another order of additions.
-const LOSS_BOUND: f64 = 1e-4;
 const LEAST_ACCURACY: f64 = 0.97;
 /// From the beginning of the load to the first loss on the page.
 const FIRST_STEP_MS: f64 = 3000.0;
@@ -19,24 +17,6 @@ const LARGEST_DOWNLOAD: usize = 250_000;
 
 pub fn forty_epochs_follow_torch(site: &Site) -> Result<()> {
     let torch = TorchRun::recorded()?;
-    let looks = [
-        ("light", Look::WIDE),
-        ("dark", Look::WIDE.dark()),
-        ("phone", Look::NARROW),
-        ("phone-dark", Look::NARROW.dark()),
-    ];
-    let shots = pages("web-shots").context("the target folder")?;
-    fs::create_dir_all(&shots)?;
-    let shoot = |page: &crate::Page, moment: &str| -> Result<()> {
-        for (name, look) in looks {
-            page.tab.set_look(look)?;
-            // Two frames: one to lay out, one to draw.
-            let drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))";
-            page.tab.eval::<u32>(drawn)?;
-            page.tab.screenshot(shots.join(format!("{moment}-{name}.png")))?;
-        }
-        page.tab.set_look(Look::WIDE)
-    };
     let waiting = site.ready("?epochs=40")?;
     shoot(&waiting, "start")?;
     waiting.check()?;
@@ -51,11 +31,8 @@ pub fn forty_epochs_follow_torch(site: &Site) -> Result<()> {
     shoot(&page, "end")?;
     page.check()?;
 
-    let losses = page.losses()?;
-    ensure!(losses.len() == 920 && torch.loss_per_step.len() == 920, "{} losses", losses.len());
-    for (step, (ours, torch)) in losses.iter().zip(&torch.loss_per_step).enumerate() {
-        ensure!((ours - f64::from(*torch)).abs() < LOSS_BOUND, "step {step}: loss {ours}, not {torch}");
-    }
+    ensure!(torch.loss_per_step.len() == 920, "torch's run has {} losses", torch.loss_per_step.len());
+    page.check_losses(920)?;
     let accuracy = page.number("accuracy")?;
     ensure!(accuracy >= LEAST_ACCURACY, "test accuracy {accuracy}");
     let adapter: String = page.tab.eval("document.body.dataset.adapter")?;
@@ -87,11 +64,7 @@ pub fn buttons(site: &Site) -> Result<()> {
     page.check()?;
     page.tab.click("#start")?;
     page.state("done")?;
-    let losses = page.losses()?;
-    ensure!(losses.len() == 184, "{} losses", losses.len());
-    for (step, (ours, torch)) in losses.iter().zip(&torch.loss_per_step).enumerate() {
-        ensure!((ours - f64::from(*torch)).abs() < LOSS_BOUND, "step {step}: loss {ours}, not {torch}");
-    }
+    page.check_losses(184)?;
     page.check()?;
 
     page.tab.click("#reset")?;
@@ -128,6 +101,8 @@ pub fn keyboard(site: &Site) -> Result<()> {
         "pause",
         "step",
         "reset",
+        "download",
+        "open",
         "watch",
         "defaults",
         "lr",
@@ -159,16 +134,26 @@ pub fn keyboard(site: &Site) -> Result<()> {
 }
 
 pub fn behind_another_tab(site: &Site) -> Result<()> {
-    let page = site.ready("?epochs=4&pace=full")?;
-    page.tab.click("#start")?;
-    page.past_step(10)?;
-    let other = site.open("?epochs=1", "")?;
-    other.tab.bring_to_front()?;
-    other.state("ready")?;
-    page.state("done")?;
+    let other = site.ready("?epochs=1")?;
+    let page = site.ready("?epochs=20&pace=full")?;
+    let visibility = || page.tab.eval::<String>("document.visibilityState");
     page.tab.bring_to_front()?;
-    page.until("document.getElementById('steps').textContent === '92'")?;
-    ensure!(page.losses()?.len() == 92, "{} losses", page.losses()?.len());
+    ensure!(visibility()? == "visible", "the tab in front is {}", visibility()?);
+    page.click("start")?;
+    page.past_step(10)?;
+    other.tab.bring_to_front()?;
+    page.until("document.visibilityState === 'hidden'")?;
+    let hidden_at = page.number("step")?;
+    ensure!(hidden_at < 460.0, "it was over before it was hidden, at step {hidden_at}");
+    page.state("done")?;
+    ensure!(visibility()? == "hidden", "the tab behind is {}", visibility()?);
+    // Nothing is drawn for nobody.
+    let drawn: f64 = page.text("steps")?.parse()?;
+    ensure!(drawn < 460.0, "step {drawn} was drawn behind another tab");
+    page.tab.bring_to_front()?;
+    page.until("document.getElementById('steps').textContent === '460'")?;
+    page.check_losses(460)?;
+    eprintln!("hidden from step {hidden_at} on");
     other.check()?;
     page.check()
 }

@@ -1,0 +1,236 @@
+//! The run that the browser keeps for a reload.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::{KEEP_DEVICE, PATIENCE, Page, Site, shoot};
+
+/// The address that resumes by itself, of a run that is over soon.
+const RESUMING: &str = "?epochs=6&pace=full";
+/// How many runs are stored. The page has made its database before.
+const STORED: &str = "new Promise((resolve, reject) => {
+    const asked = indexedDB.open('wgpu-adam digits');
+    asked.onerror = () => reject(asked.error);
+    asked.onsuccess = () => {
+        const count = asked.result.transaction('runs').objectStore('runs').count();
+        count.onsuccess = () => { asked.result.close(); resolve(count.result); };
+    };
+})";
+
+impl Site {
+    /// The page at an address that resumes, in a browser that has nothing to resume.
+    fn forgetful(&self, query: &str) -> Result<Page> {
+        let page = self.ready("?resume=0")?;
+        nothing_stored(&page)?;
+        page.tab.navigate(&self.address(query))?;
+        page.state("ready")?;
+        Ok(page)
+    }
+}
+
+/// Waits until the browser has forgotten the run.
+fn nothing_stored(page: &Page) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while page.tab.eval::<u32>(STORED)? > 0 {
+        ensure!(Instant::now() < deadline, "a run is still stored");
+        sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// The losses of a run that nothing interrupts.
+fn unbroken(site: &Site) -> Result<Vec<f64>> {
+    let page = site.ready(RESUMING)?;
+    page.click("start")?;
+    page.state("done")?;
+    page.check_losses(138)?;
+    page.losses()
+}
+
+pub fn reload(site: &Site) -> Result<()> {
+    let whole = unbroken(site)?;
+    let page = site.forgetful(RESUMING)?;
+    page.click("start")?;
+    page.past_step(30)?;
+    page.click("pause")?;
+    page.state("paused")?;
+    let (losses, accuracy) = (page.losses()?, page.number("accuracy")?);
+    page.check()?;
+    page.tab.reload()?;
+    page.told(&format!("Resumed at epoch {}, step {}", losses.len() / 23, losses.len()))?;
+    page.state("paused")?;
+    ensure!(page.losses()? == losses && losses == whole[..losses.len()], "the losses have changed");
+    ensure!(page.number("accuracy")? == accuracy, "the accuracy was {accuracy}, and is {}", page.number("accuracy")?);
+    ensure!(page.notice()?.is_none(), "{:?}", page.notice()?);
+    page.check()?;
+    shoot(&page, "resumed")?;
+
+    page.click("start")?;
+    page.state("done")?;
+    ensure!(page.losses()? == whole, "the run that was resumed has other losses than the unbroken");
+    page.check()?;
+
+    // Options that are changed at rest are kept too, and the number of epochs with them.
+    page.tab.navigate(&site.address("?pace=full"))?;
+    page.state("done")?;
+    page.tab.fill("#lr", "0.02")?;
+    page.tab.fill("#epochs", "7")?;
+    page.tab.reload()?;
+    page.told("Resumed at epoch 6, step 138")?;
+    let shown: Vec<String> = page.tab.eval("['lr', 'epochs'].map(id => document.getElementById(id).value)")?;
+    ensure!(shown == ["0.02", "7"], "the fields have {shown:?}");
+    page.click("start")?;
+    page.state("done")?;
+    ensure!(page.losses()?.len() == 161, "{} losses", page.losses()?.len());
+
+    page.tab.reload()?;
+    page.told("Resumed at epoch 7")?;
+    page.click("message-action")?;
+    page.until("document.body.dataset.state === 'ready' && document.body.dataset.step === '0'")?;
+    nothing_stored(&page)?;
+    page.tab.reload()?;
+    page.state("ready")?;
+    ensure!(page.number("step")? == 0.0 && page.text("message-text")?.is_empty(), "the run came back");
+    page.click("step")?;
+    page.until("document.body.dataset.step === '1'")?;
+    ensure!(page.losses()? == whole[..1], "starting over left something");
+    page.check()
+}
+
+pub fn reload_in_training(site: &Site) -> Result<()> {
+    let whole = unbroken(site)?;
+    for pace in ["full", "watch"] {
+        let page = site.forgetful(&format!("?epochs=6&pace={pace}"))?;
+        page.click("start")?;
+        page.past_step(60)?;
+        page.tab.reload()?;
+        page.told("Resumed at epoch")?;
+        page.state("paused")?;
+        let steps = page.losses()?.len();
+        ensure!(steps >= 23 && steps.is_multiple_of(23), "{pace}: resumed at step {steps}");
+        eprintln!("{pace}: reloaded past step 60, resumed at {steps}");
+        page.tab.eval::<serde_json::Value>("void document.querySelector('[value=full]').click()")?;
+        page.click("start")?;
+        page.state("done")?;
+        ensure!(page.losses()? == whole, "{pace}: the run that was resumed has other losses than the unbroken");
+        page.check()?;
+    }
+    Ok(())
+}
+
+pub fn addresses(site: &Site) -> Result<()> {
+    let page = site.forgetful("?epochs=1&pace=full")?;
+    page.click("start")?;
+    page.state("done")?;
+    page.check()?;
+    // With a run of 23 steps stored: address, state, steps.
+    for (query, state, steps) in [
+        ("?resume=1", "done", 23.0),
+        ("", "done", 23.0),
+        ("?epochs=2", "paused", 23.0),
+        ("?autostart=1&epochs=3&resume=1", "done", 69.0),
+        ("?epochs=9", "paused", 69.0),
+        ("?autostart=1&epochs=2", "done", 46.0),
+        ("", "done", 46.0),
+        ("?resume=0", "ready", 0.0),
+        ("", "ready", 0.0),
+    ] {
+        page.tab.navigate(&site.address(query))?;
+        page.state(state)?;
+        ensure!(page.number("step")? == steps, "{query:?}: step {}", page.number("step")?);
+        page.check()?;
+    }
+    Ok(())
+}
+
+pub fn unreadable(site: &Site) -> Result<()> {
+    let put = |record: &str| {
+        format!(
+            "new Promise((resolve, reject) => {{
+                const asked = indexedDB.open('wgpu-adam digits');
+                asked.onsuccess = () => {{
+                    const transaction = asked.result.transaction('runs', 'readwrite');
+                    transaction.objectStore('runs').put({record}, 'last');
+                    transaction.oncomplete = () => {{ asked.result.close(); resolve(1); }};
+                    transaction.onabort = () => reject(transaction.error);
+                }};
+            }})"
+        )
+    };
+    for (record, said) in [
+        ("{ version: 2, checkpoint: new Uint8Array(9) }", "version 2, and this page reads 1"),
+        ("{ version: 1, checkpoint: new Uint8Array(9) }", "no checkpoint"),
+        ("{ version: 1 }", "dropped"),
+        ("'a run'", "version undefined"),
+    ] {
+        let page = site.forgetful("?epochs=1")?;
+        page.tab.eval::<u32>(&put(record))?;
+        page.tab.reload()?;
+        page.state("ready")?;
+        let told = page.told("The run that this browser had kept was dropped")?;
+        ensure!(told.contains(said), "{record}: {told}");
+        nothing_stored(&page)?;
+        page.click("step")?;
+        page.state("paused")?;
+        page.check()?;
+        page.tab.reload()?;
+        page.told("Resumed at epoch 0, step 1")?;
+        page.check()?;
+    }
+    Ok(())
+}
+
+pub fn no_storage(site: &Site) -> Result<()> {
+    let denied = "Object.defineProperty(window, 'indexedDB', {
+        get() { throw new DOMException('The operation is insecure.', 'SecurityError'); } });";
+    let failing = "IDBFactory.prototype.open = function () {
+        const asked = new EventTarget();
+        Object.defineProperty(asked, 'error', { value: new DOMException('Internal error.', 'UnknownError') });
+        setTimeout(() => asked.onerror(new Event('error')));
+        return asked;
+    };";
+    let full =
+        "IDBObjectStore.prototype.put = () => { throw new DOMException('The disk is full.', 'QuotaExceededError'); };";
+    let silent = "IDBFactory.prototype.open = () => new EventTarget();";
+    for (name, script, said) in [
+        ("denied", denied, "The operation is insecure."),
+        ("missing", "Object.defineProperty(window, 'indexedDB', { value: undefined });", "no IndexedDB"),
+        ("failing", failing, "Internal error."),
+        ("full", full, "there is no room"),
+        ("silent", silent, "it does not answer"),
+    ] {
+        let page = site.open("?epochs=2&pace=full&resume=1", &format!("{KEEP_DEVICE}{script}"))?;
+        let ready = name != "full";
+        if ready {
+            page.state("ready")?;
+            page.told("will not keep the run")?;
+        } else {
+            page.until("['ready', 'paused', 'done'].includes(document.body.dataset.state)")?;
+            page.click("reset")?;
+        }
+        page.click("start")?;
+        page.state("done")?;
+        page.check_losses(46)?;
+        if ready {
+            // Told once; a click has closed it.
+            ensure!(page.text("message-text")?.is_empty(), "{name}: told again: {}", page.text("message-text")?);
+            page.tab.reload()?;
+            page.state("ready")?;
+        }
+        let told = page.told("will not keep the run")?;
+        ensure!(told.contains(said), "{name}: {told}");
+        ensure!(page.notice()?.is_none(), "{name}: {:?}", page.notice()?);
+        page.check()?;
+    }
+    // A disk that is really full: there is room for the page, and none for a run.
+    let page = site.forgetful("?epochs=2&pace=full")?;
+    page.tab.set_quota(&site.server.url("/"), 1)?;
+    page.click("start")?;
+    page.state("done")?;
+    let told = page.told("will not keep the run")?;
+    ensure!(told.contains("there is no room"), "{told}");
+    page.check_losses(46)?;
+    page.check()
+}
