@@ -9,7 +9,7 @@ use crate::model::PARAMETERS;
 /// A run between two steps, from [`Trainer::save`](crate::Trainer::save).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Saved {
-    /// Steps taken.
+    /// Training steps so far, skipped ones included.
     pub steps: u64,
     /// The values of [`PARAMETERS`](crate::model::PARAMETERS), in their order.
     pub parameters: Vec<Vec<f32>>,
@@ -32,7 +32,8 @@ impl Saved {
 
     /// The run of which this is a checkpoint.
     pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
-        let steps = steps_of(checkpoint)?;
+        let steps = Curves::of(checkpoint)?.steps();
+        check_steps(checkpoint, steps)?;
         check_model(checkpoint.outline())?;
         let parameter = |(name, shape): (&str, &[usize])| {
             let tensor = checkpoint.tensor(&in_file(name))?;
@@ -45,12 +46,13 @@ impl Saved {
     }
 }
 
-/// The steps that the run of a checkpoint has taken, which all of its parameters must have taken.
-pub(crate) fn steps_of(checkpoint: &Checkpoint) -> Result<u64> {
+/// Whether a checkpoint is of a run of so many steps: its parameters have all taken as many, or fewer if some were skipped.
+pub(crate) fn check_steps(checkpoint: &Checkpoint, steps: u64) -> Result<()> {
     let state = &checkpoint.outline().state;
-    let steps = state.first_key_value().context("the checkpoint is of a run without steps")?.1.step;
-    ensure!(state.values().all(|entry| entry.step == steps), "the parameters have taken different numbers of steps");
-    Ok(steps)
+    let taken = state.first_key_value().context("the checkpoint is of a run without steps")?.1.step;
+    ensure!(state.values().all(|entry| entry.step == taken), "the parameters have taken different numbers of steps");
+    ensure!(taken <= steps, "the parameters have taken {taken} steps in a run of {steps}");
+    Ok(())
 }
 
 /// Whether the optimizer's parameters are this model's, in one group and all with state.

@@ -195,7 +195,7 @@ fn a_run_on_the_host_makes_the_file_that_the_optimizer_writes() {
 
     let checkpoint = Checkpoint::from_bytes(written).unwrap();
     assert_eq!(Saved::of(&checkpoint).unwrap(), saved);
-    assert_eq!(Curves::of(&checkpoint, 30).unwrap(), curves);
+    assert_eq!(Curves::of(&checkpoint).unwrap(), curves);
     curves.losses.pop();
     assert!(saved.to_checkpoint(&curves).is_err());
 }

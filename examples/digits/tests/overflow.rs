@@ -39,7 +39,10 @@ impl Poison {
 #[test]
 fn a_run_that_skipped_steps_is_resumed_where_it_was() {
     let dataset = Dataset::embedded().unwrap();
-    let control = GradientControl { loss_scale: LossScale::dynamic(), ..Default::default() };
+    // Grows every few steps, as it backs off.
+    let LossScale::Dynamic { init, growth_factor, backoff_factor, .. } = LossScale::dynamic() else { unreachable!() };
+    let loss_scale = LossScale::Dynamic { init, growth_factor, backoff_factor, growth_interval: 7 };
+    let control = GradientControl { loss_scale, ..Default::default() };
     let steps = STEPS_PER_EPOCH + 10;
     for gpu in gpus() {
         for (spoiled, saved) in [(0, 1), (0, 9), (12, 13), (12, 20)] {
@@ -71,6 +74,11 @@ fn a_run_that_skipped_steps_is_resumed_where_it_was() {
             let skipped = wait(&gpu.device, run.trainer.skipped()).unwrap();
             assert!(skipped == 1 || skipped == 2, "{case}: {skipped} skipped");
             assert_eq!(wait(&gpu.device, resumed.trainer.skipped()).unwrap(), skipped, "{case}");
+            let [resumed, run] = [&mut resumed, &mut run].map(|run| {
+                let told = wait(&gpu.device, async { Ok(run.trainer.adam().statistics().await?) }).unwrap();
+                (told.loss_scale, told.growth_tracker)
+            });
+            assert_eq!(resumed, run, "{case}: the loss scale and its growth tracker");
         }
     }
 }

@@ -39,7 +39,7 @@ impl Opened {
     pub fn read(bytes: Vec<u8>) -> Result<Opened, JsError> {
         let checkpoint = Checkpoint::from_bytes(bytes)?;
         let mut saved = digits::Saved::of(&checkpoint).map_err(thrown)?;
-        let curves = Curves::of(&checkpoint, saved.steps).map_err(thrown)?;
+        let curves = Curves::of(&checkpoint).map_err(thrown)?;
         add_maxima(&mut saved.adam);
         Ok(Self { saved, curves })
     }

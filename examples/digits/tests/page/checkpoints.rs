@@ -32,9 +32,7 @@ fn terminal(file: &Path, arguments: &[&str]) -> Result<()> {
 }
 
 fn curves(file: &Path) -> Result<Curves> {
-    let checkpoint = Checkpoint::open(file)?;
-    let steps = checkpoint.outline().state.first_key_value().context("no state")?.1.step;
-    Curves::of(&checkpoint, steps)
+    Curves::of(&Checkpoint::open(file)?)
 }
 
 fn widened(losses: &[f32]) -> Vec<f64> {
