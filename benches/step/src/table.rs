@@ -8,8 +8,8 @@ pub const UNDER_ROWS: &str = "\
 ms: wall time of encoding one step into a new encoder, submitting it and waiting for it: median, least, most. GB/s by
 the median. Ratios: median of the rounds' own; contenders take turns within a round. gpu: by timestamps around them.
 copy: a kernel that reads and writes exactly what a step does (reads 4 planes and writes 3, 28 bytes an element; with
-amsgrad 5 and 4, 36 bytes), over one tensor of the row's total length: vec4, workgroups of 256, a vec4 an invocation,
-indexed by workgroup and local index. one: a step over one tensor of the row's total length.";
+amsgrad 5 and 4, 36 bytes), over one tensor of the row's total length: workgroups of 256, as many vec4s an invocation as
+a step has there, indexed by workgroup and local index. one: a step over one tensor of the row's total length.";
 
 pub const UNDER_HOST: &str = "\
 us: median (least) of recording, of finishing the encoder, and of giving and taking gradients before. per: recording and
