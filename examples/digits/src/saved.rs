@@ -32,9 +32,10 @@ impl Saved {
 
     /// The run of which this is a checkpoint.
     pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
-        let steps = Curves::of(checkpoint)?.steps();
-        check_steps(checkpoint, steps)?;
+        let taken = steps_taken(checkpoint)?;
         check_model(checkpoint.outline())?;
+        let steps = Curves::of(checkpoint)?.steps();
+        check_steps(taken, steps)?;
         let parameter = |(name, shape): (&str, &[usize])| {
             let tensor = checkpoint.tensor(&in_file(name))?;
             let found = tensor.shape();
@@ -46,11 +47,16 @@ impl Saved {
     }
 }
 
-/// Whether a checkpoint is of a run of so many steps: its parameters have all taken as many, or fewer if some were skipped.
-pub(crate) fn check_steps(checkpoint: &Checkpoint, steps: u64) -> Result<()> {
+/// The steps that the parameters of a checkpoint have taken, all of them as many.
+pub(crate) fn steps_taken(checkpoint: &Checkpoint) -> Result<u64> {
     let state = &checkpoint.outline().state;
     let taken = state.first_key_value().context("the checkpoint is of a run without steps")?.1.step;
     ensure!(state.values().all(|entry| entry.step == taken), "the parameters have taken different numbers of steps");
+    Ok(taken)
+}
+
+/// Whether so many can be taken in a run of so many: fewer if some were skipped.
+pub(crate) fn check_steps(taken: u64, steps: u64) -> Result<()> {
     ensure!(taken <= steps, "the parameters have taken {taken} steps in a run of {steps}");
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::model::{HIDDEN, Model, PARAMETERS};
 use crate::readback::{FloatRange, Readback, submit_and_read};
 use crate::report::{Report, Wanted};
 use crate::rules::{epoch_order, uniform};
-use crate::saved::{Saved, check_steps};
+use crate::saved::{Saved, check_steps, steps_taken};
 
 /// Trains the model with Adam; each step is one submission, and none waits for the GPU.
 pub struct Trainer {
@@ -63,7 +63,7 @@ impl Trainer {
     /// Goes on where the run was of which this is a checkpoint, after `steps` training steps: parameters, Adam's state and
     /// options, and the place in the order of the batches. Adam has counted fewer steps if some were skipped.
     pub async fn resume(&mut self, checkpoint: &Checkpoint, steps: u64) -> Result<()> {
-        check_steps(checkpoint, steps)?;
+        check_steps(steps_taken(checkpoint)?, steps)?;
         self.adam.load_from(checkpoint, CheckpointLoad::StateAndParams).await?;
         (self.steps, self.losses_read) = (steps, steps);
         self.write_epoch_order();

@@ -205,7 +205,7 @@ pub fn bad_files(site: &Site) -> Result<()> {
         ("other-shapes", bytes(&state(own, &[3]), named("model.fc1.weight", values))?, "of other shapes"),
         ("no-steps", bytes(&StateDict::default(), CheckpointContents::new())?, "without steps"),
         ("diverged", run.to_checkpoint(&diverged)?, "diverged"),
-        ("short", shorter.to_checkpoint(&short)?, "22 losses in a checkpoint of step 23"),
+        ("short", shorter.to_checkpoint(&short)?, "have taken 23 steps in a run of 22"),
     ];
     let page = site.ready("?epochs=4&pace=full")?;
     let refused = |name: &str, said: &str| -> Result<()> {
