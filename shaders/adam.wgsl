@@ -115,8 +115,9 @@ fn adam_update(old: Element, stored_grad: vec4<f32>, hyper: Hyper) -> Element {
     if (DECOUPLED_WEIGHT_DECAY) {
         decayed = old.param * hyper.weight_decay;
     } else {
-        // Not by adding zero times the parameter: an infinite one would make the moments NaN.
-        grad = select(grad, grad + hyper.weight_decay * old.param, hyper.weight_decay != 0.0);
+        // Without decay zero times zero, by a mask: zero times an infinite parameter would make the moments NaN.
+        let decaying = vec4<u32>(select(0u, 0xffffffffu, hyper.weight_decay != 0.0));
+        grad += hyper.weight_decay * bitcast<vec4<f32>>(bitcast<vec4<u32>>(old.param) & decaying);
     }
     let weight = abs(hyper.exp_avg_weight);
     next.exp_avg = running_average(old.exp_avg, hyper.exp_avg_weight * grad, dropped(old.exp_avg, weight), weight);
@@ -161,20 +162,22 @@ fn step_quad(run: Run, quad: u32, hyper: Hyper) {
         let exp_avg_at = word(run.moment, quad);
         let exp_avg_sq_at = word(run.moment + frame.plane, quad);
         let max_exp_avg_sq_at = word(run.moment + 2u * frame.plane, quad);
+        // In the order in which they are needed and known: the parameter is both last.
         var old: Element;
-        old.param = load_param(param_at, left);
+        let grad = load_grad_or_param(word(run.grad, quad), left);
         old.exp_avg = load_moment(exp_avg_at, left);
         old.exp_avg_sq = load_moment(exp_avg_sq_at, left);
         if (AMSGRAD) {
             old.max_exp_avg_sq = load_moment(max_exp_avg_sq_at, left);
         }
-        let next = adam_update(old, load_grad_or_param(word(run.grad, quad), left), hyper);
-        store_param(param_at, left, next.param);
+        old.param = load_param(param_at, left);
+        let next = adam_update(old, grad, hyper);
         store_moment(exp_avg_at, left, next.exp_avg);
         store_moment(exp_avg_sq_at, left, next.exp_avg_sq);
         if (AMSGRAD) {
             store_moment(max_exp_avg_sq_at, left, next.max_exp_avg_sq);
         }
+        store_param(param_at, left, next.param);
     }
 }
 

@@ -6,7 +6,6 @@
 override WORKGROUP_SIZE: u32 = 256u;           // a multiple of 4
 override GRID_WIDTH: u32 = 16384u;             // workgroups in a row of a grid that is folded
 override TILED: bool = false;                  // a tile record for every 4 invocations, or one run for the dispatch
-override NEIGHBOURS: bool = false;             // an invocation's quads are next to each other, else far apart
 override LARGEST: bool = false;                // the largest magnitude instead of the sum of squares
 
 const QUADS: u32 = 16u;                        // of an invocation; four invocations take a tile
@@ -31,8 +30,8 @@ struct Tile {
 
 @group(1) @binding(0) var<storage, read> tiles: array<Tile>;
 @group(1) @binding(1) var<uniform> frame: Frame;
-// A sum of squares, as small, middling or large; and the bits of the largest magnitude with LARGEST, else those of a sum
-// that is not finite.
+// A sum of squares, as small, middling or large; and the bits of the largest magnitude, without LARGEST only where that is
+// not finite.
 @group(2) @binding(0) var<storage, read_write> ledger: array<vec4<u32>>;
 
 // A sum of squares is middling from 2^-90 to 2^100. Outside, squares may have vanished or overflowed: then those of elements
@@ -53,58 +52,73 @@ struct Quads {
     apart: u32,
 }
 
-// The k-th of them; zeros in place of what is past the run's end. Clamped, for software adapters pay more for a branch.
+// The k-th of them; zeros in place of what is past the run's end. What is read there is of no account: by a mask, for
+// software adapters pay more for a branch, or for clamping.
 fn load(quads: Quads, k: u32) -> vec4<f32> {
     let quad = quads.first + k * quads.apart;
-    let clamped = min(quad, (quads.length - 1u) >> 2u);
-    let left = quads.length - 4u * clamped;
-    let elements = without_surplus(load_grad(word(quads.start, clamped), left), left);
-    return select(vec4<f32>(), elements, quad == clamped);
-}
-
-fn square(quads: Quads, k: u32, scale: f32) -> vec4<f32> {
-    let scaled = load(quads, k) * scale;
-    return scaled * scaled;
+    let left = quads.length - 4u * quad;
+    let loaded = bitcast<vec4<u32>>(without_surplus(load_grad(word(quads.start, quad), left), left));
+    return bitcast<vec4<f32>>(loaded & vec4<u32>(select(0u, 0xffffffffu, 4u * quad < quads.length)));
 }
 
 fn magnitude(quads: Quads, k: u32) -> vec4<u32> {
     return bitcast<vec4<u32>>(load(quads, k)) & vec4<u32>(0x7fffffffu);
 }
 
+fn square(quads: Quads, k: u32) -> vec4<f32> {
+    let elements = load(quads, k);
+    return elements * elements;
+}
+
+fn sum_elements(quad: vec4<f32>) -> f32 {
+    return (quad.x + quad.y) + (quad.z + quad.w);
+}
+
 // Written out: a loop costs software adapters as much as what is in it.
-fn sum_of_squares(quads: Quads, scale: f32) -> f32 {
-    var sum = square(quads, 0u, scale);
-    sum += square(quads, 1u, scale);
-    sum += square(quads, 2u, scale);
-    sum += square(quads, 3u, scale);
-    sum += square(quads, 4u, scale);
-    sum += square(quads, 5u, scale);
-    sum += square(quads, 6u, scale);
-    sum += square(quads, 7u, scale);
-    sum += square(quads, 8u, scale);
-    sum += square(quads, 9u, scale);
-    sum += square(quads, 10u, scale);
-    sum += square(quads, 11u, scale);
-    sum += square(quads, 12u, scale);
-    sum += square(quads, 13u, scale);
-    sum += square(quads, 14u, scale);
-    sum += square(quads, 15u, scale);
-    return (sum.x + sum.y) + (sum.z + sum.w);
+fn sum_of_squares(quads: Quads) -> f32 {
+    var sum = square(quads, 0u);
+    sum += square(quads, 1u);
+    sum += square(quads, 2u);
+    sum += square(quads, 3u);
+    sum += square(quads, 4u);
+    sum += square(quads, 5u);
+    sum += square(quads, 6u);
+    sum += square(quads, 7u);
+    sum += square(quads, 8u);
+    sum += square(quads, 9u);
+    sum += square(quads, 10u);
+    sum += square(quads, 11u);
+    sum += square(quads, 12u);
+    sum += square(quads, 13u);
+    sum += square(quads, 14u);
+    sum += square(quads, 15u);
+    return sum_elements(sum);
+}
+
+fn sum_of_scaled_squares(quads: Quads, scale: f32) -> f32 {
+    var sum = vec4<f32>();
+    for (var k = 0u; k < QUADS; k += 1u) {
+        let scaled = load(quads, k) * scale;
+        sum += scaled * scaled;
+    }
+    return sum_elements(sum);
 }
 
 fn sum_quads(quads: Quads) -> vec4<u32> {
-    var scale = 1.0;
-    var bits = 0u;
-    // Once, or twice: what is not finite may be so for its squares alone, and is told by its bits. Not by a loop with a
-    // break, of which Mesa's GL makes zeros.
-    var wanted = true;
-    while (wanted) {
-        bits = bitcast<u32>(sum_of_squares(quads, scale)) & 0x7fffffffu;
-        wanted = scale == 1.0 && bits - LEAST >= RANGE;
-        scale = select(scale, select(UP, DOWN, bits > ONE), wanted);
+    let middling = bitcast<u32>(sum_of_squares(quads)) & 0x7fffffffu;
+    var partial = vec4<u32>(0u, middling, 0u, 0u);
+    // Seldom. A `while`, for software adapters compute what is inside an `if` for all, and Mesa's GL makes zeros of a loop
+    // with a break.
+    var is_outside = middling - LEAST >= RANGE;
+    while (is_outside) {
+        is_outside = false;
+        let is_small = middling <= ONE;
+        let sum = bitcast<u32>(sum_of_scaled_squares(quads, select(DOWN, UP, is_small)));
+        // By the elements' own bits: compilers may take sums to be finite.
+        let most = largest(quads).w;
+        partial = vec4<u32>(select(0u, sum, is_small), 0u, select(sum, 0u, is_small), select(0u, most, most >= INFINITY));
     }
-    let sums = select(vec3<u32>(), vec3<u32>(bits), vec3<bool>(scale > 1.0, scale == 1.0, scale < 1.0));
-    return vec4<u32>(sums, select(0u, bits, bits >= INFINITY));
+    return partial;
 }
 
 fn largest(quads: Quads) -> vec4<u32> {
@@ -131,17 +145,10 @@ fn gradient_norm(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_
         let record = invocation >> 2u;
         if (record < frame.length) {
             let tile = tiles[frame.first_tile + record];
-            var quads = Quads(tile.grad, tile.length_hyper & 0xffffu, invocation & 3u, 4u);
-            if (NEIGHBOURS) {
-                quads = Quads(quads.start, quads.length, QUADS * quads.first, 1u);
-            }
-            ledger[partial_at] = measure(quads);
+            ledger[partial_at] = measure(Quads(tile.grad, tile.length_hyper & 0xffffu, invocation & 3u, 4u));
         }
     } else {
-        var quads = Quads(frame.grad, frame.length, workgroup * (QUADS * WORKGROUP_SIZE) + local_index, WORKGROUP_SIZE);
-        if (NEIGHBOURS) {
-            quads = Quads(quads.start, quads.length, QUADS * invocation, 1u);
-        }
+        let quads = Quads(frame.grad, frame.length, workgroup * (QUADS * WORKGROUP_SIZE) + local_index, WORKGROUP_SIZE);
         // A folded grid has workgroups past the last.
         if (4u * workgroup * (QUADS * WORKGROUP_SIZE) < frame.length) {
             ledger[partial_at] = measure(quads);

@@ -123,7 +123,6 @@ impl ControlPipelines {
             (overrides::WORKGROUP_SIZE, f64::from(kernels.workgroup_size)),
             (overrides::GRID_WIDTH, f64::from(kernels.grid_width)),
             (overrides::TILED, flag(norm.tiled)),
-            (overrides::NEIGHBOURS, flag(kernels.sharing.neighbours)),
             (overrides::LARGEST, flag(norm_type == NormType::Infinity)),
         ];
         let tiled = if norm.tiled { " tiled" } else { "" };

@@ -31,7 +31,7 @@ fn shaders() -> Vec<Shader> {
         heading: "## `gradient_norm.wgsl`",
         source,
         entry: layout::NORM_ENTRY_POINT,
-        flags: &[overrides::TILED, overrides::NEIGHBOURS, overrides::LARGEST],
+        flags: &[overrides::TILED, overrides::LARGEST],
         numbers: &[WORKGROUP_SIZES, (overrides::GRID_WIDTH, &[7, 16_384])],
         structs: vec![frame(), tile()],
         bindings: vec![

@@ -21,6 +21,9 @@ pub trait Contender {
 /// How long to go on.
 #[derive(Clone, Copy)]
 pub struct Rounds {
+    /// How often all buffers are made anew, elsewhere in memory: where they lie is worth 5 % on software adapters. The
+    /// numbers below are of each time.
+    pub placements: usize,
     pub warm_up: usize,
     pub least: usize,
     /// More than the least are made within this time.
@@ -31,9 +34,9 @@ pub struct Rounds {
 impl Rounds {
     pub fn new(quick: bool) -> Self {
         if quick {
-            Self { warm_up: 2, least: 3, most: 3, time: Duration::ZERO }
+            Self { placements: 1, warm_up: 2, least: 3, most: 3, time: Duration::ZERO }
         } else {
-            Self { warm_up: 3, least: 7, most: 31, time: Duration::from_secs(2) }
+            Self { placements: 3, warm_up: 2, least: 5, most: 15, time: Duration::from_secs(1) }
         }
     }
 }
@@ -67,6 +70,12 @@ pub struct Times {
 }
 
 impl Times {
+    /// Adds another placement's.
+    pub fn extend(&mut self, other: Self) {
+        self.wall.extend(other.wall);
+        self.gpu.extend(other.gpu);
+    }
+
     /// Of the rounds' ratios, this contender's time to the other's.
     pub fn ratio(&self, other: &Self) -> Spread {
         Spread::of(self.wall.iter().zip(&other.wall).map(|(own, other)| own / other))

@@ -7,7 +7,7 @@ use wgpu_adam::AdamConfig;
 use crate::adam::Adam;
 use crate::device::Gpu;
 use crate::models::{self, equal, gpt2, resnet18};
-use crate::rounds::{Contender, Rounds, Spread, measure};
+use crate::rounds::{Contender, Rounds, Spread, Times, measure};
 use crate::yardstick::{Calls, Copy, Loop};
 
 /// The contenders that rows are held against, besides the odd one of a row's own.
@@ -122,6 +122,15 @@ impl Setup {
         Ok(self)
     }
 
+    /// The step's times, then those of what is beside it.
+    fn measure(&mut self, gpu: &Gpu, rounds: Rounds) -> Result<Vec<Times>> {
+        let mut contenders: Vec<&mut dyn Contender> = vec![&mut self.adam];
+        for (_, contender) in &mut self.beside {
+            contenders.push(&mut **contender);
+        }
+        measure(gpu, rounds, &mut contenders)
+    }
+
     fn and(mut self, name: &'static str, contender: impl Contender + 'static) -> Self {
         self.beside.push((name, Box::new(contender)));
         self
@@ -130,13 +139,19 @@ impl Setup {
 
 impl Row {
     pub fn measure(&self, gpu: &Gpu, rounds: Rounds) -> Result<Measured> {
-        let Setup { mut adam, amsgrad, mut beside } = (self.setup)(gpu)?;
-        let mut contenders: Vec<&mut dyn Contender> = vec![&mut adam];
-        for (_, contender) in &mut beside {
-            contenders.push(&mut **contender);
+        let mut times: Vec<Times> = Vec::new();
+        // Kept, so that the next one finds other memory.
+        let mut setups = Vec::new();
+        for _ in 0..rounds.placements {
+            let mut setup = (self.setup)(gpu)?;
+            let measured = setup.measure(gpu, rounds)?;
+            times.resize_with(measured.len(), Times::default);
+            times.iter_mut().zip(measured).for_each(|(all, these)| all.extend(these));
+            setups.push(setup);
         }
-        let times = measure(gpu, rounds, &mut contenders)?;
-        let Some((own, others)) = times.split_first() else { anyhow::bail!("nothing was measured") };
+        let (Some((own, others)), Some(Setup { adam, amsgrad, beside })) = (times.split_first(), setups.pop()) else {
+            anyhow::bail!("nothing was measured")
+        };
         let milliseconds = Spread::of(own.wall.iter().copied());
         let elements = adam.elements()?;
         let bytes_per_element = if amsgrad { 36 } else { 28 };
