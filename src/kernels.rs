@@ -91,14 +91,12 @@ impl Kernels {
             Storage::Vec4 => &self.vec4,
             Storage::Scalar => &self.scalar,
         };
-        let Sharing { flat_quads_log2, tile_quads_log2, neighbours, .. } = self.sharing;
-        let quads_log2 = if kernel.tiled { tile_quads_log2 } else { flat_quads_log2 };
         let constants = [
             (overrides::WORKGROUP_SIZE, f64::from(self.workgroup_size)),
             (overrides::GRID_WIDTH, f64::from(self.grid_width)),
-            (overrides::QUADS_LOG2, f64::from(quads_log2)),
+            (overrides::QUADS_LOG2, f64::from(kernel.quads_log2)),
             (overrides::TILED, flag(kernel.tiled)),
-            (overrides::NEIGHBOURS, flag(neighbours)),
+            (overrides::NEIGHBOURS, flag(self.sharing.neighbours)),
             (overrides::AT_START, flag(kernel.at_start)),
             (overrides::AMSGRAD, flag(kernel.code.amsgrad)),
             (overrides::DECOUPLED_WEIGHT_DECAY, flag(kernel.code.decoupled_weight_decay)),
@@ -121,7 +119,7 @@ impl Kernels {
     }
 }
 
-/// The name of a kernel in GPU debuggers: what it does differently from the plain one.
+/// The name of a kernel in GPU debuggers: the quads of an invocation, and what it does differently from the plain one.
 fn label(kernel: Kernel) -> String {
     let storage = match kernel.storage {
         Storage::Vec4 => "vec4",
@@ -137,7 +135,7 @@ fn label(kernel: Kernel) -> String {
         (kernel.grad_in_param_buffer, " grad_in_param_buffer"),
     ];
     let options: String = options.into_iter().filter(|(on, _)| *on).map(|(_, option)| option).collect();
-    format!("wgpu_adam.adam [{storage}{options}]")
+    format!("wgpu_adam.adam [{storage} x{}{options}]", 1 << kernel.quads_log2)
 }
 
 impl Layouts {

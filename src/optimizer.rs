@@ -138,8 +138,7 @@ impl WgpuAdam {
             alignment: u64::from(limits.min_storage_buffer_offset_alignment).max(256),
             workgroups: limits.max_compute_workgroups_per_dimension,
             workgroup_size: kernels.workgroup_size,
-            flat_elements: kernels.sharing.flat_elements(),
-            tile_invocations: kernels.sharing.tile_invocations(),
+            sharing: kernels.sharing,
             hyper_alignment: limits.min_uniform_buffer_offset_alignment.max(256) / size_of::<Hyper>() as u32,
         };
         let mut adam = Self {

@@ -13,6 +13,7 @@ mod spans;
 mod tests;
 
 use crate::layout::Tile;
+use crate::sharing::Sharing;
 
 pub(crate) use dispatches::{Binding, Dispatch, Kernel, NormGrid};
 pub(crate) use spans::Storage;
@@ -75,10 +76,8 @@ pub(crate) struct Limits {
     pub workgroups: u32,
     /// Invocations of a workgroup.
     pub workgroup_size: u32,
-    /// Elements that an invocation of a flat dispatch steps.
-    pub flat_elements: u32,
-    /// Invocations that share a tile record.
-    pub tile_invocations: u32,
+    /// How invocations share the elements: best for the adapter, no limit of it.
+    pub sharing: Sharing,
     /// Hyper blocks of which a uniform binding's offset is a multiple.
     pub hyper_alignment: u32,
 }

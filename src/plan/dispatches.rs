@@ -21,6 +21,8 @@ pub(crate) struct Binding {
 pub(crate) struct Kernel {
     pub storage: Storage,
     pub tiled: bool,
+    /// Quads that an invocation steps, as a power of two.
+    pub quads_log2: u32,
     /// A flat run that begins where its bindings do: most do that are a whole buffer.
     pub at_start: bool,
     pub grad_in_param_buffer: bool,
@@ -168,7 +170,8 @@ impl Shared {
     }
 
     fn flat(&self, span: &Span, limits: &Limits, plan: &mut Plan) {
-        let per_workgroup = u64::from(limits.workgroup_size * limits.flat_elements);
+        let quads_log2 = limits.sharing.flat_quads_log2(span.length, limits.workgroup_size);
+        let per_workgroup = u64::from(limits.workgroup_size) << (2 + quads_log2);
         let per_dispatch = most_workgroups(limits) * per_workgroup;
         let mut start = 0;
         while start < span.length {
@@ -183,6 +186,7 @@ impl Shared {
                 length: part.length as u32,
                 ..dispatch.frame
             };
+            dispatch.kernel.quads_log2 = quads_log2;
             dispatch.kernel.at_start = (place.param, place.grad, place.moment) == (0, 0, 0);
             dispatch.first_hyper = part.class * self.hyper_stride;
             dispatch.tensors = (part.first_tensor, part.last_tensor);
@@ -195,8 +199,8 @@ impl Shared {
     /// Adds a span to the batch, flushing that where bindings or grid are full.
     fn batch(&self, mut span: Span, batch: &mut Batch, limits: &Limits, plan: &mut Plan) {
         let records = |length: u64| length.div_ceil(u64::from(TILE_ELEMENTS));
-        let most = (most_workgroups(limits) * u64::from(limits.workgroup_size / limits.tile_invocations))
-            .min(limits.binding / size_of::<Tile>() as u64);
+        let most =
+            (most_workgroups(limits) * limits.tiles_of_workgroup()).min(limits.binding / size_of::<Tile>() as u64);
         loop {
             let extents = self.extents(&span);
             let together = batch.extents.map_or(extents, |all| all.and(extents));
@@ -220,7 +224,7 @@ impl Shared {
     fn flush(&self, batch: &mut Batch, plan: &mut Plan, limits: &Limits) {
         let Batch { spans, records, extents } = std::mem::take(batch);
         let (Some(first), Some(last), Some(extents)) = (spans.first(), spans.last(), extents) else { return };
-        let workgroups = fold(records.div_ceil(u64::from(limits.workgroup_size / limits.tile_invocations)), limits);
+        let workgroups = fold(records.div_ceil(limits.tiles_of_workgroup()), limits);
         let mut dispatch = self.base(extents, workgroups, limits);
         // Where a binding may begin.
         let aligned = limits.alignment as usize / size_of::<Tile>();
@@ -234,6 +238,7 @@ impl Shared {
         }
         dispatch.tiles = Some((begin, begin + records));
         dispatch.kernel.tiled = true;
+        dispatch.kernel.quads_log2 = limits.sharing.tile_quads_log2;
         dispatch.frame.length = records as u32;
         dispatch.tensors = (first.first_tensor, last.last_tensor);
         dispatch.pieces = spans.iter().map(|span| span.pieces).sum();
@@ -246,6 +251,7 @@ impl Shared {
             kernel: Kernel {
                 storage: self.storage,
                 tiled: false,
+                quads_log2: 0,
                 at_start: false,
                 grad_in_param_buffer: self.grad_in_param_buffer(),
                 code: self.code,
@@ -338,5 +344,10 @@ impl Limits {
     /// Workgroups in a row of a folded grid.
     pub(crate) fn grid_width(&self) -> u32 {
         GRID_WIDTH.min(self.workgroups)
+    }
+
+    /// Tile records that a workgroup steps.
+    fn tiles_of_workgroup(&self) -> u64 {
+        u64::from(self.workgroup_size / self.sharing.tile_invocations())
     }
 }

@@ -9,6 +9,7 @@ use super::spans::Storage;
 use super::{Class, Code, Dispatch, Input, Limits, Place, Plan, Work, runs};
 use crate::layout::{HYPERS, Tile};
 use crate::moments::{Request, lay_out};
+use crate::sharing::Sharing;
 
 /// What a parameter element is stepped with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,7 +39,7 @@ fn simulate(plan: &Plan, planes: &[u64], limits: &Limits) -> Result<Steps, Strin
             for local_index in 0..workgroup_size {
                 let invocation = workgroup * workgroup_size + local_index;
                 if let Some((begin, end)) = dispatch.tiles {
-                    let record = invocation / limits.tile_invocations;
+                    let record = invocation / limits.sharing.tile_invocations();
                     if record >= frame.length {
                         continue;
                     }
@@ -46,8 +47,8 @@ fn simulate(plan: &Plan, planes: &[u64], limits: &Limits) -> Result<Steps, Strin
                     assert!(at < end, "a record of another dispatch");
                     let Tile { param, grad, moment, length_hyper } = plan.tiles[at as usize];
                     // Which invocation of the 64 quads steps which of them is the kernel's own.
-                    let quads = 64 / limits.tile_invocations;
-                    let first = invocation % limits.tile_invocations * quads;
+                    let quads = 1 << dispatch.kernel.quads_log2;
+                    let first = invocation % limits.sharing.tile_invocations() * quads;
                     for quad in first..first + quads {
                         let run = (param, grad, moment, length_hyper & 0xffff, length_hyper >> 16);
                         step_quad(dispatch, plan.hyper_stride, run, quad, &mut steps)?;
@@ -58,7 +59,7 @@ fn simulate(plan: &Plan, planes: &[u64], limits: &Limits) -> Result<Steps, Strin
                         return Err(format!("at_start is {}, {frame:?}", dispatch.kernel.at_start));
                     }
                     let run = (frame.param, frame.grad, frame.moment, frame.length, 0);
-                    let quads = limits.flat_elements / 4;
+                    let quads = 1 << dispatch.kernel.quads_log2;
                     for quad in invocation * quads..(invocation + 1) * quads {
                         step_quad(dispatch, plan.hyper_stride, run, quad, &mut steps)?;
                     }
@@ -299,12 +300,13 @@ fn any_limits() -> impl Strategy<Value = Limits> {
     let alignment = prop::sample::select(vec![256_u64, 256, 512]);
     let workgroups = prop::sample::select(vec![1_u32, 7, 65_535]);
     let workgroup_size = prop::sample::select(vec![32_u32, 64, 256]);
-    let sharing = prop::sample::select(vec![(4_u32, 32_u32), (16, 16), (8, 32)]);
+    let sharing = prop::sample::select(vec![(0_u32, 1_u32), (2, 2), (1, 1)]);
     (binding, alignment, workgroups, workgroup_size, sharing).prop_map(
-        |(binding, alignment, workgroups, workgroup_size, (flat_elements, tile_invocations))| {
+        |(binding, alignment, workgroups, workgroup_size, (long_quads_log2, tile_quads_log2))| {
             // Two alignments of slack are needed beside a window's elements.
             let binding = binding.max(4 * alignment);
-            Limits { binding, alignment, workgroups, workgroup_size, flat_elements, tile_invocations, ..LARGE }
+            let sharing = Sharing { long_quads_log2, tile_quads_log2, ..LARGE.sharing };
+            Limits { binding, alignment, workgroups, workgroup_size, sharing, ..LARGE }
         },
     )
 }
@@ -327,8 +329,7 @@ const LARGE: Limits = Limits {
     alignment: 256,
     workgroups: 65_535,
     workgroup_size: 256,
-    flat_elements: 4,
-    tile_invocations: 32,
+    sharing: Sharing { long_quads_log2: 0, tile_quads_log2: 1, neighbours: false, control_invocations: 256 },
     hyper_alignment: 8,
 };
 

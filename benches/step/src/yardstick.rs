@@ -30,7 +30,7 @@ pub struct Copy {
 impl Copy {
     pub fn new(gpu: &Gpu, elements: u64, amsgrad: bool) -> Result<Self> {
         let quads = elements.div_ceil(4);
-        let workgroups = workgroups(gpu, elements)?;
+        let (quads_log2, workgroups) = flat_grid(gpu, elements)?;
         ensure!(workgroups <= gpu.device.limits().max_compute_workgroups_per_dimension, "too long for one row");
         let planes = if amsgrad { 3 } else { 2 };
         let (param, grad, moments) = (gpu.storage(4 * quads), gpu.storage(4 * quads), gpu.storage(4 * quads * planes));
@@ -39,7 +39,7 @@ impl Copy {
         gpu.queue.write_buffer(&frame, 0, bytemuck::bytes_of(&[quads as u32; 2]));
         let constants = [
             ("WORKGROUP_SIZE", f64::from(WORKGROUP_SIZE)),
-            ("QUADS_LOG2", f64::from(gpu.sharing().flat_quads_log2)),
+            ("QUADS_LOG2", f64::from(quads_log2)),
             ("AMSGRAD", f64::from(u8::from(amsgrad))),
         ];
         let pipeline = pipeline(gpu, COPY, None, &constants);
@@ -104,9 +104,10 @@ impl Loop {
             bind_group_layouts: &layouts.each_ref().map(Some),
             immediate_size: 0,
         });
+        let (quads_log2, workgroups) = flat_grid(gpu, length)?;
         let constants = [
             (overrides::WORKGROUP_SIZE, f64::from(WORKGROUP_SIZE)),
-            (overrides::QUADS_LOG2, f64::from(gpu.sharing().flat_quads_log2)),
+            (overrides::QUADS_LOG2, f64::from(quads_log2)),
             (overrides::AT_START, 1.0),
         ];
         let pipeline = pipeline(gpu, ADAM, Some(&pipeline_layout), &constants);
@@ -116,7 +117,6 @@ impl Loop {
             bind(gpu, &layouts[0], buffers)
         });
         let tensors = tensors.collect();
-        let workgroups = workgroups(gpu, length)?;
         // All tensors begin where their buffers do.
         let values = Frame { length: length as u32, plane: length as u32, ..Frame::default() };
         let frame = gpu.buffer(size_of::<Frame>() as u64, Usage::UNIFORM | Usage::COPY_DST);
@@ -174,10 +174,11 @@ impl Contender for Loop {
     }
 }
 
-/// Of a flat dispatch over so many elements.
-fn workgroups(gpu: &Gpu, elements: u64) -> Result<u32> {
-    let of_one = u64::from(WORKGROUP_SIZE * gpu.sharing().flat_elements());
-    Ok(u32::try_from(elements.div_ceil(of_one))?)
+/// Of a flat dispatch over so many elements: the quads of an invocation, as a power of two, and the workgroups.
+fn flat_grid(gpu: &Gpu, elements: u64) -> Result<(u32, u32)> {
+    let quads_log2 = gpu.sharing().flat_quads_log2(elements, WORKGROUP_SIZE);
+    let of_workgroup = u64::from(WORKGROUP_SIZE) << (2 + quads_log2);
+    Ok((quads_log2, u32::try_from(elements.div_ceil(of_workgroup))?))
 }
 
 fn pipeline(
