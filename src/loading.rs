@@ -13,7 +13,7 @@ use crate::config::AdamConfig;
 use crate::gradient_control::GradScalerState;
 use crate::optimizer::WgpuAdam;
 use crate::registry::{Registry, Tensor};
-use crate::state_dict::{StateDict, StateGroup, TensorState};
+use crate::state_dict::{MAX_STEP, StateDict, StateGroup, TensorState};
 use crate::upload::{self, Bytes, Staging, Target, What};
 use crate::wait::Poller;
 
@@ -40,8 +40,8 @@ impl WgpuAdam {
     /// Names that have nothing in common match by position, and stay; torch takes the dict's.
     /// Saved options win; a group added later has the constructor's defaults. The whole state is replaced: a parameter
     /// without an entry starts anew. Names of an optimizer that has none are taken from the dict. Stricter than torch:
-    /// shapes must agree, options must be in range, moments finite, `exp_avg_sq` not negative, and all moments zero at
-    /// step 0.
+    /// shapes must agree, options must be in range, moments finite, `exp_avg_sq` not negative, all moments zero at
+    /// step 0, and steps at most 2^53.
     ///
     /// A state of up to the [staging size](Self::set_staging_size) is loaded into new buffers, so steps recorded before are
     /// not disturbed; they act on the state that is given up. A larger one is loaded into the buffers that are there,
@@ -86,9 +86,7 @@ impl WgpuAdam {
         dict: &StateDict,
         check: impl Fn(&TensorState, &Tensor, u32) -> Result<(), Error>,
     ) -> Result<Loading, Error> {
-        if dict.version > StateDict::VERSION {
-            return Err(Error::StateVersion { version: dict.version, known: StateDict::VERSION });
-        }
+        dict.check_version()?;
         if let Some(grad_scaler) = &dict.grad_scaler {
             grad_scaler.validate()?;
         }
@@ -339,11 +337,14 @@ impl StateGroup {
 }
 
 impl TensorState {
-    /// Whether the entry is of the tensor's shape and has the moments that the group needs.
+    /// Whether the entry is of the tensor's shape, has the moments that the group needs, and a step count to go on from.
     fn check_shape(&self, tensor: &Tensor, number: u32, amsgrad: bool) -> Result<(), Error> {
         let wrong = |key, problem| Err(Error::StateEntry { tensor: tensor.describe(number), key, problem });
         if self.shape != tensor.shape {
             return wrong("shape", format!("is {:?} instead of {:?}", self.shape, tensor.shape));
+        }
+        if self.step > MAX_STEP {
+            return wrong("step", format!("is {}; it must be at most 2^53", self.step));
         }
         if amsgrad && self.step > 0 && self.max_exp_avg_sq.is_none() {
             return wrong("max_exp_avg_sq", "is missing, and the group uses amsgrad".into());
