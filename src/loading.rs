@@ -69,7 +69,7 @@ impl WgpuAdam {
             return self.load_anew(loading, dict);
         }
         #[cfg(not(target_family = "wasm"))]
-        return crate::wait::block_on(self.load_staged(loading, dict));
+        return crate::wait::block_on(self.load_staged(loading, Vec::new(), dict));
         // A browser cannot wait here, and keeps what is written by itself until it can be copied.
         #[cfg(target_family = "wasm")]
         if self.slots.outstanding().count() > 0 || self.copying.is_under_way() {
@@ -130,16 +130,25 @@ impl WgpuAdam {
         self.commit_loaded(loading.draft, loading.grad_scaler)
     }
 
-    /// Loads through a staging buffer: into the buffers there are, if nothing recorded or under way needs these.
-    pub(crate) async fn load_staged(&mut self, mut loading: Loading, bytes: &impl Bytes) -> Result<(), Error> {
-        let staging = Staging::new(&self.gpu, self.staging.min(loading.size))?;
+    /// Loads through a staging buffer: into the buffers there are, if nothing recorded or under way needs these. `values`
+    /// of parameters go the same way, behind the state.
+    pub(crate) async fn load_staged(
+        &mut self,
+        mut loading: Loading,
+        values: Vec<Target>,
+        bytes: &impl Bytes,
+    ) -> Result<(), Error> {
+        let size = values.iter().fold(loading.size, |size, target| size + target.size);
+        let staging = Staging::new(&self.gpu, self.staging.min(size))?;
         let in_use = self.copying.is_under_way() || self.unsubmitted().await? > 0;
         if in_use {
             loading.draft.add_state(&self.gpu, &self.limits, &loading.places)?;
             staging.write_all(&loading.targets(), bytes).await?;
-            return self.commit_loaded(loading.draft, loading.grad_scaler);
+            self.commit_loaded(loading.draft, loading.grad_scaler)?;
+            return staging.write_all(&values, bytes).await;
         }
-        let targets = self.begin_in_place(loading)?;
+        let mut targets = self.begin_in_place(loading)?;
+        targets.extend(values);
         staging.write_all(&targets, bytes).await
     }
 

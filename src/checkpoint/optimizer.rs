@@ -11,7 +11,7 @@ use crate::optimizer::WgpuAdam;
 use crate::readback::{Readback, Source};
 use crate::saving::Decided;
 use crate::state_dict::{MOMENTS, StateDict};
-use crate::upload::{Bytes, Staging, Target, What};
+use crate::upload::{Bytes, Target, What};
 
 /// What is taken from a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,15 +119,7 @@ impl WgpuAdam {
             CheckpointLoad::State => Vec::new(),
             CheckpointLoad::StateAndParams => self.value_targets(checkpoint, loading.ids())?,
         };
-        let staging = match values.iter().map(|target| target.size).sum::<u64>() {
-            0 => None,
-            size => Some(Staging::new(&self.gpu, self.staging.min(size))?),
-        };
-        self.load_staged(loading, checkpoint).await?;
-        match staging {
-            Some(staging) => staging.write_all(&values, checkpoint).await,
-            None => Ok(()),
-        }
+        self.load_staged(loading, values, checkpoint).await
     }
 
     fn begin_checkpoint(&self, contents: &CheckpointContents) -> Result<Begun, Error> {
