@@ -11,8 +11,9 @@ mod folder;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use folder::Folder;
 use pollster::block_on;
@@ -41,15 +42,21 @@ fn growth<F: Future>(gpu: &Gpu, begin: impl FnOnce() -> F) -> (F::Output, u64, u
     // Begins the high-water mark anew.
     fs::write("/proc/self/clear_refs", "5").unwrap();
     let (resident, on_gpu) = (status("VmRSS"), allocated(gpu));
-    let mut most_on_gpu = 0;
-    let mut future = pin!(begin());
-    let done = loop {
-        let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        most_on_gpu = allocated(gpu).max(most_on_gpu);
-        if let Poll::Ready(done) = polled {
-            break done;
-        }
-    };
+    let over = AtomicBool::new(false);
+    let (done, most_on_gpu) = thread::scope(|scope| {
+        // Buffers may come and go within one poll of the future.
+        let watch = scope.spawn(|| {
+            let mut most = 0;
+            while !over.load(Ordering::Relaxed) {
+                most = allocated(gpu).max(most);
+                thread::sleep(Duration::from_micros(200));
+            }
+            most
+        });
+        let done = block_on(begin());
+        over.store(true, Ordering::Relaxed);
+        (done, watch.join().unwrap())
+    });
     (done, status("VmHWM").saturating_sub(resident), most_on_gpu.saturating_sub(on_gpu))
 }
 
