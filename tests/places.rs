@@ -78,12 +78,12 @@ fn dangling_links_are_followed() {
 #[test]
 fn pipes_and_sockets_are_refused() {
     let folder = Folder::new("special");
-    let (pipe, socket) = (folder.path().join("pipe"), folder.path().join("socket"));
+    let pipe = folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     // The path of a socket must be short.
-    let short = std::env::temp_dir().join(format!("wgpu-adam-{}", std::process::id()));
-    let _listener = std::os::unix::net::UnixListener::bind(&short).unwrap();
-    fs::rename(&short, &socket).unwrap();
+    let socket = std::env::temp_dir().join(format!("wgpu-adam-{}", std::process::id()));
+    let _ = fs::remove_file(&socket);
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let mut run = Run::new();
     for path in [&pipe, &socket] {
         match run.save(path) {
@@ -96,7 +96,7 @@ fn pipes_and_sockets_are_refused() {
         let kind = fs::symlink_metadata(path).unwrap().file_type();
         assert!(kind.is_fifo() || kind.is_socket(), "{} was replaced", path.display());
     }
-    for path in [pipe, socket, "/dev/zero".into(), folder.path().to_owned()] {
+    for path in [pipe, socket.clone(), "/dev/zero".into(), folder.path().to_owned()] {
         let (sender, opened) = mpsc::channel();
         let own = path.clone();
         std::thread::spawn(move || sender.send(Checkpoint::open(own).map(drop)));
@@ -106,6 +106,7 @@ fn pipes_and_sockets_are_refused() {
             other => panic!("{}: {other:?}", path.display()),
         }
     }
+    fs::remove_file(socket).unwrap();
 }
 
 /// Every name that the system takes, and the file beside it has a name too.
@@ -120,7 +121,8 @@ fn odd_names() {
         ("255 bytes that are no UTF-8", OsStr::from_bytes(&[0xff; 255]).to_owned()),
         ("spaces and a dot", " .safetensors".into()),
     ];
-    for (case, name) in names {
+    // macOS takes names in UTF-8 only.
+    for (case, name) in names.into_iter().filter(|(_, name)| cfg!(target_os = "linux") || name.to_str().is_some()) {
         let path = folder.path().join(name);
         let mut run = Run::new();
         for save in 1..=2 {
