@@ -10,6 +10,7 @@
 
 #[cfg(not(target_family = "wasm"))]
 mod atomic;
+mod body;
 mod contents;
 mod data;
 mod entries;
@@ -21,8 +22,6 @@ mod names;
 mod optimizer;
 mod outline;
 mod scaler;
-#[cfg(test)]
-mod tests;
 mod values;
 
 use std::collections::BTreeMap;
@@ -145,8 +144,8 @@ impl StateDict {
     /// The dict as a checkpoint file's bytes, with whatever else is to be in it: the same bytes for the same contents.
     ///
     /// # Errors
-    /// Options out of range; a name or a tensor that cannot be in a file; contents that ask for parameters' values,
-    /// which a dict does not have.
+    /// Whatever could not be read again: options out of range, moments that are not finite, a name or a tensor that cannot
+    /// be in a file. Contents that ask for parameters' values, which a dict does not have.
     #[doc(alias = "serialize")]
     pub fn to_safetensors(&self, contents: &CheckpointContents) -> Result<Vec<u8>, Error> {
         let layout = layout::Layout::new(self, contents, None)?;

@@ -215,8 +215,10 @@ pub enum Error {
     )]
     StateBeingCopied,
 
-    /// A state dict of a later version of this crate.
-    #[error("the state dict has version {version}, and this crate knows versions up to {known}; take a newer one")]
+    /// A state dict of a later version of this crate, or of version 0, which there never was.
+    #[error(
+        "the state dict has version {version}, and this crate knows versions 1 to {known}; a later one needs a newer crate"
+    )]
     StateVersion {
         /// The dict's.
         version: u32,
@@ -271,12 +273,12 @@ pub enum Error {
         option: &'static str,
     },
 
-    /// An entry of a state dict that does not fit its parameter, or is not finite.
+    /// An entry of a state dict that does not fit its parameter, or holds what no run arrives at.
     #[error("{key} of {tensor} in the state dict {problem}")]
     StateEntry {
         /// The parameter.
         tensor: String,
-        /// exp_avg, exp_avg_sq, max_exp_avg_sq or shape.
+        /// exp_avg, exp_avg_sq, max_exp_avg_sq, step or shape.
         key: &'static str,
         /// What is wrong.
         problem: String,

@@ -13,7 +13,7 @@ use crate::config::AdamConfig;
 use crate::gradient_control::GradScalerState;
 use crate::optimizer::WgpuAdam;
 use crate::registry::{Registry, Tensor};
-use crate::state_dict::{StateDict, StateGroup, TensorState};
+use crate::state_dict::{MAX_STEP, StateDict, StateGroup, TensorState};
 use crate::upload::{self, Bytes, Staging, Target, What};
 use crate::wait::Poller;
 
@@ -40,8 +40,8 @@ impl WgpuAdam {
     /// Names that have nothing in common match by position, and stay; torch takes the dict's.
     /// Saved options win; a group added later has the constructor's defaults. The whole state is replaced: a parameter
     /// without an entry starts anew. Names of an optimizer that has none are taken from the dict. Stricter than torch:
-    /// shapes must agree, options must be in range, moments finite, `exp_avg_sq` not negative, and all moments zero at
-    /// step 0.
+    /// shapes must agree, options must be in range, moments finite, `exp_avg_sq` not negative, all moments zero at
+    /// step 0, and steps at most 2^53.
     ///
     /// A state of up to the [staging size](Self::set_staging_size) is loaded into new buffers, so steps recorded before are
     /// not disturbed; they act on the state that is given up. A larger one is loaded into the buffers that are there,
@@ -69,7 +69,7 @@ impl WgpuAdam {
             return self.load_anew(loading, dict);
         }
         #[cfg(not(target_family = "wasm"))]
-        return crate::wait::block_on(self.load_staged(loading, dict));
+        return crate::wait::block_on(self.load_staged(loading, Vec::new(), dict));
         // A browser cannot wait here, and keeps what is written by itself until it can be copied.
         #[cfg(target_family = "wasm")]
         if self.slots.outstanding().count() > 0 || self.copying.is_under_way() {
@@ -86,9 +86,7 @@ impl WgpuAdam {
         dict: &StateDict,
         check: impl Fn(&TensorState, &Tensor, u32) -> Result<(), Error>,
     ) -> Result<Loading, Error> {
-        if dict.version > StateDict::VERSION {
-            return Err(Error::StateVersion { version: dict.version, known: StateDict::VERSION });
-        }
+        dict.check_version()?;
         if let Some(grad_scaler) = &dict.grad_scaler {
             grad_scaler.validate()?;
         }
@@ -132,16 +130,25 @@ impl WgpuAdam {
         self.commit_loaded(loading.draft, loading.grad_scaler)
     }
 
-    /// Loads through a staging buffer: into the buffers there are, if nothing recorded or under way needs these.
-    pub(crate) async fn load_staged(&mut self, mut loading: Loading, bytes: &impl Bytes) -> Result<(), Error> {
-        let staging = Staging::new(&self.gpu, self.staging.min(loading.size))?;
+    /// Loads through a staging buffer: into the buffers there are, if nothing recorded or under way needs these. `values`
+    /// of parameters go the same way, behind the state.
+    pub(crate) async fn load_staged(
+        &mut self,
+        mut loading: Loading,
+        values: Vec<Target>,
+        bytes: &impl Bytes,
+    ) -> Result<(), Error> {
+        let size = values.iter().fold(loading.size, |size, target| size + target.size);
+        let staging = Staging::new(&self.gpu, self.staging.min(size))?;
         let in_use = self.copying.is_under_way() || self.unsubmitted().await? > 0;
         if in_use {
             loading.draft.add_state(&self.gpu, &self.limits, &loading.places)?;
             staging.write_all(&loading.targets(), bytes).await?;
-            return self.commit_loaded(loading.draft, loading.grad_scaler);
+            self.commit_loaded(loading.draft, loading.grad_scaler)?;
+            return staging.write_all(&values, bytes).await;
         }
-        let targets = self.begin_in_place(loading)?;
+        let mut targets = self.begin_in_place(loading)?;
+        targets.extend(values);
         staging.write_all(&targets, bytes).await
     }
 
@@ -339,11 +346,14 @@ impl StateGroup {
 }
 
 impl TensorState {
-    /// Whether the entry is of the tensor's shape and has the moments that the group needs.
+    /// Whether the entry is of the tensor's shape, has the moments that the group needs, and a step count to go on from.
     fn check_shape(&self, tensor: &Tensor, number: u32, amsgrad: bool) -> Result<(), Error> {
         let wrong = |key, problem| Err(Error::StateEntry { tensor: tensor.describe(number), key, problem });
         if self.shape != tensor.shape {
             return wrong("shape", format!("is {:?} instead of {:?}", self.shape, tensor.shape));
+        }
+        if self.step > MAX_STEP {
+            return wrong("step", format!("is {}; it must be at most 2^53", self.step));
         }
         if amsgrad && self.step > 0 && self.max_exp_avg_sq.is_none() {
             return wrong("max_exp_avg_sq", "is missing, and the group uses amsgrad".into());

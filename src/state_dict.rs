@@ -4,6 +4,7 @@ mod table;
 
 use std::collections::BTreeMap;
 
+use crate::Error;
 use crate::config::AdamConfig;
 use crate::gradient_control::GradScalerState;
 
@@ -28,6 +29,12 @@ pub struct StateDict {
 impl StateDict {
     /// The version that this crate writes, and the latest that it reads.
     pub const VERSION: u32 = 1;
+
+    /// An error for versions that there are not, or not yet.
+    pub(crate) fn check_version(&self) -> Result<(), Error> {
+        let (version, known) = (self.version, Self::VERSION);
+        if (1..=known).contains(&version) { Ok(()) } else { Err(Error::StateVersion { version, known }) }
+    }
 }
 
 impl Default for StateDict {
@@ -39,7 +46,7 @@ impl Default for StateDict {
 /// A parameter's entry in a state dict.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TensorState {
-    /// t: the steps taken.
+    /// t: the steps taken, at most 2^53, since torch counts in floats.
     pub step: u64,
     /// The parameter's shape.
     pub shape: Vec<usize>,
@@ -58,6 +65,9 @@ impl TensorState {
         MOMENTS.into_iter().zip(moments).filter_map(|(key, moment)| Some((key, moment?)))
     }
 }
+
+/// The most steps in a dict that is loaded: up to here all whole numbers are f64, and counting on cannot overflow.
+pub(crate) const MAX_STEP: u64 = 1 << 53;
 
 /// torch's keys of the moments, in the order of the planes in which they lie on the GPU.
 pub(crate) const MOMENTS: [&str; 3] = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];

@@ -10,6 +10,8 @@ mod framing;
 mod metadata;
 #[path = "support/parts.rs"]
 mod parts;
+#[path = "hostile/saved.rs"]
+mod saved;
 #[path = "hostile/scaler.rs"]
 mod scaler;
 #[path = "hostile/state.rs"]

@@ -5,74 +5,23 @@
 
 #[path = "support/folder.rs"]
 mod folder;
+#[path = "support/run.rs"]
+mod run;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use folder::Folder;
-use pollster::block_on;
-use wgpu_adam::{
-    AdamConfig, Checkpoint, CheckpointContents, CheckpointError, CheckpointTensor, Error, Param, WgpuAdam, wgpu,
-};
+use run::{Run, partials, saved};
+use wgpu_adam::{CheckpointError, Error};
 
 /// What tells a child process what to do: a file to save to, and how often.
 const FILE: &str = "WGPU_ADAM_TEST_FILE";
 const SAVES: &str = "WGPU_ADAM_TEST_SAVES";
-
-/// Elements of the state: so many that writing them takes some time.
-const ELEMENTS: usize = 100_000;
-
-/// An optimizer on the noop device, and checkpoints that tell which save they are of.
-struct Run {
-    adam: WgpuAdam,
-    saves: u64,
-}
-
-impl Run {
-    fn new() -> Self {
-        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
-        let buffer = || {
-            device.create_buffer(&wgpu::BufferDescriptor {
-                label: None,
-                size: 4 * ELEMENTS as u64,
-                usage: wgpu::BufferUsages::STORAGE,
-                mapped_at_creation: false,
-            })
-        };
-        let param = Param::new("w", [ELEMENTS], &buffer(), &buffer());
-        Self { adam: WgpuAdam::new(&device, &queue, [param], AdamConfig::default()).unwrap(), saves: 0 }
-    }
-
-    /// A step, and a checkpoint of it whose tensor `mark` is full of its number.
-    fn save(&mut self, path: &Path) -> Result<(), Error> {
-        self.saves += 1;
-        self.adam.step().unwrap();
-        let mark = CheckpointTensor::f32([ELEMENTS], &vec![self.saves as f32; ELEMENTS])?;
-        let contents = CheckpointContents::new().tensor("mark", mark).metadata("save", self.saves.to_string());
-        block_on(self.adam.save_checkpoint_with(path, &contents))
-    }
-}
-
-/// The number of the save that a file is of, all of which must be of it.
-fn saved(path: &Path) -> u64 {
-    let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let save: u64 = checkpoint.metadata()["save"].parse().unwrap();
-    let dict = checkpoint.state_dict().unwrap();
-    assert_eq!(dict.state[&0].step, save, "the step count of save {save}");
-    assert_eq!(dict.state[&0].exp_avg.len(), ELEMENTS);
-    let mark = checkpoint.tensor("mark").unwrap().to_f32().unwrap();
-    assert!(mark.len() == ELEMENTS && mark.iter().all(|value| *value == save as f32), "a file of two saves");
-    save
-}
-
-fn partials(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.extension().is_some_and(|extension| extension == "partial")).collect()
-}
 
 /// This test program again, to run the test `child` below. It prints a line before its second save.
 fn start(path: &Path, saves: u64, shell: Option<&str>) -> Child {
@@ -179,32 +128,4 @@ fn abandoned_files_go() {
         .collect();
     assert_eq!(left, [".run.safetensors.124-0.partial"]);
     assert_eq!(partials(folder.path()).len(), 4);
-}
-
-/// A link stays one, and the new file is as private as the old.
-#[test]
-fn links_and_permissions_stay() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = Folder::new("links");
-    let (real, link) = (folder.path().join("real.safetensors"), folder.path().join("link.safetensors"));
-    fs::write(&real, b"old").unwrap();
-    fs::set_permissions(&real, fs::Permissions::from_mode(0o600)).unwrap();
-    std::os::unix::fs::symlink("real.safetensors", &link).unwrap();
-    let mut run = Run::new();
-    run.save(&link).unwrap();
-    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(saved(&real), 1);
-    assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
-    for (wrong, kind) in [
-        (folder.path().join("no-folder/run.safetensors"), std::io::ErrorKind::NotFound),
-        (folder.path().to_owned(), std::io::ErrorKind::IsADirectory),
-        (real.join("run.safetensors"), std::io::ErrorKind::NotADirectory),
-    ] {
-        match run.save(&wrong) {
-            Err(Error::Checkpoint(CheckpointError::Io { kind: got, path, .. })) if got == kind => {
-                assert_eq!(path, wrong.display().to_string());
-            }
-            other => panic!("{}: {other:?}", wrong.display()),
-        }
-    }
 }

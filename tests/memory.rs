@@ -11,12 +11,13 @@ mod folder;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use folder::Folder;
 use pollster::block_on;
-use wgpu_adam::{AdamConfig, Param, WgpuAdam, wgpu};
+use wgpu_adam::{AdamConfig, Checkpoint, CheckpointContents, CheckpointLoad, Param, WgpuAdam, wgpu};
 use wgpu_adam_suite::Gpu;
 use wgpu_adam_suite::adapter::{adapters, select};
 
@@ -41,15 +42,21 @@ fn growth<F: Future>(gpu: &Gpu, begin: impl FnOnce() -> F) -> (F::Output, u64, u
     // Begins the high-water mark anew.
     fs::write("/proc/self/clear_refs", "5").unwrap();
     let (resident, on_gpu) = (status("VmRSS"), allocated(gpu));
-    let mut most_on_gpu = 0;
-    let mut future = pin!(begin());
-    let done = loop {
-        let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        most_on_gpu = allocated(gpu).max(most_on_gpu);
-        if let Poll::Ready(done) = polled {
-            break done;
-        }
-    };
+    let over = AtomicBool::new(false);
+    let (done, most_on_gpu) = thread::scope(|scope| {
+        // Buffers may come and go within one poll of the future.
+        let watch = scope.spawn(|| {
+            let mut most = 0;
+            while !over.load(Ordering::Relaxed) {
+                most = allocated(gpu).max(most);
+                thread::sleep(Duration::from_micros(200));
+            }
+            most
+        });
+        let done = block_on(begin());
+        over.store(true, Ordering::Relaxed);
+        (done, watch.join().unwrap())
+    });
     (done, status("VmHWM").saturating_sub(resident), most_on_gpu.saturating_sub(on_gpu))
 }
 
@@ -72,15 +79,13 @@ fn same(a: &Path, b: &Path) -> bool {
 fn checkpoints_stream() {
     let state = std::env::var("WGPU_ADAM_STATE_MIB").map_or(256, |mib| mib.parse().unwrap()) * MIB;
     let wanted = std::env::var("WGPU_ADAM_ADAPTER").unwrap_or_else(|_| "Vulkan llvmpipe".to_owned());
-    let gpu = match select(block_on(adapters()), Some(&wanted)) {
-        Ok(adapter) => block_on(Gpu::full(&adapter)).unwrap(),
-        Err(error) => return println!("not done: {error:#}"),
-    };
+    let adapter = select(block_on(adapters()), Some(&wanted)).expect("an adapter whose memory is the host's");
+    let gpu = block_on(Gpu::full(&adapter)).unwrap();
     let buffer = |bytes: u64| {
         gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size: bytes,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         })
     };
@@ -98,16 +103,26 @@ fn checkpoints_stream() {
 
     let folder = Folder::new("memory");
     let (first, second) = (folder.path().join("first.safetensors"), folder.path().join("second.safetensors"));
-    let (saved, resident, on_gpu) = growth(&gpu, || adam.save_checkpoint(&first));
-    saved.unwrap();
-    let mut figures = vec![("save", resident, on_gpu)];
-    adam.step().unwrap();
-    finish();
-    let (loaded, resident, on_gpu) = growth(&gpu, || adam.load_checkpoint(&first));
-    drop(loaded.unwrap());
-    figures.push(("load", resident, on_gpu));
-    block_on(adam.save_checkpoint(&second)).unwrap();
-    assert!(same(&first, &second), "what was loaded is not what was saved");
+    let mut figures = Vec::new();
+    let with_values = CheckpointContents::new().params();
+    for (load, contents, [save_name, load_name]) in [
+        (CheckpointLoad::State, CheckpointContents::new(), ["save", "load"]),
+        (CheckpointLoad::StateAndParams, with_values, ["save with parameters", "load with parameters"]),
+    ] {
+        let (saved, resident, on_gpu) = growth(&gpu, || adam.save_checkpoint_with(&first, &contents));
+        saved.unwrap();
+        figures.push((save_name, resident, on_gpu));
+        adam.step().unwrap();
+        finish();
+        let (loaded, resident, on_gpu) = growth(&gpu, || async {
+            let checkpoint = Checkpoint::open(&first)?;
+            adam.load_from(&checkpoint, load).await
+        });
+        loaded.unwrap();
+        figures.push((load_name, resident, on_gpu));
+        block_on(adam.save_checkpoint_with(&second, &contents)).unwrap();
+        assert!(same(&first, &second), "{load_name}: what was loaded is not what was saved");
+    }
 
     for (what, resident, on_gpu) in figures {
         let mib = |bytes: u64| bytes as f64 / MIB as f64;

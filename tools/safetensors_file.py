@@ -4,8 +4,12 @@ The format is a length, a header of JSON and the numbers; Debian has no package 
 lines stand in for it.
 """
 
+import contextlib
 import json
+import os
+import shutil
 import struct
+import sys
 
 import torch
 
@@ -13,9 +17,12 @@ DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }
+# Of later torch versions.
+DTYPES.update({name: getattr(torch, dtype) for name, dtype in [("U64", "uint64"), ("U32", "uint32"), ("U16", "uint16")]
+               if hasattr(torch, dtype)})
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 # The widest first, so that all numbers lie at a multiple of their size.
-ORDER = ["F64", "I64", "F32", "I32", "BF16", "F16", "I16", "I8", "U8", "BOOL"]
+ORDER = ["F64", "I64", "U64", "F32", "I32", "U32", "BF16", "F16", "I16", "U16", "I8", "U8", "BOOL"]
 
 
 def load(path):
@@ -28,7 +35,10 @@ def load(path):
     tensors = {}
     for name, info in header.items():
         begin, end = info["data_offsets"]
-        dtype = DTYPES[info["dtype"]]
+        # A step count may be of a type that older torch versions lack; theirs holds it too.
+        dtype = DTYPES.get(info["dtype"], torch.int64 if info["dtype"] == "U64" else None)
+        if dtype is None:
+            sys.exit(f"error: tensor {name} is {info['dtype']}, which torch {torch.__version__} has no type for")
         if begin == end:
             tensors[name] = torch.empty(info["shape"], dtype=dtype)
         else:
@@ -50,7 +60,28 @@ def save(path, tensors, metadata):
         blobs.append(blob)
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
+    with replacing(path) as file:
         file.write(struct.pack("<Q", len(text)))
         file.write(text)
         file.writelines(blobs)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A file that takes the place of another when it is whole and on the disk; of a link's, what it leads to."""
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        sys.exit(f"error: {path} is there and is no file")
+    partial = f"{path}.{os.getpid()}.partial"
+    try:
+        with open(partial, "wb") as file:
+            if os.path.exists(path):
+                shutil.copymode(path, partial)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(partial)
+        raise

@@ -7,8 +7,11 @@ follow the run that was never broken, bit for bit. The numbers of a GradScaler h
 recorded checkpoints in tests/golden and from runs of the torch that is installed.
 """
 
+import copy
 import json
+import os
 import pathlib
+import struct
 import subprocess
 import sys
 import tempfile
@@ -142,6 +145,82 @@ def with_scaler(program):
     assert "scaler" not in back, f"a scaler that was disabled has {back['scaler']}"
 
 
+def by_hand(named):
+    """A checkpoint of two groups, with the parameters' names in them if `named`, as torch has put them there since 2.6."""
+    entry = lambda *values: {"step": torch.tensor(3.0), "exp_avg": torch.tensor(values), "exp_avg_sq": torch.tensor(values)}
+    options = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0, "amsgrad": False, "maximize": False}
+    groups = [{**options, "params": [0, 1]}, {**options, "lr": 0.2, "params": [2]}]
+    if named:
+        groups[0]["param_names"], groups[1]["param_names"] = ["0.weight", "0.bias"], ["1.weight"]
+    state = {0: entry(0.5, 1.5), 1: entry(2.5), 2: entry(0.25, 0.125, 0.0)}
+    model = {"0.weight": torch.ones(2), "0.bias": torch.ones(1), "1.weight": torch.zeros(3)}
+    return {"model": model, "optimizer": {"state": state, "param_groups": groups}}
+
+
+def names_in_groups(program):
+    """Names in torch's groups come back there, and nowhere else."""
+    names = ["0.weight", "0.bias", "1.weight"]
+    for named in [True, False]:
+        want = by_hand(named)
+        groups = want["optimizer"]["param_groups"]
+        tensors, metadata = torch_checkpoint.to_safetensors(copy.deepcopy(want), None if named else names)
+        assert json.loads(metadata["optimizer"])["param_names"] == names, metadata["optimizer"]
+        back = torch_checkpoint.to_torch(tensors, metadata)
+        same_checkpoint(want, back)
+        assert back["optimizer"]["param_groups"] == groups, f"{back['optimizer']['param_groups']}, not {groups}"
+        through = through_gpu(program, want, names)
+        same_checkpoint(want, through)
+        got = [group.get("param_names") for group in through["optimizer"]["param_groups"]]
+        assert got == [group.get("param_names") for group in groups], f"named {named}: {got}"
+
+
+def mistakes():
+    """What cannot be converted is told by name."""
+    tensors, metadata = torch_checkpoint.to_safetensors(by_hand(True))
+    stray = {**tensors, "optimizer.state.2.weight.exp_avg": torch.ones(1)}
+    unknown = by_hand(True)
+    unknown["optimizer"]["state"][9] = unknown["optimizer"]["state"].pop(2)
+    for text, convert_it in [
+        ('state of "2.weight", which is no parameter', lambda: torch_checkpoint.to_torch(stray, metadata)),
+        ('state of "", which is no parameter', lambda: torch_checkpoint.to_torch({"optimizer.state.step": stray}, metadata)),
+        ('no "optimizer"', lambda: torch_checkpoint.to_torch(tensors, {})),
+        ("state of the parameter 9", lambda: torch_checkpoint.to_safetensors(unknown)),
+        ("no \"optimizer\" in the checkpoint, which has ['net']", lambda: torch_checkpoint.to_safetensors({"net": 1})),
+        ("names of their own", lambda: torch_checkpoint.to_safetensors(by_hand(True), ["a", "b", "c"])),
+    ]:
+        try:
+            convert_it()
+        except SystemExit as exit:
+            assert text in str(exit), f"{exit}, not {text}"
+        else:
+            raise AssertionError(f"accepted: {text}")
+
+
+def files():
+    """Types that an older torch lacks, and a write that fails: the old file stays, and nothing beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "run.safetensors"
+        text = json.dumps({"step": {"dtype": "U64", "shape": [], "data_offsets": [0, 8]}}).encode()
+        path.write_bytes(struct.pack("<Q", len(text)) + text + struct.pack("<Q", 2**53))
+        tensors, _ = safetensors_file.load(path)
+        assert tensors["step"].item() == 2**53, tensors
+        os.chmod(path, 0o600)
+        safetensors_file.save(path, {"a": torch.ones(3)}, {})
+        whole = path.read_bytes()
+        assert path.stat().st_mode & 0o777 == 0o600
+        for failing in ["os.fsync", "os.replace"]:
+            with unittest.mock.patch(failing, side_effect=OSError("the disk is full")):
+                try:
+                    safetensors_file.save(path, {"a": torch.zeros(3)}, {})
+                except OSError:
+                    pass
+                else:
+                    raise AssertionError(f"{failing} has failed, and nobody was told")
+            assert path.read_bytes() == whole and os.listdir(folder) == [path.name], f"{failing}: {os.listdir(folder)}"
+        torch.save(by_hand(False), pathlib.Path(folder) / "run.pt")
+        same_checkpoint(by_hand(False), torch_checkpoint.load(pathlib.Path(folder) / "run.pt"))
+
+
 def torch_copy(checkpoint):
     with tempfile.TemporaryFile() as file:
         torch.save(checkpoint, file)
@@ -157,6 +236,10 @@ def main():
             names = json.load(file)["param_names"]
         same_checkpoint(original, through_gpu(program, original, names))
         print(f"{folder}: the same bits")
+    mistakes()
+    files()
+    names_in_groups(program)
+    print("names in groups, files and mistakes: as they should be")
     with_scaler(program)
     print("GradScaler's state: the same numbers")
     for options in [{}, {"betas": (0.5, 0.75), "eps": 1e-3}, {"maximize": True}]:

@@ -1,6 +1,6 @@
 //! A file that appears whole or not at all.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,13 @@ const PARTIAL: &str = ".partial";
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// Bytes that are collected before they are written.
 const BUFFER: usize = 1 << 20;
+/// Of the target's name, so many bytes go into that of the file beside it: names of files have 255 at most.
+const NAME: usize = 200;
+/// Links that are followed one behind the other, as Linux does.
+const LINKS: usize = 40;
+
+/// What fails where the new file is in its place already.
+const FLUSHING: &str = "flushing to the disk the folder of the new";
 
 static FILES: AtomicU64 = AtomicU64::new(0);
 
@@ -29,37 +36,48 @@ pub(crate) struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Creates the file. Of a link, what it leads to is replaced.
+    /// Creates the file. Of a link, what it leads to is replaced, whether that is there or not.
     pub(crate) fn create(path: &Path) -> Result<Self, CheckpointError> {
-        let failed = |error: &io::Error| CheckpointError::io("creating", &path.display().to_string(), error);
-        let target = match fs::canonicalize(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&error)),
-            target => target.unwrap_or_else(|_| path.to_owned()),
-        };
-        let no_name = || failed(&io::Error::new(io::ErrorKind::InvalidInput, "no file name"));
-        let name = target.file_name().ok_or_else(no_name)?;
+        Self::beside(path).map_err(|error| CheckpointError::io("creating", &path.display().to_string(), &error))
+    }
+
+    fn beside(path: &Path) -> io::Result<Self> {
+        let target = followed(path)?;
+        let name = target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no file name"))?;
+        let old = fs::metadata(&target).ok();
         if target.is_dir() {
-            return Err(failed(&io::Error::new(io::ErrorKind::IsADirectory, "it is a folder")));
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
+        }
+        if old.as_ref().is_some_and(|old| !old.is_file()) {
+            let problem = "it is a device, a pipe or a socket, whose place a file would take";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
         }
         sweep(folder(&target), name);
-        // No other process, and no other save of this one, has this name.
-        let number = FILES.fetch_add(1, Ordering::Relaxed);
-        let mut own = prefix(name);
-        own.push(format!("{}-{number}{PARTIAL}", std::process::id()));
-        let partial = folder(&target).join(own);
-        let file = OpenOptions::new().write(true).create_new(true).open(&partial).map_err(|error| failed(&error))?;
-        if let Ok(old) = fs::metadata(&target) {
-            // As private as the file that it replaces.
-            file.set_permissions(old.permissions()).map_err(|error| failed(&error))?;
+        let (file, partial) = create_new(folder(&target), name)?;
+        let mut own = Self { file: Some(BufWriter::with_capacity(BUFFER, file)), partial, target };
+        if let Some(old) = old {
+            own.keep_permissions(&old)?;
         }
-        Ok(Self { file: Some(BufWriter::with_capacity(BUFFER, file)), partial, target })
+        Ok(own)
+    }
+
+    /// As private as the file that it replaces. Where there are no such permissions, they are those of all files there.
+    fn keep_permissions(&mut self, old: &fs::Metadata) -> io::Result<()> {
+        let Some(file) = self.file.as_ref().map(BufWriter::get_ref) else { return Ok(()) };
+        if file.metadata()?.permissions() == old.permissions() {
+            return Ok(());
+        }
+        match file.set_permissions(old.permissions()) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+            set => set,
+        }
     }
 
     /// Flushes to the disk, takes the target's place, and makes sure that the folder says so after a crash too.
     pub(crate) fn commit(mut self) -> Result<(), CheckpointError> {
         let shown = self.target.display().to_string();
-        let committed = self.replace();
-        committed.map_err(|error| CheckpointError::io("replacing", &shown, &error))
+        self.replace().map_err(|error| CheckpointError::io("replacing", &shown, &error))?;
+        flush_folder(&self.target).map_err(|error| CheckpointError::io(FLUSHING, &shown, &error))
     }
 
     fn replace(&mut self) -> io::Result<()> {
@@ -67,11 +85,7 @@ impl AtomicFile {
         let file = file.into_inner().map_err(io::IntoInnerError::into_error).inspect_err(|_| self.discard())?;
         file.sync_all().inspect_err(|_| self.discard())?;
         drop(file);
-        fs::rename(&self.partial, &self.target).inspect_err(|_| self.discard())?;
-        // Only Unix opens folders; elsewhere renaming is what there is.
-        #[cfg(unix)]
-        File::open(folder(&self.target))?.sync_all()?;
-        Ok(())
+        fs::rename(&self.partial, &self.target).inspect_err(|_| self.discard())
     }
 
     /// Removes the file; if that fails too, it stays, and the next save after an hour removes it.
@@ -110,18 +124,59 @@ fn folder(file: &Path) -> &Path {
     }
 }
 
+/// The file that a path leads to, which need not be there: of links, what the last of them leads to.
+fn followed(path: &Path) -> io::Result<PathBuf> {
+    let mut target = path.to_owned();
+    for _ in 0..LINKS {
+        match fs::canonicalize(&target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            found => return found,
+        }
+        match fs::read_link(&target) {
+            Ok(next) => target = folder(&target).join(next),
+            Err(_) => return Ok(target),
+        }
+    }
+    Err(io::Error::other("too many links"))
+}
+
+/// A file of a name that no other process, no other save of this one, and nothing that was left here has.
+fn create_new(folder: &Path, name: &OsStr) -> io::Result<(File, PathBuf)> {
+    loop {
+        let mut own = prefix(name);
+        own.push(format!("{}-{}{PARTIAL}", std::process::id(), FILES.fetch_add(1, Ordering::Relaxed)));
+        let partial = folder.join(own);
+        match OpenOptions::new().write(true).create_new(true).open(&partial) {
+            // In a container, every run may be process 1.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            file => return Ok((file?, partial)),
+        }
+    }
+}
+
+fn flush_folder(file: &Path) -> io::Result<()> {
+    // Only Unix opens folders; elsewhere renaming is what there is.
+    if cfg!(unix) { File::open(folder(file))?.sync_all() } else { Ok(()) }
+}
+
 /// How the names of files begin that are to become this one.
-fn prefix(name: &std::ffi::OsStr) -> OsString {
+fn prefix(name: &OsStr) -> OsString {
     let mut prefix = OsString::from(".");
-    prefix.push(name);
+    if name.len() <= NAME {
+        prefix.push(name);
+    } else {
+        let whole = name.to_string_lossy();
+        let end = (0..=NAME).rev().find(|end| whole.is_char_boundary(*end));
+        prefix.push(end.and_then(|end| whole.get(..end)).unwrap_or_default());
+    }
     prefix.push(".");
     prefix
 }
 
 /// Removes what killed runs left of earlier saves of this file. What cannot be removed is left.
-fn sweep(folder: &Path, name: &std::ffi::OsStr) {
+fn sweep(folder: &Path, name: &OsStr) {
     let prefix = prefix(name);
-    let ours = |name: &std::ffi::OsStr| {
+    let ours = |name: &OsStr| {
         let (name, prefix) = (name.as_encoded_bytes(), prefix.as_encoded_bytes());
         let middle = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(PARTIAL.as_bytes()));
         middle.is_some_and(|middle| middle.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-'))

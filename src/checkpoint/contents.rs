@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use safetensors::Dtype;
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::{Checkpoint, CheckpointError, header};
 
 /// What a checkpoint is to hold beside the optimizer's state; by default nothing.
 #[derive(Clone, Debug, Default)]
@@ -29,15 +29,17 @@ impl CheckpointContents {
         self
     }
 
-    /// An entry of metadata: an epoch, a seed. Replaces one of the same key. `grad_scaler`, the dict's own, is refused when
-    /// the file is written.
+    /// An entry of metadata: an epoch, a seed. Replaces one of the same key. `optimizer`, `grad_scaler` and
+    /// `wgpu_adam.version`, the dict's own, are refused when the file is written.
     #[must_use]
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
         self
     }
 
-    /// A tensor on the host: model state that is no parameter, a curve of losses. Replaces one of the same name.
+    /// A tensor on the host: model state that is no parameter, a curve of losses. Replaces one of the same name. The
+    /// optimizer's state under a name of its own, values of another shape than their parameter's and the name
+    /// `__metadata__` are refused when the file is written.
     #[must_use]
     pub fn tensor(mut self, name: impl Into<String>, tensor: CheckpointTensor) -> Self {
         self.tensors.insert(name.into(), tensor);
@@ -66,15 +68,19 @@ impl CheckpointTensor {
     /// A tensor of little-endian numbers, row-major.
     ///
     /// # Errors
-    /// `bytes` of another length than type and shape have.
+    /// `bytes` of another length than type and shape have; a shape that cannot be in a file, of more than 64 dimensions or
+    /// more bytes than can be counted.
     pub fn new(dtype: Dtype, shape: impl Into<Vec<usize>>, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
         let shape = shape.into();
-        let bits = shape.iter().try_fold(dtype.bitsize(), |bits, &dimension| bits.checked_mul(dimension));
-        if bits != bytes.len().checked_mul(8) {
-            let problem = format!("of {dtype:?} and shape {shape:?} was given {} bytes", bytes.len());
-            return Err(CheckpointError::Tensor { name: String::new(), problem });
-        }
-        Ok(Self { dtype, shape, bytes })
+        let shown = header::shown(&shape);
+        let problem = match header::size(dtype, &shape) {
+            None => format!("of {dtype:?} has the shape {shown}, which cannot be in a file"),
+            Some(size) if size != bytes.len() as u64 => {
+                format!("of {dtype:?} and shape {shown} was given {} bytes", bytes.len())
+            }
+            Some(_) => return Ok(Self { dtype, shape, bytes }),
+        };
+        Err(CheckpointError::tensor("", problem))
     }
 
     /// A tensor of f32.

@@ -36,13 +36,17 @@ impl Data {
     pub(crate) fn open(path: &std::path::Path) -> Result<Self, CheckpointError> {
         let shown = path.display().to_string();
         let failed = |error: &std::io::Error| CheckpointError::io("opening", &shown, error);
+        let check = |metadata: std::io::Result<std::fs::Metadata>| {
+            let metadata = metadata.map_err(|error| failed(&error))?;
+            let no_file = || CheckpointError::header(format!("{shown} is no file"));
+            if metadata.is_file() { Ok(metadata.len()) } else { Err(no_file()) }
+        };
+        // Beforehand: to open a pipe would wait for somebody who writes to it.
+        check(std::fs::metadata(path))?;
         let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
-        let metadata = file.metadata().map_err(|error| failed(&error))?;
-        if !metadata.is_file() {
-            return Err(CheckpointError::header(format!("{shown} is no file")));
-        }
+        let len = check(file.metadata())?;
         let file = Arc::new(File { path: shown.clone(), file: std::sync::Mutex::new(file) });
-        Ok(Self { bytes: Bytes::File(file), len: metadata.len() })
+        Ok(Self { bytes: Bytes::File(file), len })
     }
 
     pub(crate) fn len(&self) -> u64 {

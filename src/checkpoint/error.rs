@@ -42,9 +42,26 @@ pub enum CheckpointError {
         reason: &'static str,
     },
 
-    /// A number that no Adam run arrives at.
+    /// A number that no Adam run arrives at whose gradients are finite.
     #[error("tensor \"{name}\" of the checkpoint {problem} at element {element}: {value}")]
     Value {
+        /// The tensor.
+        name: String,
+        /// What is wrong with the number.
+        problem: &'static str,
+        /// Which element it is.
+        element: u64,
+        /// The number.
+        value: f32,
+    },
+
+    /// A moment that loading would refuse, as infinite gradients leave them. Nothing was saved: a file that was there is
+    /// still the old one.
+    #[error(
+        "tensor \"{name}\" is not saved, for it could not be loaded: it {problem} at element {element}: {value}; go on \
+         from the last checkpoint, with skip_nonfinite in a GradientControl"
+    )]
+    NotSaved {
         /// The tensor.
         name: String,
         /// What is wrong with the number.

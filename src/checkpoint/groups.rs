@@ -37,13 +37,25 @@ impl Groups {
         let groups: Vec<Raw> = self.groups.iter().map(group_to_raw).collect::<Result<_, _>>()?;
         let mut entries = raw(names::OPTIMIZER, &self.extra)?;
         entries.insert("param_groups".into(), json(&groups)?);
-        let all_names: Vec<&String> = self.groups.iter().flat_map(|group| group.param_names.iter().flatten()).collect();
+        let mut by_id: BTreeMap<u64, &String> = BTreeMap::new();
+        for group in &self.groups {
+            by_id.extend(group.params.iter().copied().zip(group.param_names.iter().flatten()));
+        }
+        if !by_id.keys().copied().eq(0..by_id.len() as u64) {
+            let problem = "are listed by id, and the ids are not counted from 0";
+            return Err(CheckpointError::metadata("optimizer.param_names", problem));
+        }
+        let all_names: Vec<&String> = by_id.into_values().collect();
         if !all_names.is_empty() {
             entries.insert("param_names".into(), json(&all_names)?);
         }
         serde_json::to_string(&entries).map_err(|error| CheckpointError::metadata(names::OPTIMIZER, error.to_string()))
     }
 }
+
+/// What a group's entry has beside what is unknown.
+const OWN: [&str; 9] =
+    ["lr", "betas", "eps", "weight_decay", "amsgrad", "maximize", "decoupled_weight_decay", "params", "param_names"];
 
 /// Whether each of a group's parameters has a name.
 fn named(group: &StateGroup) -> bool {
@@ -68,7 +80,11 @@ fn group(number: usize, text: &str) -> Result<StateGroup, CheckpointError> {
 }
 
 fn group_to_raw(group: &StateGroup) -> Result<Raw, CheckpointError> {
-    let mut entries = raw("optimizer.param_groups", &group.extra)?;
+    let place = "optimizer.param_groups";
+    if let Some(key) = OWN.into_iter().find(|key| group.extra.contains_key(*key)) {
+        return Err(CheckpointError::metadata(format!("{place}.{key}"), "has a place of its own and cannot be extra"));
+    }
+    let mut entries = raw(place, &group.extra)?;
     let mut put = |key: &str, value: Option<Box<RawValue>>| value.and_then(|value| entries.insert(key.into(), value));
     let numbers = [("lr", group.lr), ("eps", group.eps), ("weight_decay", group.weight_decay)];
     for (key, value) in numbers {

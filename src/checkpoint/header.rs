@@ -15,10 +15,11 @@ use crate::checkpoint::data::Data;
 /// Bytes of the length with which a file begins.
 const LENGTH: u64 = 8;
 /// The longest header, the limit of the format's own crate.
-const MAX_HEADER: u64 = 100_000_000;
+pub(super) const MAX_HEADER: u64 = 100_000_000;
 /// More dimensions than any tensor has.
 const MAX_RANK: usize = 64;
-const METADATA: &str = "__metadata__";
+/// The header's entry that is no tensor.
+pub(super) const METADATA: &str = "__metadata__";
 
 /// A tensor in a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,13 +84,14 @@ fn locate(
     for (name, info) in in_order {
         let wrong = |problem: String| CheckpointError::tensor(name, problem);
         let (from, to) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
-        let size = bytes(info).ok_or_else(|| wrong(format!("has the shape {}, which is too large", shape(info))))?;
+        let shape = shown(&info.shape);
+        let size =
+            size(info.dtype, &info.shape).ok_or_else(|| wrong(format!("has the shape {shape}, which is too large")))?;
         if to < from {
             return Err(wrong(format!("ends at byte {to}, before it begins at {from}")));
         }
         if to - from != size {
-            let problem =
-                format!("takes {} bytes, where {:?} of shape {} takes {size}", to - from, info.dtype, shape(info));
+            let problem = format!("takes {} bytes, where {:?} of shape {shape} takes {size}", to - from, info.dtype);
             return Err(wrong(problem));
         }
         if from < end {
@@ -116,24 +118,18 @@ fn locate(
     Ok(located.collect())
 }
 
-/// How many bytes a tensor takes; none if they cannot be counted.
-fn bytes(info: &TensorInfo) -> Option<u64> {
-    if info.shape.len() > MAX_RANK {
+/// How many bytes a tensor takes; none if they cannot be counted, or it has more dimensions than any tensor.
+pub(super) fn size(dtype: Dtype, shape: &[usize]) -> Option<u64> {
+    if shape.len() > MAX_RANK {
         return None;
     }
-    let bits = info
-        .shape
-        .iter()
-        .try_fold(info.dtype.bitsize() as u64, |bits, &dimension| bits.checked_mul(dimension as u64))?;
+    let bits = shape.iter().try_fold(dtype.bitsize() as u64, |bits, &dimension| bits.checked_mul(dimension as u64))?;
     bits.is_multiple_of(8).then_some(bits / 8)
 }
 
-fn shape(info: &TensorInfo) -> String {
-    if info.shape.len() > MAX_RANK {
-        format!("of {} dimensions", info.shape.len())
-    } else {
-        format!("{:?}", info.shape)
-    }
+/// A shape for messages.
+pub(super) fn shown(shape: &[usize]) -> String {
+    if shape.len() > MAX_RANK { format!("of {} dimensions", shape.len()) } else { format!("{shape:?}") }
 }
 
 /// The JSON of a header.

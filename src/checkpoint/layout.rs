@@ -1,6 +1,6 @@
-//! What a file will hold and where, decided before its first byte is written; and the writing, part by part.
+//! What a file will hold and where, decided before its first byte is written. What loading would refuse is refused here.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 
 use safetensors::Dtype;
@@ -8,13 +8,13 @@ use safetensors::tensor::TensorInfo;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::Error;
+use crate::checkpoint::body::{Body, Fed, Segment};
 use crate::checkpoint::contents::CheckpointContents;
 use crate::checkpoint::data::Data;
 use crate::checkpoint::groups::Groups;
-use crate::checkpoint::{CheckpointError, names, scaler};
+use crate::checkpoint::{CheckpointError, header, names, scaler};
 use crate::gradient_control::GradScalerState;
-use crate::state_dict::StateDict;
-use crate::tensor::elements;
+use crate::state_dict::{MAX_STEP, StateDict, TensorState};
 
 /// What is given to [`Body::feed`]: a moment of a parameter, or its values where there is no key.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,14 +46,16 @@ enum Content {
 pub(crate) struct Layout {
     tensors: Vec<Tensor>,
     metadata: BTreeMap<String, String>,
+    /// By id.
+    steps: BTreeMap<u64, u64>,
     /// What another checkpoint, which is kept, says of the loss scale beyond what is known.
     grad_scaler_extra: BTreeMap<String, String>,
 }
 
 /// Bytes of which the data's place is a multiple.
 const ALIGNMENT: usize = 8;
-/// The longest header that is read again.
-const MAX_HEADER: usize = 100_000_000;
+/// What callers can neither give nor replace.
+const OWN: &str = "is the optimizer's own and cannot be given";
 
 impl Layout {
     /// Lays out a state dict, whose moments may be empty. `shapes` are those of all parameters by id, if their values are
@@ -63,18 +65,22 @@ impl Layout {
         contents: &CheckpointContents,
         shapes: Option<&BTreeMap<u64, Vec<usize>>>,
     ) -> Result<Self, Error> {
-        for (number, group) in dict.param_groups.iter().enumerate() {
-            group.config(number)?.validate(Some(number))?;
-        }
-        if contents.metadata.contains_key(names::GRAD_SCALER) {
-            let problem = "is the optimizer's own and cannot be given";
-            return Err(CheckpointError::metadata(names::GRAD_SCALER, problem).into());
+        dict.check_version()?;
+        if let Some(key) = names::ENTRIES.into_iter().find(|key| contents.metadata.contains_key(*key)) {
+            return Err(CheckpointError::metadata(key, OWN).into());
         }
         let by_id = names::by_id(dict);
+        for (number, group) in dict.param_groups.iter().enumerate() {
+            let config = group.config(number)?;
+            config.validate(Some(number))?;
+            for id in group.params.iter().filter(|_| config.amsgrad) {
+                check_maximum(by_id.get(id), dict.state.get(id))?;
+            }
+        }
         let mut tensors = Vec::new();
         for (&id, entry) in &dict.state {
             let name = by_id.get(&id).ok_or(Error::StateId { id, problem: "none of its groups lists" })?;
-            tensors.push(step(name, entry.step));
+            tensors.push(step(name, entry.step)?);
             for (key, moment) in entry.moments() {
                 let tensor = fed(names::state(name, key), &entry.shape, Part { id, moment: Some(key) })?;
                 if shapes.is_none() && moment.len() as u64 * 4 != tensor.size {
@@ -94,8 +100,15 @@ impl Layout {
         let extra = contents.kept.as_ref().map(|kept| kept.extra.clone()).unwrap_or_default();
         let optimizer = Groups { groups: dict.param_groups.clone(), extra }.to_json()?;
         let grad_scaler_extra = contents.kept.as_ref().map(|kept| kept.grad_scaler_extra.clone()).unwrap_or_default();
-        let mut layout = Self { tensors, metadata: contents.metadata.clone(), grad_scaler_extra };
-        layout.add(contents, &by_id)?;
+        let steps = dict.state.iter().map(|(id, entry)| (*id, entry.step)).collect();
+        let mut layout = Self { tensors, metadata: contents.metadata.clone(), steps, grad_scaler_extra };
+        let mut known: BTreeMap<String, &[usize]> = BTreeMap::new();
+        for (id, name) in &by_id {
+            let shape = shapes.and_then(|shapes| shapes.get(id)).or_else(|| Some(&dict.state.get(id)?.shape));
+            known.extend(shape.map(|shape| (names::model(name), shape.as_slice())));
+        }
+        layout.add_given(contents, &known)?;
+        layout.add_kept(contents, &by_id);
         layout.set_grad_scaler(dict.grad_scaler.as_ref())?;
         layout.metadata.insert(names::OPTIMIZER.into(), optimizer);
         layout.metadata.insert(names::VERSION.into(), StateDict::VERSION.to_string());
@@ -104,45 +117,58 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Adds the caller's tensors and what is kept of another checkpoint.
-    fn add(&mut self, contents: &CheckpointContents, by_id: &BTreeMap<u64, String>) -> Result<(), CheckpointError> {
-        let mut taken: HashSet<String> = self.tensors.iter().map(|tensor| tensor.name.clone()).collect();
+    /// Adds the caller's tensors. `known` are shapes of parameters by the names of their values.
+    fn add_given(
+        &mut self,
+        contents: &CheckpointContents,
+        known: &BTreeMap<String, &[usize]>,
+    ) -> Result<(), CheckpointError> {
+        let own = self.names();
         for (name, tensor) in &contents.tensors {
-            let state = names::of_state(name).is_some_and(|(_, key)| names::is_state_key(key));
-            if state || !taken.insert(name.clone()) {
-                return Err(CheckpointError::tensor(name, "is the optimizer's own and cannot be given"));
+            let wrong = |problem: String| Err(CheckpointError::tensor(name, problem));
+            if names::is_state(name) || own.contains(name) {
+                return wrong(OWN.into());
+            }
+            if name == header::METADATA {
+                return wrong("would have the name of the format's own metadata; give it another".into());
             }
             let (dtype, shape, bytes) = (tensor.dtype(), tensor.shape().to_vec(), tensor.bytes().to_vec());
-            self.tensors.push(Tensor {
-                name: name.clone(),
-                dtype,
-                shape,
-                size: bytes.len() as u64,
-                content: Content::Bytes(bytes),
-            });
-        }
-        if let Some(kept) = &contents.kept {
-            // Values of parameters are only ever written with the state they belong to.
-            let own: HashSet<String> = by_id.values().map(|name| names::model(name)).collect();
-            for (name, located) in &kept.header.tensors {
-                let state = names::of_state(name).is_some_and(|(_, key)| names::is_state_key(key));
-                if state || own.contains(name) || taken.contains(name) {
-                    continue;
-                }
-                let (dtype, shape, size) = (located.dtype, located.shape.clone(), located.size);
-                let content = Content::Kept(kept.data.clone(), located.begin);
-                self.tensors.push(Tensor { name: name.clone(), dtype, shape, size, content });
+            if let Some(known) = known.get(name).filter(|known| **known != shape) {
+                return wrong(format!("has the shape {shape:?}, and the parameter {known:?}"));
             }
-            for (key, value) in kept.header.metadata.iter().filter(|(key, _)| *key != names::GRAD_SCALER) {
-                self.metadata.entry(key.clone()).or_insert_with(|| value.clone());
-            }
+            let (name, size, content) = (name.clone(), bytes.len() as u64, Content::Bytes(bytes));
+            self.tensors.push(Tensor { name, dtype, shape, size, content });
         }
         Ok(())
+    }
+
+    /// Adds what is kept of another checkpoint.
+    fn add_kept(&mut self, contents: &CheckpointContents, by_id: &BTreeMap<u64, String>) {
+        let Some(kept) = &contents.kept else { return };
+        let taken = self.names();
+        // Values of parameters are only ever written with the state they belong to.
+        let own: HashSet<String> = by_id.values().map(|name| names::model(name)).collect();
+        for (name, located) in &kept.header.tensors {
+            if names::is_state(name) || own.contains(name) || taken.contains(name) {
+                continue;
+            }
+            let (dtype, shape, size) = (located.dtype, located.shape.clone(), located.size);
+            let content = Content::Kept(kept.data.clone(), located.begin);
+            self.tensors.push(Tensor { name: name.clone(), dtype, shape, size, content });
+        }
+        for (key, value) in kept.header.metadata.iter().filter(|(key, _)| *key != names::GRAD_SCALER) {
+            self.metadata.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+
+    fn names(&self) -> HashSet<String> {
+        self.tensors.iter().map(|tensor| tensor.name.clone()).collect()
     }
 
     /// Puts other step counts, none of them larger, in the place of those laid out, and in their types.
     pub(crate) fn set_steps(&mut self, dict: &StateDict) {
         let by_id = names::by_id(dict);
+        self.steps = dict.state.iter().map(|(id, entry)| (*id, entry.step)).collect();
         let steps =
             dict.state.iter().filter_map(|(id, entry)| Some((names::state(by_id.get(id)?, names::STEP), entry.step)));
         let steps: BTreeMap<String, u64> = steps.collect();
@@ -173,55 +199,63 @@ impl Layout {
         let mut header = serde_json::to_vec(&self).map_err(|error| CheckpointError::header(error.to_string()))?;
         // Spaces to align the data.
         header.resize(header.len().next_multiple_of(ALIGNMENT), b' ');
-        if header.len() > MAX_HEADER {
+        if header.len() as u64 > header::MAX_HEADER {
             return Err(CheckpointError::header(format!("a header of {} bytes is too long", header.len())));
         }
         let length = (header.len() as u64).to_le_bytes();
         let written = writer.write_all(&length).and_then(|()| writer.write_all(&header));
         written.map_err(|error| CheckpointError::io("writing", path, &error))?;
-        let rest = self.tensors.into_iter().map(|tensor| match tensor.content {
+        let steps = self.steps;
+        let segment = |Tensor { name, size, content, .. }| match content {
             Content::Bytes(bytes) => Segment::Bytes(bytes),
-            Content::Kept(data, begin) => Segment::Kept(data, begin, tensor.size),
-            Content::Fed(_) => Segment::Fed(tensor.size),
-        });
-        Ok(Body { writer, path: path.into(), rest: rest.collect() })
+            Content::Kept(data, begin) => Segment::Kept(data, begin, size),
+            Content::Fed(Part { id, moment }) => {
+                let moment = moment.map(|key| (key, steps.get(&id).copied().unwrap_or_default()));
+                Segment::Fed(Fed { name, moment, done: 0, size })
+            }
+        };
+        Ok(Body::new(writer, path, self.tensors.into_iter().map(segment)))
     }
 }
 
 fn fed(name: String, shape: &[usize], part: Part) -> Result<Tensor, CheckpointError> {
-    let Some(elements) = elements(shape) else {
-        return Err(CheckpointError::tensor(&name, format!("has the shape {shape:?}, which is too large")));
+    let Some(size) = header::size(Dtype::F32, shape) else {
+        return Err(CheckpointError::tensor(
+            &name,
+            format!("has the shape {}, which is too large", header::shown(shape)),
+        ));
     };
-    Ok(Tensor { name, dtype: Dtype::F32, shape: shape.to_vec(), size: elements * 4, content: Content::Fed(part) })
+    Ok(Tensor { name, dtype: Dtype::F32, shape: shape.to_vec(), size, content: Content::Fed(part) })
 }
 
 /// A step count in a type that holds all smaller ones too: torch's F32 as far as that counts.
-fn step(param: &str, step: u64) -> Tensor {
-    let dtype = if step <= 1 << 24 {
-        Dtype::F32
-    } else if step <= 1 << 53 {
-        Dtype::F64
-    } else {
-        Dtype::U64
-    };
-    let bytes = step_bytes(dtype, step);
+fn step(param: &str, step: u64) -> Result<Tensor, CheckpointError> {
     let name = names::state(param, names::STEP);
-    Tensor { name, dtype, shape: Vec::new(), size: bytes.len() as u64, content: Content::Bytes(bytes) }
+    if step > MAX_STEP {
+        return Err(CheckpointError::tensor(&name, format!("is {step}; a step count is at most 2^53")));
+    }
+    let dtype = if step <= 1 << 24 { Dtype::F32 } else { Dtype::F64 };
+    let bytes = step_bytes(dtype, step);
+    Ok(Tensor { name, dtype, shape: Vec::new(), size: bytes.len() as u64, content: Content::Bytes(bytes) })
 }
 
 fn step_bytes(dtype: Dtype, step: u64) -> Vec<u8> {
-    match dtype {
-        Dtype::F32 => (step as f32).to_le_bytes().to_vec(),
-        Dtype::F64 => (step as f64).to_le_bytes().to_vec(),
-        _ => step.to_le_bytes().to_vec(),
-    }
+    if dtype == Dtype::F32 { (step as f32).to_le_bytes().to_vec() } else { (step as f64).to_le_bytes().to_vec() }
+}
+
+/// Whether a parameter of a group with amsgrad has the maximum that loading asks for.
+fn check_maximum(name: Option<&String>, entry: Option<&TensorState>) -> Result<(), CheckpointError> {
+    let is_missing = entry.is_some_and(|entry| entry.step > 0 && entry.max_exp_avg_sq.is_none());
+    let Some(name) = name.filter(|_| is_missing) else { return Ok(()) };
+    let name = names::state(name, "max_exp_avg_sq");
+    Err(CheckpointError::Missing { name, reason: "and the parameter's group uses amsgrad" })
 }
 
 impl Serialize for Layout {
     /// The JSON of the header.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("__metadata__", &self.metadata)?;
+        map.serialize_entry(header::METADATA, &self.metadata)?;
         let mut end = 0_usize;
         for tensor in &self.tensors {
             let begin = end;
@@ -230,79 +264,5 @@ impl Serialize for Layout {
             map.serialize_entry(&tensor.name, &info)?;
         }
         map.end()
-    }
-}
-
-/// A file of which the header is written.
-#[derive(Debug)]
-pub(crate) struct Body<W> {
-    writer: W,
-    path: String,
-    rest: VecDeque<Segment>,
-}
-
-#[derive(Debug)]
-enum Segment {
-    Bytes(Vec<u8>),
-    Kept(Data, u64, u64),
-    /// So many bytes are still to be fed.
-    Fed(u64),
-}
-
-/// Bytes copied at once from another checkpoint.
-const COPY: u64 = 256 << 10;
-
-impl<W: Write> Body<W> {
-    /// Writes the next bytes of the parts, which may be cut anywhere.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), CheckpointError> {
-        while !bytes.is_empty() {
-            self.write_own()?;
-            let Some(Segment::Fed(left)) = self.rest.front_mut() else {
-                return Err(CheckpointError::header("more bytes were given than the tensors have"));
-            };
-            let (now, later) = bytes.split_at(bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX)));
-            *left -= now.len() as u64;
-            self.write(now)?;
-            bytes = later;
-        }
-        Ok(())
-    }
-
-    /// The writer behind the last tensor.
-    pub(crate) fn finish(mut self) -> Result<W, CheckpointError> {
-        self.write_own()?;
-        if self.rest.is_empty() {
-            return Ok(self.writer);
-        }
-        Err(CheckpointError::header("fewer bytes were given than the tensors have"))
-    }
-
-    /// Writes what comes before the next bytes to be fed.
-    fn write_own(&mut self) -> Result<(), CheckpointError> {
-        while let Some(segment) = self.rest.pop_front() {
-            match segment {
-                Segment::Bytes(bytes) => self.write(&bytes)?,
-                Segment::Kept(data, begin, size) => {
-                    let mut done = 0;
-                    let mut part = vec![0; COPY.min(size) as usize];
-                    while done < size {
-                        part.truncate((size - done).min(COPY) as usize);
-                        data.read(begin + done, &mut part)?;
-                        self.write(&part)?;
-                        done += part.len() as u64;
-                    }
-                }
-                Segment::Fed(0) => {}
-                Segment::Fed(left) => {
-                    self.rest.push_front(Segment::Fed(left));
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), CheckpointError> {
-        self.writer.write_all(bytes).map_err(|error| CheckpointError::io("writing", &self.path, &error))
     }
 }

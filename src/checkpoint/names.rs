@@ -11,6 +11,8 @@ pub(crate) const OPTIMIZER: &str = "optimizer";
 pub(crate) const GRAD_SCALER: &str = "grad_scaler";
 /// The metadata entry with the format's version; torch's own form has none.
 pub(crate) const VERSION: &str = "wgpu_adam.version";
+/// All entries that are the optimizer's own.
+pub(crate) const ENTRIES: [&str; 3] = [OPTIMIZER, GRAD_SCALER, VERSION];
 /// The key of a step count.
 pub(crate) const STEP: &str = "step";
 
@@ -30,6 +32,11 @@ pub(crate) fn model(param: &str) -> String {
 /// The parameter and the key that a tensor of state is named after. Keys have no dots; parameters may.
 pub(crate) fn of_state(tensor: &str) -> Option<(&str, &str)> {
     tensor.strip_prefix(STATE)?.rsplit_once('.')
+}
+
+/// Whether a tensor is the optimizer's state: that of other kinds than torch's Adam has is somebody else's.
+pub(crate) fn is_state(tensor: &str) -> bool {
+    of_state(tensor).is_some_and(|(_, key)| is_state_key(key))
 }
 
 /// What each parameter is called in a file: its name, or its id where there are no names.

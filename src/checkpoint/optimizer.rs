@@ -11,7 +11,7 @@ use crate::optimizer::WgpuAdam;
 use crate::readback::{Readback, Source};
 use crate::saving::Decided;
 use crate::state_dict::{MOMENTS, StateDict};
-use crate::upload::{Bytes, Staging, Target, What};
+use crate::upload::{Bytes, Target, What};
 
 /// What is taken from a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +30,15 @@ impl WgpuAdam {
     /// Streams tensor by tensor: the host holds no more of it than a few MiB and the
     /// [staging buffers](Self::set_staging_size). What is saved is the state at the call, and the future borrows nothing;
     /// when later steps have to wait is as for [`state_dict`](Self::state_dict). The file is written as
-    /// `.NAME.NUMBERS.partial` beside its target; one that a killed process leaves is removed by a save of the same
-    /// name an hour later. The future writes files while it is polled.
+    /// `.NAME.NUMBERS.partial` beside its target, a long NAME cut short; one that a killed process leaves is removed by a
+    /// save of the same name an hour later. Of a link, what it leads to is replaced; what is there and no file is refused.
+    /// The future writes files while it is polled.
     ///
     /// # Errors
-    /// As for [`state_dict`](Self::state_dict); a name that cannot be in a file; whatever the system refuses.
+    /// As for [`state_dict`](Self::state_dict); a name that cannot be in a file; whatever the system refuses;
+    /// [`NotSaved`](CheckpointError::NotSaved) if the moments are not finite, which torch would save: gradients were
+    /// infinite or NaN, and no step was skipped for it. The file that is there stays in all of these cases but one: if
+    /// only the folder cannot be flushed, as the message says, the new file is in its place, which a crash may undo.
     #[cfg(not(target_family = "wasm"))]
     pub fn save_checkpoint<P: AsRef<std::path::Path>>(
         &self,
@@ -47,7 +51,8 @@ impl WgpuAdam {
     ///
     /// # Errors
     /// As for [`save_checkpoint`](Self::save_checkpoint); parameters' buffers without `COPY_SRC` where their values are
-    /// wanted; a tensor given under a name that is the optimizer's own.
+    /// wanted; a tensor or an entry of metadata given under a name that is the optimizer's own, or that could not be read
+    /// again.
     #[cfg(not(target_family = "wasm"))]
     pub fn save_checkpoint_with<P: AsRef<std::path::Path>>(
         &self,
@@ -114,15 +119,7 @@ impl WgpuAdam {
             CheckpointLoad::State => Vec::new(),
             CheckpointLoad::StateAndParams => self.value_targets(checkpoint, loading.ids())?,
         };
-        let staging = match values.iter().map(|target| target.size).sum::<u64>() {
-            0 => None,
-            size => Some(Staging::new(&self.gpu, self.staging.min(size))?),
-        };
-        self.load_staged(loading, checkpoint).await?;
-        match staging {
-            Some(staging) => staging.write_all(&values, checkpoint).await,
-            None => Ok(()),
-        }
+        self.load_staged(loading, values, checkpoint).await
     }
 
     fn begin_checkpoint(&self, contents: &CheckpointContents) -> Result<Begun, Error> {

@@ -10,10 +10,7 @@ use crate::checkpoint::groups::Groups;
 use crate::checkpoint::header::{Header, Located};
 use crate::checkpoint::scaler::Scaler;
 use crate::checkpoint::{CheckpointError, names};
-use crate::state_dict::{MOMENTS, StateDict, TensorState};
-
-/// Step counts are whole numbers up to here in every type that may hold them.
-const MAX_FLOAT_STEP: f64 = (1_u64 << 53) as f64;
+use crate::state_dict::{MAX_STEP, MOMENTS, StateDict, TensorState};
 
 /// A file's state dict, its moments empty, and what is unknown in its metadata.
 pub(crate) struct Outline {
@@ -117,24 +114,28 @@ fn step_count(data: &Data, name: &str, located: &Located) -> Result<u64, Checkpo
     if !(located.shape.is_empty() || located.shape == [1]) {
         return Err(wrong(format!("has the shape {:?}; a step count is one number", located.shape)));
     }
-    let float = |value: f64| {
-        let whole = (0.0..=MAX_FLOAT_STEP).contains(&value) && value.fract() == 0.0;
-        if whole {
-            Ok(value as u64)
-        } else {
-            Err(wrong(format!("is {value}; a step count is a whole number, at least 0")))
+    let whole = |value: f64| value.fract() == 0.0 && (0.0..=MAX_STEP as f64).contains(&value);
+    let (step, shown) = match located.dtype {
+        Dtype::F32 => {
+            let value = f64::from(f32::from_le_bytes(word(data, located)?));
+            (whole(value).then_some(value as u64), value.to_string())
         }
-    };
-    match located.dtype {
-        Dtype::F32 => float(f32::from_le_bytes(word(data, located)?).into()),
-        Dtype::F64 => float(f64::from_le_bytes(word(data, located)?)),
+        Dtype::F64 => {
+            let value = f64::from_le_bytes(word(data, located)?);
+            (whole(value).then_some(value as u64), value.to_string())
+        }
         Dtype::I64 => {
             let value = i64::from_le_bytes(word(data, located)?);
-            u64::try_from(value).map_err(|_| wrong(format!("is {value}; a step count is at least 0")))
+            (u64::try_from(value).ok(), value.to_string())
         }
-        Dtype::U64 => Ok(u64::from_le_bytes(word(data, located)?)),
-        other => Err(wrong(format!("is {other:?}; a step count is F32, F64, I64 or U64"))),
-    }
+        Dtype::U64 => {
+            let value = u64::from_le_bytes(word(data, located)?);
+            (Some(value), value.to_string())
+        }
+        other => return Err(wrong(format!("is {other:?}; a step count is F32, F64, I64 or U64"))),
+    };
+    let step = step.filter(|step| *step <= MAX_STEP);
+    step.ok_or_else(|| wrong(format!("is {shown}; a step count is a whole number from 0 to 2^53")))
 }
 
 fn word<const N: usize>(data: &Data, located: &Located) -> Result<[u8; N], CheckpointError> {

@@ -30,7 +30,7 @@ impl Checkpoint {
 }
 
 /// The first number that cannot be: its index, itself, and what is wrong with it.
-fn first_bad(bytes: &[u8], key: &str, step: u64) -> Option<(u64, f32, &'static str)> {
+pub(super) fn first_bad(bytes: &[u8], key: &str, step: u64) -> Option<(u64, f32, &'static str)> {
     let problem = |value: f32| {
         if !value.is_finite() {
             Some("is not finite")

@@ -102,6 +102,36 @@ pub fn rows() -> Vec<Row> {
             "a step count is a whole number"
         ),
         row!(
+            "a step just past f64's whole numbers",
+            |f| f.step("optimizer.state.a.step", "U64", &((1_u64 << 53) + 1).to_le_bytes()),
+            C(Tensor { .. }),
+            "is 9007199254740993; a step count is a whole number from 0 to 2^53"
+        ),
+        row!(
+            "the last step that a u64 counts",
+            |f| f.step("optimizer.state.a.step", "U64", &u64::MAX.to_le_bytes()),
+            C(Tensor { .. }),
+            "\"optimizer.state.a.step\" of the checkpoint is 18446744073709551615; a step count"
+        ),
+        row!(
+            "the last step that an i64 counts",
+            |f| f.step("optimizer.state.a.step", "I64", &i64::MAX.to_le_bytes()),
+            C(Tensor { .. }),
+            "is 9223372036854775807; a step count"
+        ),
+        row!(
+            "a negative step of i64",
+            |f| f.step("optimizer.state.a.step", "I64", &(-1_i64).to_le_bytes()),
+            C(Tensor { .. }),
+            "is -1; a step count"
+        ),
+        row!(
+            "a step of f64 past its whole numbers",
+            |f| f.step("optimizer.state.a.step", "F64", &(((1_u64 << 53) + 2) as f64).to_le_bytes()),
+            C(Tensor { .. }),
+            "is 9007199254740994; a step count"
+        ),
+        row!(
             "a step of i32",
             |f| f.retype("optimizer.state.a.step", "I32", "[]"),
             C(Tensor { .. }),

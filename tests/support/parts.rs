@@ -108,6 +108,15 @@ impl Parts {
         self.data[begin + at..begin + at + bytes.len()].copy_from_slice(bytes);
     }
 
+    /// A step count of 8 bytes, behind all other data; its 4 bytes there become a tensor of somebody else's.
+    pub fn step(&mut self, name: &str, dtype: &str, bytes: &[u8; 8]) {
+        self.rename(name, "other");
+        let (begin, end) = (self.data.len(), self.data.len() + bytes.len());
+        let tensor = format!("\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":[],\"data_offsets\":[{begin},{end}]}}");
+        self.replace("\"other\"", &format!("{tensor},\"other\""));
+        self.data.extend(bytes);
+    }
+
     fn offsets(&self, name: &str) -> (usize, usize) {
         let header: serde_json::Value = serde_json::from_slice(&self.header).unwrap();
         let offset = |i: usize| header[name]["data_offsets"][i].as_u64().unwrap() as usize;

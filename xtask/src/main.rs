@@ -6,6 +6,7 @@ mod bench;
 mod browser;
 mod demo;
 mod drivers;
+mod fuzz;
 mod report;
 mod run;
 mod steps;
@@ -25,7 +26,8 @@ Usage: cargo xtask COMMAND
 
 Commands:
   demo [ARGUMENTS]   run the digits example with these arguments (--help lists them)
-  test [--quick]     run every test and check; --quick leaves out the MSRV, the documentation and the examples
+  test [--quick]     run every test and check; --quick leaves out the MSRV, the documentation, the examples, and
+                     half a minute of the fuzzer, which is run where cargo-fuzz is installed
   test --with-torch  the same with Debian's torch, which it installs, for the checkpoints
   bench [ARGUMENTS]  measure a step beside a copy of the same bytes, on every adapter (--help lists the arguments)
   bench --peers      measure it beside burn's Adam, and torch's where it is found (--help lists the arguments)
@@ -37,6 +39,7 @@ They make sure of a wgpu adapter. On a Debian or Ubuntu without one they install
 driver with apt-get, through sudo when not root; elsewhere they say what to install.
 `test` uses every adapter it finds, SwiftShader among them where Debian's Chromium is installed. Where the
 environment variable CI is set, it insists on all software adapters of the system, and installs them.
+There it installs cargo-fuzz too, into the target folder.
 It also runs the tests in a headless Chromium or Chrome, which it installs on Debian; where there is none,
 they are not done, which is a failure in CI.";
 

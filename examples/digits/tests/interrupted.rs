@@ -1,12 +1,12 @@
 //! Ctrl-C: the program saves and ends with the code it promises, and a resumed run ends with the bits of one that nobody
-//! interrupted. On the preferred adapter, or the one that `WGPU_ADAPTER_NAME` describes.
+//! interrupted; and so one that was killed, from the last checkpoint that it wrote on its way. On the preferred adapter, or the one that `WGPU_ADAPTER_NAME` describes.
 
 #![cfg(unix)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use digits::Curves;
 use wgpu_adam::Checkpoint;
@@ -46,14 +46,20 @@ fn signal(child: &Child, name: &str) {
     assert!(status.success(), "the program ended before it was interrupted");
 }
 
-/// Interrupts a run when it has told of an epoch; the steps that it saved.
-fn interrupt(case: &str, mut command: Command, folder: &Path, signal_name: &str) -> usize {
+/// Starts a run, and waits until it has told of an epoch; what it prints from then on, and has until then.
+fn start(case: &str, mut command: Command) -> (Child, BufReader<ChildStdout>, String) {
     let mut child = command.spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut text = String::new();
     while !text.lines().any(|line| line.starts_with("epoch ")) {
         assert!(output.read_line(&mut text).unwrap() > 0, "{case}: ended before an epoch\n{text}");
     }
+    (child, output, text)
+}
+
+/// Interrupts a run when it has told of an epoch; the steps that it saved.
+fn interrupt(case: &str, command: Command, folder: &Path, signal_name: &str) -> usize {
+    let (child, mut output, mut text) = start(case, command);
     signal(&child, signal_name);
     output.read_to_string(&mut text).unwrap();
     let Output { status, stderr, .. } = child.wait_with_output().unwrap();
@@ -105,5 +111,28 @@ fn an_interrupted_run_goes_on_to_the_same_bits() {
         }
         let curves = Curves::of(&Checkpoint::open(checkpoint(&broken)).unwrap()).unwrap();
         assert_eq!((curves.losses.len(), curves.accuracies.len()), (STEPS, 30), "{name}");
+    }
+}
+
+/// What `--save-every` has written is there when the program gets no chance to write more.
+#[test]
+fn a_killed_run_goes_on_from_its_last_checkpoint() {
+    let (unbroken, broken) = (folder("killed-unbroken"), folder("killed"));
+    finish("unbroken", program(&unbroken, &[]));
+    let every = &["--save-every", "7"];
+    let (mut child, ..) = start("killed", program(&broken, every));
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success(), "the run ended before it was killed");
+    let curves = Curves::of(&Checkpoint::open(checkpoint(&broken)).unwrap()).unwrap();
+    let steps = curves.losses.len();
+    // An epoch of 23 steps was told of.
+    assert!((21..STEPS).contains(&steps) && steps.is_multiple_of(7), "a checkpoint after {steps} steps");
+    let mut command = program(&broken, every);
+    command.arg("--resume");
+    let text = finish("resumed", command);
+    assert!(text.contains(&format!("going on from step {steps} of")), "{text}");
+    for file in ["run.safetensors", "run.json"] {
+        let [resumed, unbroken] = [&broken, &unbroken].map(|folder| fs::read(folder.join(file)).unwrap());
+        assert!(resumed == unbroken, "{file} differs");
     }
 }

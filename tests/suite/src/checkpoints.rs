@@ -1,5 +1,7 @@
 //! Checkpoints and state dicts through staging buffers that are much smaller than the state; what travels beside it.
 
+mod refused;
+
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{
     AdamConfig, Checkpoint, CheckpointContents, CheckpointError, CheckpointLoad, CheckpointTensor, Dtype, Error, Param,
@@ -21,6 +23,8 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("checkpoints/steps wait for a long copy", gpu => steps_wait(gpu)),
     body!("checkpoints/loaded in place", gpu => in_place(gpu)),
     body!("checkpoints/recorded steps keep their state", gpu => recorded_steps(gpu)),
+    body!("checkpoints/the last step count", gpu => refused::last_step(gpu)),
+    body!("checkpoints/what is not finite is not saved", gpu => refused::not_finite(gpu)),
 ];
 
 /// Small enough that every tensor is cut somewhere.

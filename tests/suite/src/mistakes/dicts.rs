@@ -39,6 +39,12 @@ fn structure() -> Vec<Wrong> {
             "the state dict has 0 parameter groups, the optimizer 4"
         ),
         wrong!(
+            "version 0",
+            |d| d.version = 0,
+            Error::StateVersion { version: 0, known: 1 },
+            "the state dict has version 0, and this crate knows versions 1 to 1"
+        ),
+        wrong!(
             "a group too few",
             |d| drop(d.param_groups.pop()),
             Error::StateGroups { saved: 3, current: 4 },
@@ -180,6 +186,18 @@ fn entries() -> Vec<Wrong> {
             |d| max_exp_avg_sq(d)[1] = -1.0,
             Error::StateEntry { key: "max_exp_avg_sq", .. },
             "is negative at element 1: -1"
+        ),
+        wrong!(
+            "a step past f64's whole numbers",
+            |d| entry(d, A).step = (1 << 53) + 1,
+            Error::StateEntry { key: "step", .. },
+            "step of parameter \"a\" in the state dict is 9007199254740993; it must be at most 2^53"
+        ),
+        wrong!(
+            "the last step that a u64 counts",
+            |d| entry(d, C).step = u64::MAX,
+            Error::StateEntry { key: "step", .. },
+            "step of parameter \"c\" in the state dict is 18446744073709551615"
         ),
         wrong!(
             "no max_exp_avg_sq",

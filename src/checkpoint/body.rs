@@ -1,0 +1,111 @@
+//! The writing of a file, part by part, behind its header.
+
+use std::collections::VecDeque;
+use std::io::Write;
+
+use crate::checkpoint::data::Data;
+use crate::checkpoint::{CheckpointError, values};
+
+/// A file of which the header is written.
+#[derive(Debug)]
+pub(crate) struct Body<W> {
+    writer: W,
+    path: String,
+    rest: VecDeque<Segment>,
+}
+
+/// A tensor's bytes.
+#[derive(Debug)]
+pub(crate) enum Segment {
+    Bytes(Vec<u8>),
+    /// In another checkpoint: from this byte on, so many.
+    Kept(Data, u64, u64),
+    Fed(Fed),
+}
+
+/// Bytes that are to be fed.
+#[derive(Debug)]
+pub(crate) struct Fed {
+    /// The tensor's name in the file.
+    pub name: String,
+    /// A moment's key, and the step count it is of; parameters' values may be any numbers.
+    pub moment: Option<(&'static str, u64)>,
+    /// Bytes that were fed.
+    pub done: u64,
+    pub size: u64,
+}
+
+/// Bytes copied at once from another checkpoint.
+const COPY: u64 = 256 << 10;
+
+impl<W: Write> Body<W> {
+    /// `path` is for messages.
+    pub(crate) fn new(writer: W, path: &str, segments: impl Iterator<Item = Segment>) -> Self {
+        Self { writer, path: path.into(), rest: segments.collect() }
+    }
+
+    /// Writes the next bytes of the parts, which may be cut between any numbers. Moments that loading would refuse are
+    /// refused here, so that they never take the place of good ones.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), CheckpointError> {
+        while !bytes.is_empty() {
+            self.write_own()?;
+            let Some(Segment::Fed(fed)) = self.rest.front_mut() else {
+                return Err(CheckpointError::header("more bytes were given than the tensors have"));
+            };
+            let left = usize::try_from(fed.size - fed.done).unwrap_or(usize::MAX);
+            let (now, later) = bytes.split_at(bytes.len().min(left));
+            fed.check(now)?;
+            fed.done += now.len() as u64;
+            self.write(now)?;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// The writer behind the last tensor.
+    pub(crate) fn finish(mut self) -> Result<W, CheckpointError> {
+        self.write_own()?;
+        if self.rest.is_empty() {
+            return Ok(self.writer);
+        }
+        Err(CheckpointError::header("fewer bytes were given than the tensors have"))
+    }
+
+    /// Writes what comes before the next bytes to be fed.
+    fn write_own(&mut self) -> Result<(), CheckpointError> {
+        while let Some(segment) = self.rest.pop_front() {
+            match segment {
+                Segment::Bytes(bytes) => self.write(&bytes)?,
+                Segment::Kept(data, begin, size) => {
+                    let mut done = 0;
+                    let mut part = vec![0; COPY.min(size) as usize];
+                    while done < size {
+                        part.truncate((size - done).min(COPY) as usize);
+                        data.read(begin + done, &mut part)?;
+                        self.write(&part)?;
+                        done += part.len() as u64;
+                    }
+                }
+                Segment::Fed(fed) if fed.done == fed.size => {}
+                Segment::Fed(fed) => {
+                    self.rest.push_front(Segment::Fed(fed));
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CheckpointError> {
+        self.writer.write_all(bytes).map_err(|error| CheckpointError::io("writing", &self.path, &error))
+    }
+}
+
+impl Fed {
+    /// Whether the next bytes would be loaded again.
+    fn check(&self, bytes: &[u8]) -> Result<(), CheckpointError> {
+        let bad = self.moment.and_then(|(key, step)| values::first_bad(bytes, key, step));
+        let Some((index, value, problem)) = bad else { return Ok(()) };
+        Err(CheckpointError::NotSaved { name: self.name.clone(), problem, element: self.done / 4 + index, value })
+    }
+}
