@@ -17,18 +17,22 @@ impl WgpuAdam {
     ///
     /// # Errors
     /// No memory for a plan or for more recorded steps, a lost device;
-    /// [`StateBeingCopied`](Error::StateBeingCopied) while a copy of a state larger than the staging size is not complete.
-    /// The step is then not counted.
+    /// [`StateBeingCopied`](Error::StateBeingCopied) while a copy of a state larger than the staging size is not complete;
+    /// gradients that are to be zeroed behind the step in a buffer without `COPY_DST`. Nothing is recorded then, and the
+    /// step not counted.
     pub fn record_step(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
         self.check_not_copied()?;
         if self.stale {
             self.prepare()?;
         }
-        if self.prepared.bound.dispatches.is_empty() {
-            // Tensors without elements step as well.
-        } else if self.prepared.control.is_some() {
+        if self.control.options.zero_grad_after_step {
+            // What cannot be cleared is told before anything is recorded.
+            self.clears()?;
+        }
+        // Tensors without elements step as well, and are skipped.
+        if self.prepared.control.is_some() && !self.prepared.stepping.is_empty() {
             self.record_decided(encoder)?;
-        } else {
+        } else if !self.prepared.bound.dispatches.is_empty() {
             self.record_plain(encoder)?;
         }
         if self.control.options.zero_grad_after_step {

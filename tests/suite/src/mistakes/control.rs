@@ -117,9 +117,8 @@ fn found_inf() -> Vec<Row> {
             "gradients zeroed after the step that nobody can write to",
             |c| {
                 let control = GradientControl { zero_grad_after_step: true, ..Default::default() };
-                let mut encoder = c.gpu.device.create_command_encoder(&Default::default());
-                let result = c.subject.adam.set_gradient_control(control);
-                let result = result.and_then(|()| c.subject.adam.record_step(&mut encoder));
+                c.subject.adam.set_gradient_control(control)?;
+                let result = c.subject.adam.record_step(c.encoder);
                 c.subject.adam.set_gradient_control(GradientControl::default())?;
                 result
             },
