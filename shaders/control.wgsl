@@ -84,7 +84,8 @@ var<workgroup> largest: array<u32, 256>;
 var<workgroup> grad_scale: f32;
 var<workgroup> skip: u32;
 
-// Sums every WORKGROUP_SIZE-th partial result, in sums of 32 sums of 32, so that little is lost in rounding.
+// Sums every WORKGROUP_SIZE-th partial result, in sums of 32 sums of 32, so that little is lost in rounding. The largest of
+// their words is that of an infinity or a NaN if there is one.
 fn sum_partials(invocation: u32) {
     var total = vec3<f32>();
     var most = 0u;
@@ -103,7 +104,7 @@ fn sum_partials(invocation: u32) {
                 }
                 let one = ledger[request.first_partial + at];
                 of_middle += bitcast<vec3<f32>>(one.xyz);
-                most = max(most, one.w);
+                most = max(most, max(max(one.x, one.y), max(one.z, one.w)));
             }
             of_outer += of_middle;
         }

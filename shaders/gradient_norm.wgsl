@@ -31,8 +31,8 @@ struct Tile {
 
 @group(1) @binding(0) var<storage, read> tiles: array<Tile>;
 @group(1) @binding(1) var<uniform> frame: Frame;
-// A sum of squares, as small, middling or large; and the bits of the largest magnitude with LARGEST, else those of a sum
-// that is not finite.
+// A sum of squares, as small, middling or large; or, with LARGEST, the bits of the largest magnitude. Whether they are of
+// finite numbers is told where they are read: of what it computes itself a compiler may assume that it is.
 @group(2) @binding(0) var<storage, read_write> ledger: array<vec4<u32>>;
 
 // A sum of squares is middling from 2^-90 to 2^100. Outside, squares may have vanished or overflowed: then those of elements
@@ -41,7 +41,6 @@ struct Tile {
 const LEAST: u32 = 0x12800000u;                // the bits of 2^-90
 const RANGE: u32 = 0x5f000000u;                // from there to those of 2^100
 const ONE: u32 = 0x3f800000u;
-const INFINITY: u32 = 0x7f800000u;
 const UP: f32 = 0x1p80f;
 const DOWN: f32 = 0x1p-80f;
 
@@ -95,8 +94,8 @@ fn sum_of_squares(quads: Quads, scale: f32) -> f32 {
 fn sum_quads(quads: Quads) -> vec4<u32> {
     var scale = 1.0;
     var bits = 0u;
-    // Once, or twice: what is not finite may be so for its squares alone, and is told by its bits. Not by a loop with a
-    // break, of which Mesa's GL makes zeros.
+    // Once, or twice: what is not finite may be so for its squares alone. Not by a loop with a break, of which Mesa's GL
+    // makes zeros.
     var wanted = true;
     while (wanted) {
         bits = bitcast<u32>(sum_of_squares(quads, scale)) & 0x7fffffffu;
@@ -104,7 +103,7 @@ fn sum_quads(quads: Quads) -> vec4<u32> {
         scale = select(scale, select(UP, DOWN, bits > ONE), wanted);
     }
     let sums = select(vec3<u32>(), vec3<u32>(bits), vec3<bool>(scale > 1.0, scale == 1.0, scale < 1.0));
-    return vec4<u32>(sums, select(0u, bits, bits >= INFINITY));
+    return vec4<u32>(sums, 0u);
 }
 
 fn largest(quads: Quads) -> vec4<u32> {
