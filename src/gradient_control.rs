@@ -90,14 +90,15 @@ pub enum LossScale {
     /// By nothing.
     #[default]
     None,
-    /// By this: above 0 and finite.
+    /// By this: above 0 and finite, and small enough that an f32 holds 1 / (scale * [`accumulate`](GradientControl::accumulate))
+    /// without becoming denormal.
     Fixed(f64),
     /// By a scale that lives on the device, in [`loss_scale_buffer`](WgpuAdam::loss_scale_buffer), by the rules of
     /// `torch.amp.GradScaler`: a step whose gradients are not all finite is skipped and multiplies the scale by
     /// `backoff_factor`; `growth_interval` steps in a row without one multiply it by `growth_factor`, unless that is
     /// infinite. Computed in f32.
     Dynamic {
-        /// The first scale, above 0. torch's default: 65536.
+        /// The first scale, in the range of a fixed one. torch's default: 65536.
         init: f64,
         /// Above 1. torch's default: 2.
         growth_factor: f64,
@@ -175,7 +176,13 @@ impl GradientControl {
         }
         check("accumulate", f64::from(self.accumulate), self.accumulate >= 1, "at least 1")?;
         let first = self.loss_scale.first();
-        check("loss_scale", first, positive(first) && positive(1.0 / first), POSITIVE)?;
+        check("loss_scale", first, positive(first), POSITIVE)?;
+        // A denormal factor would be flushed to zero, and the gradients with it.
+        let divides = |by: f64| (1.0 / by) as f32 >= f32::MIN_POSITIVE && positive(1.0 / by);
+        check("loss_scale", first, divides(first), "such that 1 / loss_scale is a normal f32")?;
+        let both = first * f64::from(self.accumulate);
+        let normal = "such that 1 / (loss_scale * accumulate) is a normal f32";
+        check("accumulate", self.accumulate.into(), divides(both), normal)?;
         if let LossScale::Dynamic { growth_factor, backoff_factor, growth_interval, .. } = self.loss_scale {
             const OPTIONS: [&str; 3] = ["growth_factor", "backoff_factor", "growth_interval"];
             check_growth(OPTIONS, growth_factor, backoff_factor, growth_interval)?;
@@ -212,7 +219,8 @@ impl WgpuAdam {
     /// different steps no longer share a run.
     ///
     /// # Errors
-    /// An option out of range, [`InvalidOption`](Error::InvalidOption); no memory; a lost device. What was in force stays so.
+    /// An option out of range, [`InvalidOption`](Error::InvalidOption); a device opened with too small limits; no memory; a
+    /// lost device. What was in force stays so.
     pub fn set_gradient_control(&mut self, control: GradientControl) -> Result<(), Error> {
         control.validate()?;
         let old = self.control.options;
