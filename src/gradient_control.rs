@@ -27,6 +27,10 @@ pub use scaler::GradScalerState;
 /// Clipping by norm, and skipping what is not finite, cost one more read of the gradients and two kinds of small
 /// dispatches; all else costs nothing.
 ///
+/// What is measured is the gradients of the parameters that step, and an arena's padding between them, which is zero
+/// unless somebody writes there: a NaN in it skips the step. Where no parameter has a gradient nothing is decided: no
+/// statistics, no step taken or skipped, and a dynamic scale stays as it is. torch's `GradScaler` would raise there.
+///
 /// ```
 /// use wgpu_adam::{GradientControl, LossScale};
 /// let control = GradientControl { clip_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
@@ -214,14 +218,39 @@ impl WgpuAdam {
     ///
     /// A dynamic loss scale begins at its `init` unless the last control had a dynamic one with the same `init`: then
     /// scale and growth tracker go on. They go on, too, from a state dict that was loaded while no dynamic scale was in
-    /// force. A first scale is written by the queue: before the next submit, whatever was recorded before. The first control that clips by norm or skips makes some small buffers and compiles two more
-    /// kinds of shader; steps that may be skipped are counted on the device from then on, and tensors that have missed
-    /// different steps no longer share a run.
+    /// force. The first control that clips by norm or skips makes some small buffers and compiles two more kinds of shader;
+    /// steps that may be skipped are counted on the device from then on, and tensors that have missed different steps no
+    /// longer share a run.
+    ///
+    /// A scale that begins is written to its [buffer](Self::loss_scale_buffer) by the queue: before the next submit, and so
+    /// before all that is recorded and not submitted yet, of which a backward pass would read the new scale and a step
+    /// divide by the old. Where something is, [`record_gradient_control`](Self::record_gradient_control) is right.
     ///
     /// # Errors
     /// An option out of range, [`InvalidOption`](Error::InvalidOption); a device opened with too small limits; no memory; a
     /// lost device. What was in force stays so.
     pub fn set_gradient_control(&mut self, control: GradientControl) -> Result<(), Error> {
+        self.change_control(control, None)
+    }
+
+    /// The same in the order of recording: a scale that begins is written by the encoder, behind the steps recorded before
+    /// and before the backward passes recorded later. An encoder that is never submitted leaves the buffer as it was.
+    ///
+    /// # Errors
+    /// As for [`set_gradient_control`](Self::set_gradient_control). Nothing is recorded then.
+    pub fn record_gradient_control(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        control: GradientControl,
+    ) -> Result<(), Error> {
+        self.change_control(control, Some(encoder))
+    }
+
+    fn change_control(
+        &mut self,
+        control: GradientControl,
+        encoder: Option<&mut wgpu::CommandEncoder>,
+    ) -> Result<(), Error> {
         control.validate()?;
         let old = self.control.options;
         let skips = control.skips() || self.control.found_inf.is_some();
@@ -234,7 +263,7 @@ impl WgpuAdam {
             _ => false,
         };
         if !goes_on {
-            self.control.begin_scale(&self.gpu, control.loss_scale)?;
+            self.control.begin_scale(&self.gpu, control.loss_scale, encoder)?;
         }
         self.control.device_steps |= skips;
         self.control.options = control;

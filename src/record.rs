@@ -111,8 +111,10 @@ impl WgpuAdam {
         Ok(())
     }
 
-    /// The dispatches that a step recorded with the last plan has: what its cost on the GPU depends on, beside its memory
-    /// traffic. One for all small tensors of an arena.
+    /// The dispatches that step parameters, with the last plan: what a step's cost on the GPU depends on, beside its memory
+    /// traffic. One for all small tensors of an arena. Left out: where gradients are clipped by norm or steps may be
+    /// skipped, one that decides and, if gradients are measured, as many again for that; the clears of
+    /// [`zero_grad_after_step`](crate::GradientControl::zero_grad_after_step).
     #[must_use]
     pub fn dispatch_count(&self) -> usize {
         self.prepared.bound.dispatches.len()

@@ -123,3 +123,46 @@ pub async fn ten_steps(gpu: &Gpu) -> Result<()> {
     ensure!(told == also && scales == also_scales, "{told:?} and {also:?}, {scales:?} and {also_scales:?}");
     one.same("one encoder against ten", &ten)
 }
+
+/// Every kind of scale after every other in one encoder: what a backward pass reads is what its step divides by.
+pub async fn scales(gpu: &Gpu) -> Result<()> {
+    let dynamic = |init| LossScale::Dynamic { init, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 1 };
+    let kinds = [
+        (LossScale::Fixed(8.0), 8.0),
+        (LossScale::Fixed(32.0), 32.0),
+        (dynamic(1024.0), 1024.0),
+        (LossScale::None, 1.0),
+        (dynamic(64.0), 64.0),
+        (dynamic(256.0), 256.0),
+        (LossScale::Fixed(8.0), 8.0),
+    ];
+    for clip_norm in [None, Some(1e9)] {
+        let mut rig =
+            Rig::alone(gpu, &[1], GradientControl { clip_norm, loss_scale: kinds[0].0, ..Default::default() })?;
+        let scale = rig.adam.loss_scale_buffer().ok_or_else(|| anyhow::anyhow!("no loss scale"))?.clone();
+        rig.write_grad(0, vec![1.0]);
+        let history = storage(gpu, 4 * 2 * kinds.len() as u64);
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        let mut want = Vec::new();
+        for (loss_scale, first) in kinds {
+            let control = GradientControl { clip_norm, loss_scale, ..Default::default() };
+            rig.adam.record_gradient_control(&mut encoder, control)?;
+            ensure!(*rig.adam.gradient_control() == control, "{:?}", rig.adam.gradient_control());
+            let grows = matches!(loss_scale, LossScale::Dynamic { .. });
+            for value in [first, if grows { 2.0 * first } else { first }] {
+                // The gradient of a loss whose own gradient is 1.
+                encoder.copy_buffer_to_buffer(&scale, 0, rig.tensors[0].grad.buffer(), 0, Some(4));
+                encoder.copy_buffer_to_buffer(&scale, 0, &history, 4 * want.len() as u64, Some(4));
+                rig.adam.record_step(&mut encoder)?;
+                rig.took(|grad| grad)?;
+                want.push(value);
+            }
+        }
+        ensure!(rig.adam.loss_scale_buffer() == Some(&scale), "the buffer has moved");
+        gpu.queue.submit([encoder.finish()]);
+        let scales = crate::readback::read_f32(gpu, &history, 0, want.len() as u64).await?;
+        ensure!(scales == want, "clip_norm {clip_norm:?}: scales {scales:?} instead of {want:?}");
+        rig.check(&format!("clip_norm {clip_norm:?}")).await?;
+    }
+    Ok(())
+}

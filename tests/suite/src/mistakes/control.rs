@@ -136,6 +136,15 @@ fn found_inf() -> Vec<Row> {
             "the buffer of found_inf lacks the usage BufferUsages(COPY_SRC)"
         ),
         row!(
+            "a recorded control out of range",
+            |c| {
+                let control = GradientControl { loss_scale: dynamic(8.0, 2.0, 0.5, 0), ..Default::default() };
+                c.subject.adam.record_gradient_control(c.encoder, control)
+            },
+            Error::InvalidOption { option: "growth_interval", .. },
+            "invalid growth_interval: 0"
+        ),
+        row!(
             "gradients zeroed after the step that nobody can write to",
             |c| {
                 let control = GradientControl { zero_grad_after_step: true, ..Default::default() };
