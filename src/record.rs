@@ -154,3 +154,37 @@ impl WgpuAdam {
         Ok((self.gpu.queue.submit([encoder.finish()]), value))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{AdamConfig, GradientControl, LossScale, TensorArena, WgpuAdam, wgpu};
+
+    /// Control that is off leaves the plan, its kernels and what a step writes as if it had never been on.
+    #[test]
+    fn off_is_plain() {
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let arena = TensorArena::new(&device, [("a", [1000]), ("b", [7])]).unwrap();
+        let stepped = |controls: &[GradientControl]| {
+            let mut adam = WgpuAdam::new(&device, &queue, arena.params(), AdamConfig::default()).unwrap();
+            for &control in controls {
+                adam.set_gradient_control(control).unwrap();
+            }
+            adam.step().unwrap();
+            let prepared = std::mem::take(&mut adam.prepared);
+            assert!(prepared.control.is_none() && prepared.request.is_empty(), "{controls:?}");
+            (prepared.input, prepared.hypers)
+        };
+        let none = GradientControl::default();
+        let plain = stepped(&[]);
+        assert_eq!(plain.1.len(), 1, "32 bytes a class");
+        for on in [
+            GradientControl { clip_norm: Some(1.0), ..none },
+            GradientControl { clip_value: Some(1.0), accumulate: 3, ..none },
+            GradientControl { loss_scale: LossScale::Fixed(8.0), ..none },
+        ] {
+            assert_eq!(stepped(&[on, none]), plain, "{on:?}");
+        }
+        // Neutral numbers are no control.
+        assert_eq!(stepped(&[GradientControl { loss_scale: LossScale::Fixed(1.0), ..none }]), plain);
+    }
+}
