@@ -22,6 +22,7 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("control/100 repeats give the same bits", gpu => order::repeats(gpu)),
     body!("control/ten steps in one encoder equal ten submits", gpu => order::ten_steps(gpu)),
     body!("control/scales that change in one encoder", gpu => order::scales(gpu)),
+    body!("control/small limits", gpu => order::small_limits(gpu)),
     body!("control/NaN and infinity anywhere skip the step", gpu => overflow::anywhere(gpu)),
     body!("control/what is no overflow", gpu => overflow::none(gpu)),
     body!("control/an overflow without skipping", gpu => overflow::unskipped(gpu)),

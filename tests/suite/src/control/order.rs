@@ -3,9 +3,10 @@
 use anyhow::{Result, ensure};
 use wgpu_adam::{GradientControl, LossScale, NormType, StepStatistics};
 
-use super::rig::{Bits, Rig};
+use super::rig::{Bits, Rig, relative};
 use crate::{
     Gpu,
+    plain::{clip_factor, norm},
     twin::{TwinTensor, storage},
     values::values,
 };
@@ -165,4 +166,49 @@ pub async fn scales(gpu: &Gpu) -> Result<()> {
         rig.check(&format!("clip_norm {clip_norm:?}")).await?;
     }
     Ok(())
+}
+
+/// A device opened with small limits measures in more dispatches of folded grids, and steps to the same bits where the
+/// norm does not depend on an order.
+pub async fn small_limits(gpu: &Gpu) -> Result<()> {
+    let small = wgpu::Limits {
+        // The ledger is bound as a whole.
+        max_storage_buffer_binding_size: 128 << 10,
+        max_buffer_size: 2 << 20,
+        max_compute_workgroups_per_dimension: 7,
+        max_compute_invocations_per_workgroup: 64,
+        max_compute_workgroup_size_x: 64,
+        max_storage_buffers_per_shader_stage: 4,
+        ..wgpu::Limits::downlevel_defaults()
+    };
+    let small = gpu.small(small).await?;
+    for norm_type in [NormType::Infinity, NormType::Two] {
+        let control = GradientControl { clip_norm: Some(0.5), norm_type, skip_nonfinite: true, ..Default::default() };
+        let mut results: Vec<Bits> = Vec::new();
+        for gpu in [gpu, &small] {
+            let mut rig = Rig::in_arena(gpu, &[100_000, 3, 257, 65_537, 1000, 1001], control)?;
+            rig.add(TwinTensor::alone(gpu, "alone", 99_999))?;
+            for round in 0..4 {
+                rig.write_grads(round, 1.0);
+                let size = norm(rig.grads(), norm_type);
+                if round == 2 {
+                    rig.poke_grad(3, 65_536, f32::NEG_INFINITY);
+                }
+                rig.adam.step()?;
+                let told = rig.adam.statistics().await?;
+                ensure!(told.found_inf == (round == 2), "step {round}: {told:?}");
+                if round != 2 {
+                    let off = relative(told.grad_norm, size);
+                    ensure!(off <= super::norms::NORM_ERROR, "step {round}: norm {} is not {size}", told.grad_norm);
+                    rig.took(|grad| grad * clip_factor(size, 0.5))?;
+                }
+            }
+            rig.check(&format!("{norm_type:?}, {} bytes", gpu.device.limits().max_buffer_size)).await?;
+            results.push(rig.bits().await?);
+        }
+        if norm_type == NormType::Infinity {
+            results[1].same("small limits", &results[0])?;
+        }
+    }
+    small.check_errors()
 }
