@@ -42,8 +42,13 @@ fn one_minus_power(beta: vec2<u32>, t: u32) -> f32 {
     if (all(power == vec2<u32>())) {
         return 1.0;
     }
-    // 2^64 less the power.
-    let low = 0u - power.x;
-    let high = 0u - power.y - select(0u, 1u, power.x != 0u);
-    return f32(high) * 0x1p-32f + f32(low) * 0x1p-64f;
+    // 2^64 less the power, rounded by hand: adapters differ in how they round a u32 of more than 24 bits.
+    let rest = vec2<u32>(0u - power.x, 0u - power.y - select(0u, 1u, power.x != 0u));
+    let far = rest.y == 0u;
+    let words = select(rest, vec2<u32>(0u, rest.x), far);
+    let zeros = countLeadingZeros(words.y);
+    // A shift by 32 would be one by 0.
+    let high = (words.y << zeros) | ((words.x >> 1u) >> (31u - zeros));
+    let exponent = 126u - zeros - select(0u, 32u, far);
+    return bitcast<f32>((exponent << 23u) + ((high >> 8u) & 0x7fffffu) + ((high >> 7u) & 1u));
 }

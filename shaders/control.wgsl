@@ -211,7 +211,9 @@ fn make_block(number: u32) {
     let wanted = request.class_requests[number];
     var hyper = wanted.hyper;
     if (has(DEVICE_STEPS)) {
-        let t = wanted.t - skipped[wanted.tensor];
+        // The steps taken: at least this one, where the encoder that was to clear the others was never submitted.
+        let missed = skipped[wanted.tensor];
+        let t = max(wanted.t, missed + 1u) - missed;
         let bias_correction1 = one_minus_power(wanted.beta1, t);
         let bias_correction2_sqrt = sqrt(one_minus_power(wanted.beta2, t));
         hyper.step_size = wanted.lr * bias_correction2_sqrt / bias_correction1;

@@ -34,6 +34,8 @@ fn least_limits() -> wgpu::Limits {
         max_bind_groups: 3,
         max_bindings_per_bind_group: 3,
         max_dynamic_uniform_buffers_per_pipeline_layout: 2,
+        // Slots can be bound as requests of gradient control, whether it is used or not.
+        max_dynamic_storage_buffers_per_pipeline_layout: 1,
         max_storage_buffers_per_shader_stage: 4,
         max_uniform_buffers_per_shader_stage: 2,
         max_uniform_buffer_binding_size: HYPERS as u64 * size_of::<Hyper>() as u64,
@@ -52,12 +54,17 @@ fn least_limits() -> wgpu::Limits {
 /// Whether a device was opened with at least those.
 pub(crate) fn check_limits(device: &wgpu::Limits) -> Result<(), Error> {
     let needed = least_limits();
-    let table: [(&'static str, u64, u64); 11] = [
+    let table: [(&'static str, u64, u64); 12] = [
         ("max_bind_groups", needed.max_bind_groups.into(), device.max_bind_groups.into()),
         (
             "max_dynamic_uniform_buffers_per_pipeline_layout",
             needed.max_dynamic_uniform_buffers_per_pipeline_layout.into(),
             device.max_dynamic_uniform_buffers_per_pipeline_layout.into(),
+        ),
+        (
+            "max_dynamic_storage_buffers_per_pipeline_layout",
+            needed.max_dynamic_storage_buffers_per_pipeline_layout.into(),
+            device.max_dynamic_storage_buffers_per_pipeline_layout.into(),
         ),
         (
             "max_storage_buffers_per_shader_stage",

@@ -27,6 +27,10 @@ pub use scaler::GradScalerState;
 /// Clipping by norm, and skipping what is not finite, cost one more read of the gradients and two kinds of small
 /// dispatches; all else costs nothing.
 ///
+/// What is measured is the gradients of the parameters that step, and an arena's padding between them, which is zero
+/// unless somebody writes there: a NaN in it skips the step. Where no parameter has a gradient nothing is decided: no
+/// statistics, no step taken or skipped, and a dynamic scale stays as it is. torch's `GradScaler` would raise there.
+///
 /// ```
 /// use wgpu_adam::{GradientControl, LossScale};
 /// let control = GradientControl { clip_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
@@ -90,14 +94,15 @@ pub enum LossScale {
     /// By nothing.
     #[default]
     None,
-    /// By this: above 0 and finite.
+    /// By this: above 0 and finite, and small enough that an f32 holds 1 / (scale * [`accumulate`](GradientControl::accumulate))
+    /// without becoming denormal.
     Fixed(f64),
     /// By a scale that lives on the device, in [`loss_scale_buffer`](WgpuAdam::loss_scale_buffer), by the rules of
     /// `torch.amp.GradScaler`: a step whose gradients are not all finite is skipped and multiplies the scale by
     /// `backoff_factor`; `growth_interval` steps in a row without one multiply it by `growth_factor`, unless that is
     /// infinite. Computed in f32.
     Dynamic {
-        /// The first scale, above 0. torch's default: 65536.
+        /// The first scale, in the range of a fixed one. torch's default: 65536.
         init: f64,
         /// Above 1. torch's default: 2.
         growth_factor: f64,
@@ -175,7 +180,13 @@ impl GradientControl {
         }
         check("accumulate", f64::from(self.accumulate), self.accumulate >= 1, "at least 1")?;
         let first = self.loss_scale.first();
-        check("loss_scale", first, positive(first) && positive(1.0 / first), POSITIVE)?;
+        check("loss_scale", first, positive(first), POSITIVE)?;
+        // A denormal factor would be flushed to zero, and the gradients with it.
+        let divides = |by: f64| (1.0 / by) as f32 >= f32::MIN_POSITIVE && positive(1.0 / by);
+        check("loss_scale", first, divides(first), "such that 1 / loss_scale is a normal f32")?;
+        let both = first * f64::from(self.accumulate);
+        let normal = "such that 1 / (loss_scale * accumulate) is a normal f32";
+        check("accumulate", self.accumulate.into(), divides(both), normal)?;
         if let LossScale::Dynamic { growth_factor, backoff_factor, growth_interval, .. } = self.loss_scale {
             const OPTIONS: [&str; 3] = ["growth_factor", "backoff_factor", "growth_interval"];
             check_growth(OPTIONS, growth_factor, backoff_factor, growth_interval)?;
@@ -207,13 +218,39 @@ impl WgpuAdam {
     ///
     /// A dynamic loss scale begins at its `init` unless the last control had a dynamic one with the same `init`: then
     /// scale and growth tracker go on. They go on, too, from a state dict that was loaded while no dynamic scale was in
-    /// force. A first scale is written by the queue: before the next submit, whatever was recorded before. The first control that clips by norm or skips makes some small buffers and compiles two more
-    /// kinds of shader; steps that may be skipped are counted on the device from then on, and tensors that have missed
-    /// different steps no longer share a run.
+    /// force. The first control that clips by norm or skips makes some small buffers and compiles two more kinds of shader;
+    /// steps that may be skipped are counted on the device from then on, and tensors that have missed different steps no
+    /// longer share a run.
+    ///
+    /// A scale that begins is written to its [buffer](Self::loss_scale_buffer) by the queue: before the next submit, and so
+    /// before all that is recorded and not submitted yet, of which a backward pass would read the new scale and a step
+    /// divide by the old. Where something is, [`record_gradient_control`](Self::record_gradient_control) is right.
     ///
     /// # Errors
-    /// An option out of range, [`InvalidOption`](Error::InvalidOption); no memory; a lost device. What was in force stays so.
+    /// An option out of range, [`InvalidOption`](Error::InvalidOption); a device opened with too small limits; no memory; a
+    /// lost device. What was in force stays so.
     pub fn set_gradient_control(&mut self, control: GradientControl) -> Result<(), Error> {
+        self.change_control(control, None)
+    }
+
+    /// The same in the order of recording: a scale that begins is written by the encoder, behind the steps recorded before
+    /// and before the backward passes recorded later. An encoder that is never submitted leaves the buffer as it was.
+    ///
+    /// # Errors
+    /// As for [`set_gradient_control`](Self::set_gradient_control). Nothing is recorded then.
+    pub fn record_gradient_control(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        control: GradientControl,
+    ) -> Result<(), Error> {
+        self.change_control(control, Some(encoder))
+    }
+
+    fn change_control(
+        &mut self,
+        control: GradientControl,
+        encoder: Option<&mut wgpu::CommandEncoder>,
+    ) -> Result<(), Error> {
         control.validate()?;
         let old = self.control.options;
         let skips = control.skips() || self.control.found_inf.is_some();
@@ -226,7 +263,7 @@ impl WgpuAdam {
             _ => false,
         };
         if !goes_on {
-            self.control.begin_scale(&self.gpu, control.loss_scale)?;
+            self.control.begin_scale(&self.gpu, control.loss_scale, encoder)?;
         }
         self.control.device_steps |= skips;
         self.control.options = control;

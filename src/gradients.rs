@@ -35,14 +35,9 @@ impl WgpuAdam {
     pub fn record_zero_grad(&mut self, encoder: &mut wgpu::CommandEncoder, mode: ZeroGrad) -> Result<(), Error> {
         match mode {
             ZeroGrad::Fill => {
-                let clears = match self.clears.take() {
-                    Some(clears) => clears,
-                    None => self.plan_clears()?,
-                };
-                for clear in &clears {
+                for clear in self.clears()? {
                     encoder.clear_buffer(&clear.buffer, clear.offset, Some(clear.size));
                 }
-                self.clears = Some(clears);
             }
             ZeroGrad::SetToNone => {
                 for tensor in self.registry.tensors_mut() {
@@ -87,6 +82,15 @@ impl WgpuAdam {
     pub(crate) fn grads_changed(&mut self) {
         self.stale = true;
         self.clears = None;
+    }
+
+    /// What filling with zeros clears; an error if it cannot.
+    pub(crate) fn clears(&mut self) -> Result<&[Clear], Error> {
+        let clears = match self.clears.take() {
+            Some(clears) => clears,
+            None => self.plan_clears()?,
+        };
+        Ok(self.clears.insert(clears))
     }
 
     /// The ranges of all gradients, neighbours merged, over an arena's padding too.

@@ -115,6 +115,9 @@ pub const HYPERS: u32 = 512;
 /// Invocations of a workgroup, unless the device allows fewer.
 pub const WORKGROUP_SIZE: u32 = 256;
 
+/// Bytes that control.wgsl's workgroup shares, as WebGPU counts them: each variable rounded up to 16.
+pub const CONTROL_WORKGROUP_STORAGE: u32 = 256 * 16 + 256 * 4 + 2 * 16;
+
 /// The entry points of adam.wgsl, gradient_norm.wgsl, control.wgsl and move_counts.wgsl.
 pub const ENTRY_POINT: &str = "adam";
 pub const NORM_ENTRY_POINT: &str = "gradient_norm";

@@ -75,7 +75,7 @@ pub struct WgpuAdam {
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
     /// What it was made from.
-    input: Input,
+    pub input: Input,
     pub bound: Bound,
     /// Where the device decides.
     pub control: Option<BoundControl>,

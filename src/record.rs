@@ -17,18 +17,22 @@ impl WgpuAdam {
     ///
     /// # Errors
     /// No memory for a plan or for more recorded steps, a lost device;
-    /// [`StateBeingCopied`](Error::StateBeingCopied) while a copy of a state larger than the staging size is not complete.
-    /// The step is then not counted.
+    /// [`StateBeingCopied`](Error::StateBeingCopied) while a copy of a state larger than the staging size is not complete;
+    /// gradients that are to be zeroed behind the step in a buffer without `COPY_DST`. Nothing is recorded then, and the
+    /// step not counted.
     pub fn record_step(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
         self.check_not_copied()?;
         if self.stale {
             self.prepare()?;
         }
-        if self.prepared.bound.dispatches.is_empty() {
-            // Tensors without elements step as well.
-        } else if self.prepared.control.is_some() {
+        if self.control.options.zero_grad_after_step {
+            // What cannot be cleared is told before anything is recorded.
+            self.clears()?;
+        }
+        // Tensors without elements step as well, and are skipped.
+        if self.prepared.control.is_some() && !self.prepared.stepping.is_empty() {
             self.record_decided(encoder)?;
-        } else {
+        } else if !self.prepared.bound.dispatches.is_empty() {
             self.record_plain(encoder)?;
         }
         if self.control.options.zero_grad_after_step {
@@ -107,8 +111,10 @@ impl WgpuAdam {
         Ok(())
     }
 
-    /// The dispatches that a step recorded with the last plan has: what its cost on the GPU depends on, beside its memory
-    /// traffic. One for all small tensors of an arena.
+    /// The dispatches that step parameters, with the last plan: what a step's cost on the GPU depends on, beside its memory
+    /// traffic. One for all small tensors of an arena. Left out: where gradients are clipped by norm or steps may be
+    /// skipped, one that decides and, if gradients are measured, as many again for that; the clears of
+    /// [`zero_grad_after_step`](crate::GradientControl::zero_grad_after_step).
     #[must_use]
     pub fn dispatch_count(&self) -> usize {
         self.prepared.bound.dispatches.len()
@@ -146,5 +152,39 @@ impl WgpuAdam {
         let value = closure(self, &mut encoder)?;
         self.record_step(&mut encoder)?;
         Ok((self.gpu.queue.submit([encoder.finish()]), value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{AdamConfig, GradientControl, LossScale, TensorArena, WgpuAdam, wgpu};
+
+    /// Control that is off leaves the plan, its kernels and what a step writes as if it had never been on.
+    #[test]
+    fn off_is_plain() {
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let arena = TensorArena::new(&device, [("a", [1000]), ("b", [7])]).unwrap();
+        let stepped = |controls: &[GradientControl]| {
+            let mut adam = WgpuAdam::new(&device, &queue, arena.params(), AdamConfig::default()).unwrap();
+            for &control in controls {
+                adam.set_gradient_control(control).unwrap();
+            }
+            adam.step().unwrap();
+            let prepared = std::mem::take(&mut adam.prepared);
+            assert!(prepared.control.is_none() && prepared.request.is_empty(), "{controls:?}");
+            (prepared.input, prepared.hypers)
+        };
+        let none = GradientControl::default();
+        let plain = stepped(&[]);
+        assert_eq!(plain.1.len(), 1, "32 bytes a class");
+        for on in [
+            GradientControl { clip_norm: Some(1.0), ..none },
+            GradientControl { clip_value: Some(1.0), accumulate: 3, ..none },
+            GradientControl { loss_scale: LossScale::Fixed(8.0), ..none },
+        ] {
+            assert_eq!(stepped(&[on, none]), plain, "{on:?}");
+        }
+        // Neutral numbers are no control.
+        assert_eq!(stepped(&[GradientControl { loss_scale: LossScale::Fixed(1.0), ..none }]), plain);
     }
 }

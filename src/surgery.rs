@@ -72,6 +72,8 @@ impl WgpuAdam {
             let old = self.tensor(id)?.clone();
             let mut new = self.admit(param, id.index, old.group)?;
             new.step = if moments == Moments::Clear { 0 } else { old.step };
+            // It has missed what it had missed; where that is cleared, its steps tell it from those with its history.
+            new.history = old.history;
             let max_exp_avg_sq = self.registry.has_max_exp_avg_sq(id.index);
             moments.check(new.length, max_exp_avg_sq, &new.describe(id.index))?;
             stateless.push((id.index, max_exp_avg_sq));

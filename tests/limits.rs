@@ -185,11 +185,14 @@ fn every_combination_works_under_control_or_names_the_limit() {
 /// A limit, the least value that does, and its place.
 type Least = (&'static str, u64, fn(&mut wgpu::Limits, u64));
 
-const LEAST: [Least; 11] = [
+const LEAST: [Least; 12] = [
     ("max_bind_groups", 3, |limits, value| limits.max_bind_groups = value as u32),
     ("max_bindings_per_bind_group", 3, |limits, value| limits.max_bindings_per_bind_group = value as u32),
     ("max_dynamic_uniform_buffers_per_pipeline_layout", 2, |limits, value| {
         limits.max_dynamic_uniform_buffers_per_pipeline_layout = value as u32;
+    }),
+    ("max_dynamic_storage_buffers_per_pipeline_layout", 1, |limits, value| {
+        limits.max_dynamic_storage_buffers_per_pipeline_layout = value as u32;
     }),
     ("max_storage_buffers_per_shader_stage", 4, |limits, value| {
         limits.max_storage_buffers_per_shader_stage = value as u32;
@@ -236,6 +239,23 @@ fn each_limit_has_a_least_value() {
         let bench = Bench::new(limits);
         few(&bench).unwrap_or_else(|error| panic!("{name} of {}: {error}", value + 1));
         assert_eq!(bench.said(), Vec::<String>::new(), "{name}");
+    }
+}
+
+/// What only control needs is asked for when that is.
+#[test]
+fn control_has_a_least_value_of_its_own() {
+    let control = GradientControl { clip_norm: Some(1.0), ..Default::default() };
+    for (size, does) in [(5151, false), (5152, true)] {
+        let limits = wgpu::Limits { max_compute_workgroup_storage_size: size, ..wgpu::Limits::downlevel_defaults() };
+        let bench = Bench::new(limits);
+        let mut adam = bench.adam(vec![ParamGroup::new([bench.param("a", 300)])]).unwrap();
+        let set = adam.set_gradient_control(control);
+        let named = set.as_ref().err().map(|error| named(error).unwrap_or_else(|| panic!("{error}")));
+        assert_eq!(named, (!does).then_some("max_compute_workgroup_storage_size"), "{size}");
+        assert_eq!(*adam.gradient_control() == control, does, "{size}");
+        adam.step().unwrap();
+        assert_eq!(bench.said(), Vec::<String>::new(), "{size}");
     }
 }
 

@@ -37,6 +37,8 @@ fn line() -> impl Strategy<Value = Line> {
             .prop_map(|(lengths, arena, amsgrad, decoupled)| Line::AddGroup { lengths, arena, amsgrad, decoupled }),
         8 => (1_u32..4).prop_map(Line::Step),
         1 => Just(Line::StepOnZeros),
+        2 => prop::bool::weighted(0.7).prop_map(Line::Skipping),
+        4 => any::<usize>().prop_map(Line::Overflow),
         2 => any::<usize>().prop_map(Line::DropGrad),
         2 => any::<usize>().prop_map(Line::GiveGrad),
         5 => (any::<usize>(), change()).prop_map(|(group, change)| Line::Set(group, change)),

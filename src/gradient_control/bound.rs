@@ -57,9 +57,9 @@ pub(crate) struct Ledger {
     /// What the partial results are of.
     norm_type: NormType,
     pub grids: Vec<NormGrid>,
-    partials: u32,
-    first_partial: u32,
-    first_block: u32,
+    pub partials: u32,
+    pub first_partial: u32,
+    pub first_block: u32,
     blocks: usize,
 }
 

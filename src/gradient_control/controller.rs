@@ -5,7 +5,7 @@ use crate::Error;
 use crate::gpu::Gpu;
 use crate::gradient_control::counts::Counts;
 use crate::kernels::{ControlPipelines, Kernels};
-use crate::layout::State;
+use crate::layout::{CONTROL_WORKGROUP_STORAGE, State};
 use crate::statistics::Ring;
 
 #[derive(Debug)]
@@ -21,6 +21,13 @@ const WHAT: &str = "the buffers of gradient control";
 
 impl Controller {
     pub(crate) fn new(gpu: &Gpu, kernels: &Kernels) -> Result<Self, Error> {
+        let (needed, allowed) =
+            (CONTROL_WORKGROUP_STORAGE.into(), gpu.device.limits().max_compute_workgroup_storage_size.into());
+        if needed > allowed {
+            let (what, limit) = ("gradient control".into(), "max_compute_workgroup_storage_size");
+            let remedy = "or do without clipping by norm, skipping and loss scales";
+            return Err(Error::DeviceLimit { what, limit, needed, allowed, remedy });
+        }
         let pipelines = ControlPipelines::new(gpu, kernels)?;
         let ring = Ring::new(gpu)?;
         let skipped = Counts::new(gpu)?;

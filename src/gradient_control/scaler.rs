@@ -20,6 +20,8 @@ pub struct GradScalerState {
     pub growth_tracker: u32,
 }
 
+const WHAT: &str = "the loss scale";
+
 /// The scale and its growth tracker: the beginning of the device's state.
 pub(crate) type Words = [u32; 2];
 
@@ -64,10 +66,19 @@ impl Control {
     }
 
     /// Begins with the scale that these options begin with: with one that was loaded before, if they are dynamic.
-    pub(crate) fn begin_scale(&mut self, gpu: &Gpu, options: LossScale) -> Result<(), Error> {
+    pub(crate) fn begin_scale(
+        &mut self,
+        gpu: &Gpu,
+        options: LossScale,
+        encoder: Option<&mut wgpu::CommandEncoder>,
+    ) -> Result<(), Error> {
         let dynamic = matches!(options, LossScale::Dynamic { .. });
         let kept = self.kept_scaler.filter(|_| dynamic);
-        self.write_scale(gpu, kept.map_or_else(|| [(options.first() as f32).to_bits(), 0], |kept| kept.words()))?;
+        let words = kept.map_or_else(|| [(options.first() as f32).to_bits(), 0], |kept| kept.words());
+        match encoder {
+            Some(encoder) => self.record_scale(gpu, words, encoder)?,
+            None => self.write_scale(gpu, words)?,
+        }
         if dynamic {
             self.kept_scaler = None;
         }
@@ -78,6 +89,24 @@ impl Control {
     fn write_scale(&self, gpu: &Gpu, words: Words) -> Result<(), Error> {
         let Some(controller) = &self.controller else { return Ok(()) };
         let bytes = bytemuck::bytes_of(&words);
-        gpu.guard.run("the loss scale", || gpu.queue.write_buffer(&controller.state, 0, bytes))
+        gpu.guard.run(WHAT, || gpu.queue.write_buffer(&controller.state, 0, bytes))
+    }
+
+    /// By an encoder, from a buffer that nothing else writes to.
+    fn record_scale(&self, gpu: &Gpu, words: Words, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
+        let Some(controller) = &self.controller else { return Ok(()) };
+        let bytes = bytemuck::bytes_of(&words);
+        let staged = gpu.guard.run(WHAT, || {
+            let staged = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("wgpu_adam.control.loss_scale"),
+                size: bytes.len() as u64,
+                usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            gpu.queue.write_buffer(&staged, 0, bytes);
+            staged
+        })?;
+        encoder.copy_buffer_to_buffer(&staged, 0, &controller.state, 0, Some(bytes.len() as u64));
+        Ok(())
     }
 }

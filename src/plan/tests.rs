@@ -1,5 +1,7 @@
 //! Any set of tensors, groups, buffers, offsets, missing gradients and limits: every element is stepped exactly once,
-//! with its own gradient, state and hyper block, and never a neighbour.
+//! with its own gradient, state and hyper block, and never a neighbour; and measured exactly once.
+
+mod norms;
 
 use std::collections::HashMap;
 
@@ -252,6 +254,7 @@ fn check(input: &Input, planes: &[u64], limits: &Limits) -> Result<Plan, String>
             return Err(format!("{place:?} is stepped with {step:?}, and is no tensor's"));
         }
     }
+    norms::check(&plan, input, limits)?;
     Ok(plan)
 }
 

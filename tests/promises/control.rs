@@ -1,7 +1,7 @@
 //! The same promises for steps under gradient control.
 
 use wgpu_adam::{AdamConfig, GradientControl, LossScale, Param, ParamGroup, TensorArena, WgpuAdam, ZeroGrad, wgpu};
-use wgpu_adam_suite::calls::calls;
+use wgpu_adam_suite::calls::{calls, recorded};
 
 use super::{devices, only, storage};
 
@@ -113,24 +113,63 @@ fn unread_statistics_pile_up_nowhere() {
     }
 }
 
-/// Turned off, it costs nothing: the same calls and the same dispatches as if it had never been there.
+/// Turned off, it costs nothing: what is called and what is recorded is as if it had never been there, whether it was set
+/// to nothing or was on before.
 #[test]
 fn no_control_is_no_cost() {
+    let none = GradientControl::default();
+    let clip = GradientControl { clip_norm: Some(1.0), ..none };
     for (name, device, queue) in devices() {
-        let run = |given: bool| {
+        let run = |before: &[GradientControl]| {
             let (_arena, mut adam) = optimizer(&device, &queue);
-            if given {
-                adam.set_gradient_control(GradientControl::default()).unwrap();
+            for &control in before {
+                adam.set_gradient_control(control).unwrap();
+                adam.step().unwrap();
             }
-            let (counts, ()) = calls(|| {
+            adam.step().unwrap();
+            let mut counts = None;
+            let records = recorded(|| {
                 for _ in 0..10 {
                     let mut encoder = encoder(&device);
-                    adam.record_step(&mut encoder).unwrap();
+                    let (counted, ()) = calls(|| adam.record_step(&mut encoder).unwrap());
+                    counts = Some(counted);
                     queue.submit([encoder.finish()]);
                 }
             });
-            (counts, adam.dispatch_count())
+            (counts, records, adam.dispatch_count())
         };
-        assert_eq!(run(false), run(true), "{name}");
+        let (counts, records, dispatches) = run(&[]);
+        assert_eq!(records.len(), 10 * dispatches, "{name}: {records:?}");
+        assert!(records.iter().all(|record| record.starts_with("ComputePass::dispatch [")), "{name}: {records:?}");
+        let plain = (counts, records, dispatches);
+        for before in [&[none][..], &[clip, none], &[GradientControl { zero_grad_after_step: true, ..clip }, none]] {
+            assert_eq!(run(before), plain, "{name}: after {before:?}");
+        }
+    }
+}
+
+/// What else a step under control records: as many dispatches that measure, one that decides, a copy for statistics.
+#[test]
+fn control_records_what_it_says() {
+    for (name, device, queue) in devices() {
+        for (what, control) in controls() {
+            let (_arena, mut adam) = optimizer(&device, &queue);
+            adam.set_gradient_control(control).unwrap();
+            adam.step().unwrap();
+            let records = recorded(|| {
+                let mut encoder = encoder(&device);
+                adam.record_step(&mut encoder).unwrap();
+                queue.submit([encoder.finish()]);
+            });
+            let count = |kind: &str| records.iter().filter(|record| record.starts_with(kind)).count();
+            let decides = ["clip_norm", "skip_nonfinite", "a dynamic scale"].contains(&what);
+            let dispatches = if decides { 2 * adam.dispatch_count() + 1 } else { adam.dispatch_count() };
+            let clears = count("CommandEncoder::clear_buffer");
+            assert_eq!(count("ComputePass::dispatch"), dispatches, "{name}: {what}, {records:?}");
+            assert_eq!(count("CommandEncoder::copy_buffer_to_buffer"), usize::from(decides), "{name}: {what}");
+            assert_eq!(clears > 0, control.zero_grad_after_step, "{name}: {what}, {clears} clears");
+            let all = dispatches + usize::from(decides) + clears;
+            assert_eq!(records.len(), all, "{name}: {what}, {records:?}");
+        }
     }
 }

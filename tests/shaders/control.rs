@@ -200,7 +200,7 @@ fn host_and_control_agree() {
     let (correction, _) = parse(BIAS_CORRECTION).unwrap_or_else(|problem| panic!("bias_correction.wgsl: {problem}"));
     let none = correction.global_variables.is_empty() && correction.overrides.is_empty();
     report.equal(|| "bias_correction.wgsl: functions alone".into(), none, true);
-    report.finish(2 * 6 + 11 + 3 + 1);
+    report.finish(2 * 6 + 12 + 3 + 1);
 }
 
 /// What control.wgsl alone has: the request and its array, flags, arrays of the workgroup.
@@ -224,6 +224,11 @@ fn control(report: &mut Report, module: &Module) {
     // INFINITY is no flag.
     let wgsl: Vec<_> = constants(module).into_iter().filter(|(name, _)| name != "INFINITY").collect();
     report.equal(|| "control.wgsl: flags".into(), wgsl, host);
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx()).unwrap_or_else(|problem| panic!("control.wgsl: {problem}"));
+    let shared = module.global_variables.iter().filter(|(_, global)| global.space == naga::AddressSpace::WorkGroup);
+    let bytes: u32 = shared.map(|(_, global)| layouter[global.ty].size.next_multiple_of(16)).sum();
+    report.equal(|| "control.wgsl: bytes of its workgroup".into(), bytes, layout::CONTROL_WORKGROUP_STORAGE);
     for (_, global) in module.global_variables.iter().filter(|(_, global)| global.binding.is_none()) {
         if let TypeInner::Array { size, .. } = module.types[global.ty].inner {
             let name = global.name.clone().unwrap_or_default();

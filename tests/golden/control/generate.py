@@ -52,11 +52,12 @@ def lengths(count):
 
 
 def norm_rows():
-    """name, lengths, exponent of the largest tensor, how many powers of two the tensors spread over, max_norm"""
+    """name, lengths, exponent of the largest tensor, how many powers of two the tensors spread over, max_norm (None:
+    the norm itself, in float32)"""
     yield "one element", [1], 0, 0, 0.5
     yield "one tensor", [1000], -4, 0, 1.0
     yield "not clipped", [100, 28], -12, 0, 1.0
-    yield "at the edge", [4], 0, 0, 2.0
+    yield "at the edge", [4], 0, 0, None
     for count in (2, 3, 10, 30, 100, 300):
         yield f"{count} tensors", lengths(count), 0, 0, 1.0
         yield f"{count} tensors over 60 powers of two", lengths(count), 30, 60, 5.0
@@ -73,17 +74,22 @@ def norms():
         for kind, order in KINDS.items():
             row = {"name": f"{name}, {kind}", "stream": 1000 * (number + 1), "lengths": sizes,
                    "exponent": exponent, "spread": spread, "norm_type": kind, "max_norm": max_norm}
+            grads = []
+            for k, size in enumerate(sizes):
+                power = 2.0 ** (exponent - 5 * k % (spread + 1))
+                grad = [value(row["stream"] + k, i) * power for i in range(size)]
+                grads.append(torch.tensor(grad, dtype=torch.float32))
+            if max_norm is None:
+                row["max_norm"] = float(np.float32(torch.nn.utils.get_total_norm([g.double() for g in grads], order)))
             for dtype, torch_type in golden.DTYPES.items():
                 params = []
-                for k, size in enumerate(sizes):
-                    power = 2.0 ** (exponent - 5 * k % (spread + 1))
-                    grad = [value(row["stream"] + k, i) * power for i in range(size)]
-                    params.append(torch.nn.Parameter(torch.zeros(size, dtype=torch_type)))
-                    params[-1].grad = torch.tensor(grad, dtype=torch.float32).to(torch_type)
-                norm = float(torch.nn.utils.clip_grad_norm_(params, max_norm, order))
+                for grad in grads:
+                    params.append(torch.nn.Parameter(torch.zeros(len(grad), dtype=torch_type)))
+                    params[-1].grad = grad.to(torch_type, copy=True)
+                norm = float(torch.nn.utils.clip_grad_norm_(params, row["max_norm"], order))
                 row[f"norm_{dtype}"] = norm if math.isfinite(norm) else None
                 if dtype == "f64":
-                    row["factor_f64"] = min(1.0, max_norm / (norm + 1e-6))
+                    row["factor_f64"] = min(1.0, row["max_norm"] / (norm + 1e-6))
             rows.append(row)
     write("norms.json", {"generator": golden.generator_info(SEED), "rows": rows}, "rows")
 
@@ -148,10 +154,11 @@ def grad_scaler():
 # --------------------------------------------------------------------------
 
 class ClipCase(golden.Case):
-    """A case whose gradients are clipped before each step."""
+    """A case whose gradients are clipped before each step: with `norm_in_f64` by their norm in float64 in both runs."""
 
-    def __init__(self, name, description):
+    def __init__(self, name, description, norm_in_f64=False):
         super().__init__(name, SEED, "finite", description)
+        self.norm_in_f64 = norm_in_f64
 
     def clipped_steps(self, max_norms, kind):
         for max_norm in max_norms:
@@ -170,7 +177,10 @@ class ClipCase(golden.Case):
             elif op["op"] == "step":
                 for pid, tensor in tensors.items():
                     tensor.grad = torch.from_numpy(self.gradient(op["n"], pid).copy()).to(dtype)
-                norm = torch.nn.utils.clip_grad_norm_(tensors.values(), op["clip_norm"], KINDS[op["norm_type"]])
+                kind = KINDS[op["norm_type"]]
+                of = [t.grad.double() if self.norm_in_f64 else t.grad for t in tensors.values()]
+                norm = torch.nn.utils.get_total_norm(of, kind)
+                torch.nn.utils.clip_grads_with_norm_(tensors.values(), op["clip_norm"], norm.to(dtype))
                 if dtype == torch.float64:
                     op["grad_norm"] = float(norm)
                 optimizer.step()
@@ -213,7 +223,7 @@ def clip_cases():
     infinity.clipped_steps(around(0.06), "infinity")
     yield infinity
 
-    # Beyond 2^60 torch's norm is infinite, and its float32 run no yardstick.
+    # Beyond 2^60 torch's norm is infinite in float32.
     large = ClipCase("clip_large_norms", "Gradients whose norm is about 1e18, clipped to about 1.")
     large.use_rule(grad_log2=58, grad_spread_mask=3)
     large.construct([{"params": [large.param([size], rule=True) for size in (257, 33, 1, 64)]}], lr=0.01)
@@ -225,6 +235,21 @@ def clip_cases():
     small.construct([{"params": [small.param([size], rule=True) for size in (129, 2, 40)]}], lr=0.01)
     small.clipped_steps(around(2e-6), "two")
     yield small
+
+    huge = ClipCase("clip_norms_of_1e20", "Gradients whose norm is about 1e20, clipped to about 1: in float32 torch's "
+                    "norm would be infinite, and is given from float64.", norm_in_f64=True)
+    huge.use_rule(grad_log2=64, grad_spread_mask=3)
+    huge.construct([{"params": [huge.param([size], rule=True) for size in (257, 33, 1, 64)]}], lr=0.01)
+    huge.clipped_steps(around(1.0), "two")
+    yield huge
+
+    # The squares of smaller gradients are denormal as second moments, clipped or not.
+    tiny = ClipCase("clip_tiny_norms", "Gradients whose norm is about 5e-13, scaled by bounds below 1e-6; eps is small "
+                    "enough to let them count.")
+    tiny.use_rule(grad_log2=-42)
+    tiny.construct([{"params": [tiny.param([size], rule=True) for size in (129, 2, 40)]}], lr=0.01, eps=1e-14)
+    tiny.clipped_steps(around(5e-7), "two")
+    yield tiny
 
 
 def clips():

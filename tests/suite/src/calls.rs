@@ -22,8 +22,12 @@ pub const COUNTED: [(&str, &str); 11] = [
 /// How often each kind was called.
 pub type Counts = BTreeMap<&'static str, u32>;
 
+/// Beginnings of the lines about what an encoder holds, told when its passes are encoded: at the latest by `finish`.
+const RECORDED: [&str; 3] = ["ComputePass::dispatch", "CommandEncoder::clear_", "CommandEncoder::copy_"];
+
 thread_local! {
     static CALLS: RefCell<Counts> = const { RefCell::new(BTreeMap::new()) };
+    static RECORDS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Counts the lines of the thread it runs on.
@@ -42,6 +46,9 @@ impl log::Log for Counter {
             for (_, name) in counted {
                 CALLS.with_borrow_mut(|calls| *calls.entry(name).or_default() += 1);
             }
+            if RECORDED.iter().any(|begin| line.starts_with(begin)) {
+                RECORDS.with_borrow_mut(|records| records.push(line));
+            }
         }
     }
 
@@ -56,4 +63,18 @@ pub fn calls<T>(work: impl FnOnce() -> T) -> (Counts, T) {
     CALLS.take();
     let result = work();
     (CALLS.take(), result)
+}
+
+/// What `work` records, in its order: dispatches with their grids, and the kinds of everything else.
+pub fn recorded(work: impl FnOnce()) -> Vec<String> {
+    let (_, _) = calls(|| {
+        RECORDS.take();
+        work();
+    });
+    // Behind the kind come numbers of objects, which differ from run to run.
+    let kind = |line: String| match line.split_once(' ') {
+        Some((kind, _)) if !line.starts_with("ComputePass") => kind.to_owned(),
+        _ => line,
+    };
+    RECORDS.take().into_iter().map(kind).collect()
 }

@@ -117,7 +117,8 @@ golden_cases! {
     "resume_high_step" "step_saturation" "magnitudes" "sparse_rows" "zero_grads" "empty_and_scalar" "long_run" "large"
     "denormal" "nonfinite" "eps_zero_division" "fused_grad_scale" "fused_grad_scale_adamw" "very_long_run"
     "many_tensors" "torch1.11/nonfinite" "torch1.11/reload" "control/clip_one_tensor" "control/clip_300_tensors"
-    "control/clip_infinity" "control/clip_large_norms" "control/clip_small_norms"
+    "control/clip_infinity" "control/clip_large_norms" "control/clip_small_norms" "control/clip_norms_of_1e20"
+    "control/clip_tiny_norms"
 }
 
 #[cfg(not(target_family = "wasm"))]

@@ -8,6 +8,7 @@ pub mod calls;
 mod checkpoints;
 mod control;
 pub mod dump;
+pub mod fixed_point;
 pub mod golden;
 mod golden_bodies;
 mod gradients;

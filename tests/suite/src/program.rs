@@ -3,7 +3,9 @@
 use std::fmt;
 
 use anyhow::{Context, Result, bail, ensure};
-use wgpu_adam::{AdamConfig, Error, Moments, ParamGroup, StateDict, TensorArena, TensorBuffer, ZeroGrad};
+use wgpu_adam::{
+    AdamConfig, Error, GradientControl, Moments, ParamGroup, StateDict, TensorArena, TensorBuffer, ZeroGrad,
+};
 
 use crate::{
     Gpu,
@@ -26,6 +28,10 @@ pub enum Line {
     Step(u32),
     /// The gradients are filled with zeros, and a step is made on them.
     StepOnZeros,
+    /// From here on steps on gradients that are not finite are skipped, or not.
+    Skipping(bool),
+    /// A step on new gradients of which one has a NaN, while such steps are skipped; else nothing.
+    Overflow(usize),
     DropGrad(usize),
     GiveGrad(usize),
     Set(usize, Change),
@@ -98,8 +104,16 @@ struct Machine<'a> {
     saved: Option<Saved>,
 }
 
-/// A group's options, and of its parameters the names and references.
-type GroupCopy = (AdamConfig, Vec<(String, Reference)>);
+/// A group's options, and its parameters.
+type GroupCopy = (AdamConfig, Vec<ParamCopy>);
+
+#[derive(Clone, PartialEq)]
+struct ParamCopy {
+    name: String,
+    reference: Reference,
+    /// Whether a step was recorded for it, taken or skipped: then it has an entry in state dicts.
+    stepped: bool,
+}
 
 struct Saved {
     dict: StateDict,
@@ -112,6 +126,12 @@ impl Machine<'_> {
             Line::AddGroup { lengths, arena, amsgrad, decoupled } => self.add(lengths, *arena, *amsgrad, *decoupled),
             Line::Step(count) => (0..*count).try_for_each(|_| self.twin.step()),
             Line::StepOnZeros => self.step_on_zeros(),
+            Line::Skipping(on) => {
+                self.twin.counted_by_device |= on;
+                let control = GradientControl { skip_nonfinite: *on, ..Default::default() };
+                Ok(self.twin.adam.set_gradient_control(control)?)
+            }
+            Line::Overflow(tensor) => self.overflow(*tensor),
             Line::DropGrad(_) | Line::GiveGrad(_) | Line::Replace { .. } | Line::Remove(_) | Line::Reset(_)
                 if self.twin.tensors.is_empty() =>
             {
@@ -166,6 +186,21 @@ impl Machine<'_> {
             }
         }
         self.twin.step_reference()
+    }
+
+    fn overflow(&mut self, choice: usize) -> Result<()> {
+        let has_elements = |tensor: &&TwinTensor| tensor.length > 0 && tensor.grad_values.is_some();
+        let candidates: Vec<&TwinTensor> = self.twin.tensors.iter().filter(has_elements).collect();
+        if candidates.is_empty() || !self.twin.adam.gradient_control().skip_nonfinite {
+            return Ok(());
+        }
+        let chosen = candidates[choice % candidates.len()];
+        let (grad, element) = (chosen.grad.clone(), choice as u64 % chosen.length);
+        self.twin.write_grads();
+        let queue = &self.twin.gpu.queue;
+        queue.write_buffer(grad.buffer(), grad.offset() + element * 4, bytemuck::bytes_of(&f32::NAN));
+        self.twin.adam.step()?;
+        Ok(())
     }
 
     fn set(&mut self, group: usize, change: Change) -> Result<()> {
@@ -248,7 +283,8 @@ impl Machine<'_> {
             for &id in group.params() {
                 let name = self.twin.adam.name(id)?.unwrap_or_default();
                 let tensor = self.twin.tensors.iter().find(|tensor| tensor.name == name).context("unknown")?;
-                params.push((name.to_owned(), tensor.reference.clone()));
+                let stepped = self.twin.adam.step_count(id)? > 0;
+                params.push(ParamCopy { name: name.to_owned(), reference: tensor.reference.clone(), stepped });
             }
             groups.push((*group.config(), params));
         }
@@ -285,7 +321,7 @@ impl Machine<'_> {
             let tensor = self.twin.tensors.iter_mut().find(|tensor| tensor.name == name).context("unknown")?;
             let length = tensor.length as usize;
             let param = std::mem::take(&mut tensor.reference.param);
-            // What had taken no step has no entry, and begins anew.
+            // What had taken no step begins anew.
             tensor.reference = if old.step == 0 { Reference::new(&vec![0.0; length]) } else { old };
             tensor.reference.param = param;
         }
@@ -308,15 +344,15 @@ fn matched(saved: &[GroupCopy], now: &[GroupCopy]) -> Option<Vec<(String, Refere
         return None;
     }
     let (saved, now) = (params(saved), params(now));
-    let common = now.iter().filter(|(name, _)| saved.iter().any(|(other, _)| other == name)).count();
+    let common = now.iter().filter(|param| saved.iter().any(|other| other.name == param.name)).count();
     let state_of = |position: usize, name: &String| match common {
         0 => saved.get(position),
-        _ => saved.iter().find(|(other, _)| other == name),
+        _ => saved.iter().find(|other| other.name == *name),
     };
-    let pairs = now.iter().enumerate().map(|(position, (name, current))| {
-        let (_, old) = state_of(position, name)?;
-        let fits = old.step == 0 || old.param.len() == current.param.len();
-        fits.then(|| (name.clone(), old.clone()))
+    let pairs = now.iter().enumerate().map(|(position, current)| {
+        let old = state_of(position, &current.name)?;
+        let fits = !old.stepped || old.reference.param.len() == current.reference.param.len();
+        fits.then(|| (current.name.clone(), old.reference.clone()))
     });
     pairs.collect()
 }

@@ -6,6 +6,7 @@ use wgpu_adam::GradientControl;
 use super::rig::Rig;
 use crate::{
     Gpu,
+    fixed_point::{fraction, one_minus_power},
     readback::Span,
     readback::read_all,
     stats::ulp,
@@ -31,7 +32,7 @@ const HARNESS: &str = "
         }
     }";
 
-/// Within one ULP of the host's, at 1, 2, 3 and so on, later at one step in 61, and around powers of two and ten.
+/// Within one ULP of the host's in f64, and the bits of fixed point on the host, at 1, 2, 3 and so on, later at one step in 61, and around powers of two and ten.
 pub async fn on_the_device(gpu: &Gpu) -> Result<()> {
     let mut steps: Vec<u32> = (1..=EVERY).chain((EVERY..=LAST).step_by(STRIDE as usize)).collect();
     let powers = (17..24).map(|power| 1_u32 << power).chain([100_000, 1_000_000, LAST - 2]);
@@ -54,7 +55,11 @@ pub async fn on_the_device(gpu: &Gpu) -> Result<()> {
         for steps in steps.chunks(CHUNK as usize) {
             let got = run(gpu, &pipeline, beta, steps).await?;
             for (&t, got) in steps.iter().zip(got) {
-                let want = 1.0 - beta.powf(t.into());
+                let (want, emulated) = (1.0 - beta.powf(t.into()), one_minus_power(beta, t));
+                ensure!(
+                    got.to_bits() == emulated.to_bits(),
+                    "beta {beta}, step {t}: {got:e}, on the host {emulated:e}"
+                );
                 let off = (f64::from(got) - want).abs() / ulp(want);
                 if off.is_nan() || off > worst {
                     (worst, where_worst) = (off, format!("beta {beta}, step {t}: {got:e} instead of {want:e}"));
@@ -77,8 +82,7 @@ async fn run(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, beta: f64, steps: &[u3
         usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
         mapped_at_creation: false,
     });
-    // A fraction of 2^64. A product with a power of two is exact.
-    let fraction = (beta * 2.0_f64.powi(64)) as u64;
+    let fraction = fraction(beta);
     let words = [fraction as u32, (fraction >> 32) as u32, steps.len() as u32, 0];
     gpu.queue.write_buffer(&job, 0, bytemuck::cast_slice(&words));
     let entries: Vec<_> = (0..)

@@ -193,3 +193,99 @@ pub async fn surgery(gpu: &Gpu) -> Result<()> {
     go(&mut rig)?;
     rig.check("after loading").await
 }
+
+/// A tensor that was replaced with its moments has missed what it had missed: not what a neighbour of its count has.
+pub async fn replaced(gpu: &Gpu) -> Result<()> {
+    for (case, given) in [("kept", false), ("given", true)] {
+        let mut rig = Rig::in_arena(gpu, &[64, 64], SKIP)?;
+        // Both have stepped twice by the host's count; of a0's two steps one is skipped.
+        let plan: [(&[&str], bool); 3] = [(&["a0", "a1"], false), (&["a0"], true), (&["a1"], false)];
+        for (round, (present, skipped)) in plan.into_iter().enumerate() {
+            for name in ["a0", "a1"] {
+                rig.set_grad(name, present.contains(&name))?;
+            }
+            step(&mut rig, round as u64, skipped.then_some(0))?;
+        }
+        rig.set_grad("a0", true)?;
+        let (id, index) = (rig.id("a1")?, rig.index("a1")?);
+        let tensor = &rig.tensors[index];
+        let new = wgpu_adam::Param::new("a1", [64], tensor.param.clone(), tensor.grad.clone());
+        let mut moments = Moments::Keep;
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        if given {
+            let piece = rig.adam.state(id)?.pieces[0].clone();
+            let copy = |encoder: &mut wgpu::CommandEncoder, offset| {
+                let to = storage(gpu, 64 * 4);
+                encoder.copy_buffer_to_buffer(&piece.buffer, offset, &to, 0, Some(64 * 4));
+                wgpu_adam::TensorBuffer::from(&to)
+            };
+            let (exp_avg, exp_avg_sq) = (copy(&mut encoder, piece.exp_avg), copy(&mut encoder, piece.exp_avg_sq));
+            moments = Moments::From { exp_avg, exp_avg_sq, max_exp_avg_sq: None };
+        }
+        rig.adam.record_replace_param(&mut encoder, id, new, moments)?;
+        gpu.queue.submit([encoder.finish()]);
+        for round in 10..12 {
+            step(&mut rig, round, None)?;
+            rig.check(&format!("moments {case}, step {round}")).await?;
+        }
+    }
+    Ok(())
+}
+
+/// State that was to be reset by an encoder that is never submitted: steps go on from moments that are there still, and
+/// count from 1.
+pub async fn dropped_reset(gpu: &Gpu) -> Result<()> {
+    let mut rig = Rig::in_arena(gpu, &[64, 9], SKIP)?;
+    for (round, overflow) in [None, Some(0), Some(1), None].into_iter().enumerate() {
+        step(&mut rig, round as u64, overflow)?;
+    }
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    for name in ["a0", "a1"] {
+        let id = rig.id(name)?;
+        rig.adam.record_reset_state(&mut encoder, id)?;
+    }
+    drop(encoder);
+    // The host counts from 0 again, the device still knows of two skipped steps: of four only the last counts.
+    for (round, before) in (10..).zip([0, 0, 0, 1]) {
+        for tensor in &mut rig.tensors {
+            tensor.reference.step = before;
+        }
+        step(&mut rig, round, None)?;
+        let params = rig.bits().await?;
+        for tensor in &rig.tensors {
+            let got = params.param(&tensor.name)?;
+            crate::twin::compare(&format!("step {round}: {}", tensor.name), &got, &tensor.reference.param, |_, _| {
+                1e-5
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Tensors without elements are skipped with the others, and alone.
+pub async fn empty(gpu: &Gpu) -> Result<()> {
+    for (case, lengths) in [("alone", &[0_u64, 0][..]), ("with another", &[0, 3])] {
+        let mut rig = Rig::alone(gpu, lengths, SKIP)?;
+        let found_inf = storage(gpu, 4);
+        rig.adam.set_found_inf(Some((&found_inf, 0)))?;
+        for (round, skipped) in [false, true, true, false].into_iter().enumerate() {
+            rig.write_grads(round as u64, 1.0);
+            gpu.queue.write_buffer(&found_inf, 0, bytemuck::bytes_of(&f32::from(u8::from(skipped))));
+            rig.adam.step()?;
+        }
+        let steps: Vec<u64> = rig.adam.state_dict().await?.state.values().map(|entry| entry.step).collect();
+        ensure!(steps == [2, 2], "{case}: steps {steps:?}");
+        let told = rig.adam.statistics().await?;
+        ensure!((told.step, told.steps_taken, told.steps_skipped) == (4, 2, 2), "{case}: {told:?}");
+    }
+    // Without a gradient there is nothing to decide about: no step, no statistics, and the scale stays as it is.
+    let mut rig = Rig::alone(gpu, &[3], GradientControl { loss_scale: LossScale::dynamic(), ..SKIP })?;
+    rig.write_grads(1, 1.0);
+    rig.adam.step()?;
+    let before = rig.adam.statistics().await?;
+    rig.set_grad("t0", false)?;
+    rig.adam.step()?;
+    let after = rig.adam.statistics().await?;
+    ensure!(before == after && after.growth_tracker == 1, "without gradients: {after:?} instead of {before:?}");
+    Ok(())
+}

@@ -3,9 +3,10 @@
 use anyhow::{Result, ensure};
 use wgpu_adam::{GradientControl, LossScale, NormType, StepStatistics};
 
-use super::rig::{Bits, Rig};
+use super::rig::{Bits, Rig, relative};
 use crate::{
     Gpu,
+    plain::{clip_factor, norm},
     twin::{TwinTensor, storage},
     values::values,
 };
@@ -122,4 +123,92 @@ pub async fn ten_steps(gpu: &Gpu) -> Result<()> {
     ensure!(scales == want, "scales {scales:?} instead of {want:?}");
     ensure!(told == also && scales == also_scales, "{told:?} and {also:?}, {scales:?} and {also_scales:?}");
     one.same("one encoder against ten", &ten)
+}
+
+/// Every kind of scale after every other in one encoder: what a backward pass reads is what its step divides by.
+pub async fn scales(gpu: &Gpu) -> Result<()> {
+    let dynamic = |init| LossScale::Dynamic { init, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 1 };
+    let kinds = [
+        (LossScale::Fixed(8.0), 8.0),
+        (LossScale::Fixed(32.0), 32.0),
+        (dynamic(1024.0), 1024.0),
+        (LossScale::None, 1.0),
+        (dynamic(64.0), 64.0),
+        (dynamic(256.0), 256.0),
+        (LossScale::Fixed(8.0), 8.0),
+    ];
+    for clip_norm in [None, Some(1e9)] {
+        let mut rig =
+            Rig::alone(gpu, &[1], GradientControl { clip_norm, loss_scale: kinds[0].0, ..Default::default() })?;
+        let scale = rig.adam.loss_scale_buffer().ok_or_else(|| anyhow::anyhow!("no loss scale"))?.clone();
+        rig.write_grad(0, vec![1.0]);
+        let history = storage(gpu, 4 * 2 * kinds.len() as u64);
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        let mut want = Vec::new();
+        for (loss_scale, first) in kinds {
+            let control = GradientControl { clip_norm, loss_scale, ..Default::default() };
+            rig.adam.record_gradient_control(&mut encoder, control)?;
+            ensure!(*rig.adam.gradient_control() == control, "{:?}", rig.adam.gradient_control());
+            let grows = matches!(loss_scale, LossScale::Dynamic { .. });
+            for value in [first, if grows { 2.0 * first } else { first }] {
+                // The gradient of a loss whose own gradient is 1.
+                encoder.copy_buffer_to_buffer(&scale, 0, rig.tensors[0].grad.buffer(), 0, Some(4));
+                encoder.copy_buffer_to_buffer(&scale, 0, &history, 4 * want.len() as u64, Some(4));
+                rig.adam.record_step(&mut encoder)?;
+                rig.took(|grad| grad)?;
+                want.push(value);
+            }
+        }
+        ensure!(rig.adam.loss_scale_buffer() == Some(&scale), "the buffer has moved");
+        gpu.queue.submit([encoder.finish()]);
+        let scales = crate::readback::read_f32(gpu, &history, 0, want.len() as u64).await?;
+        ensure!(scales == want, "clip_norm {clip_norm:?}: scales {scales:?} instead of {want:?}");
+        rig.check(&format!("clip_norm {clip_norm:?}")).await?;
+    }
+    Ok(())
+}
+
+/// A device opened with small limits measures in more dispatches of folded grids, and steps to the same bits where the
+/// norm does not depend on an order.
+pub async fn small_limits(gpu: &Gpu) -> Result<()> {
+    let small = wgpu::Limits {
+        // The ledger is bound as a whole.
+        max_storage_buffer_binding_size: 128 << 10,
+        max_buffer_size: 2 << 20,
+        max_compute_workgroups_per_dimension: 7,
+        max_compute_invocations_per_workgroup: 64,
+        max_compute_workgroup_size_x: 64,
+        max_storage_buffers_per_shader_stage: 4,
+        ..wgpu::Limits::downlevel_defaults()
+    };
+    let small = gpu.small(small).await?;
+    for norm_type in [NormType::Infinity, NormType::Two] {
+        let control = GradientControl { clip_norm: Some(0.5), norm_type, skip_nonfinite: true, ..Default::default() };
+        let mut results: Vec<Bits> = Vec::new();
+        for gpu in [gpu, &small] {
+            let mut rig = Rig::in_arena(gpu, &[100_000, 3, 257, 65_537, 1000, 1001], control)?;
+            rig.add(TwinTensor::alone(gpu, "alone", 99_999))?;
+            for round in 0..4 {
+                rig.write_grads(round, 1.0);
+                let size = norm(rig.grads(), norm_type);
+                if round == 2 {
+                    rig.poke_grad(3, 65_536, f32::NEG_INFINITY);
+                }
+                rig.adam.step()?;
+                let told = rig.adam.statistics().await?;
+                ensure!(told.found_inf == (round == 2), "step {round}: {told:?}");
+                if round != 2 {
+                    let off = relative(told.grad_norm, size);
+                    ensure!(off <= super::norms::NORM_ERROR, "step {round}: norm {} is not {size}", told.grad_norm);
+                    rig.took(|grad| grad * clip_factor(size, 0.5))?;
+                }
+            }
+            rig.check(&format!("{norm_type:?}, {} bytes", gpu.device.limits().max_buffer_size)).await?;
+            results.push(rig.bits().await?);
+        }
+        if norm_type == NormType::Infinity {
+            results[1].same("small limits", &results[0])?;
+        }
+    }
+    small.check_errors()
 }

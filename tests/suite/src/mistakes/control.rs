@@ -15,21 +15,27 @@ struct Refused {
 /// Neither 0 nor infinite as an f32.
 const POSITIVE: &[f64] = &[0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e39, 1e-60];
 
+/// Nor is what gradients are multiplied by: 1e-38 is a denormal.
+const DIVISOR: &[f64] = &[0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e39, 1e-60, 1e38, 1e-39];
+
+/// Gradients can be divided by 64 times this.
+const LARGE: f64 = (1_u128 << 120) as f64;
+
 fn dynamic(init: f64, growth_factor: f64, backoff_factor: f64, growth_interval: u32) -> LossScale {
     LossScale::Dynamic { init, growth_factor, backoff_factor, growth_interval }
 }
 
-const TABLE: [Refused; 8] = [
+const TABLE: [Refused; 10] = [
     Refused { option: "clip_norm", values: POSITIVE, set: |control, value| control.clip_norm = Some(value) },
     Refused { option: "clip_value", values: POSITIVE, set: |control, value| control.clip_value = Some(value) },
     Refused {
         option: "loss_scale",
-        values: POSITIVE,
+        values: DIVISOR,
         set: |control, value| control.loss_scale = LossScale::Fixed(value),
     },
     Refused {
         option: "loss_scale",
-        values: POSITIVE,
+        values: DIVISOR,
         set: |control, value| control.loss_scale = dynamic(value, 2.0, 0.5, 2000),
     },
     Refused {
@@ -48,6 +54,22 @@ const TABLE: [Refused; 8] = [
         set: |control, value| control.loss_scale = dynamic(1.0, 2.0, 0.5, value as u32),
     },
     Refused { option: "accumulate", values: &[0.0], set: |control, value| control.accumulate = value as u32 },
+    Refused {
+        option: "accumulate",
+        values: &[65.0, 4e9],
+        set: |control, value| {
+            control.loss_scale = LossScale::Fixed(LARGE);
+            control.accumulate = value as u32;
+        },
+    },
+    Refused {
+        option: "accumulate",
+        values: &[65.0],
+        set: |control, value| {
+            control.loss_scale = dynamic(LARGE, 2.0, 0.5, 2000);
+            control.accumulate = value as u32;
+        },
+    },
 ];
 
 pub(super) fn rows() -> Vec<Row> {
@@ -114,12 +136,20 @@ fn found_inf() -> Vec<Row> {
             "the buffer of found_inf lacks the usage BufferUsages(COPY_SRC)"
         ),
         row!(
+            "a recorded control out of range",
+            |c| {
+                let control = GradientControl { loss_scale: dynamic(8.0, 2.0, 0.5, 0), ..Default::default() };
+                c.subject.adam.record_gradient_control(c.encoder, control)
+            },
+            Error::InvalidOption { option: "growth_interval", .. },
+            "invalid growth_interval: 0"
+        ),
+        row!(
             "gradients zeroed after the step that nobody can write to",
             |c| {
                 let control = GradientControl { zero_grad_after_step: true, ..Default::default() };
-                let mut encoder = c.gpu.device.create_command_encoder(&Default::default());
-                let result = c.subject.adam.set_gradient_control(control);
-                let result = result.and_then(|()| c.subject.adam.record_step(&mut encoder));
+                c.subject.adam.set_gradient_control(control)?;
+                let result = c.subject.adam.record_step(c.encoder);
                 c.subject.adam.set_gradient_control(GradientControl::default())?;
                 result
             },

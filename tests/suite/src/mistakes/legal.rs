@@ -1,7 +1,7 @@
 //! What looks like a mistake and is none.
 
 use anyhow::{Context, Result, ensure};
-use wgpu_adam::{AdamConfig, Moments, Param, ParamGroup, StateDict, WgpuAdam, ZeroGrad};
+use wgpu_adam::{AdamConfig, GradientControl, LossScale, Moments, Param, ParamGroup, StateDict, WgpuAdam, ZeroGrad};
 
 use super::subject::Subject;
 use crate::{
@@ -72,6 +72,10 @@ pub(super) async fn unusual(gpu: &Gpu) -> Result<()> {
     adam.set_eps(0, 0.0).context("eps 0")?;
     adam.set_betas(0, (0.0, 0.0)).context("betas 0")?;
     adam.set_weight_decay(0, f64::from(f32::MAX)).context("the largest weight_decay")?;
+    let largest = LossScale::Fixed((1_u128 << 120) as f64);
+    let control = GradientControl { loss_scale: largest, accumulate: 64, ..Default::default() };
+    adam.set_gradient_control(control).context("the largest divisor")?;
+    adam.set_gradient_control(GradientControl::default())?;
     adam.step()?;
     ensure!(config == AdamConfig { lr: 0.5, ..Default::default() }, "the lent group has changed");
     for id in adam.param_groups()[0].params().to_vec() {

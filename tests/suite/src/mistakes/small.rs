@@ -90,11 +90,14 @@ fn rows() -> Vec<Row> {
 /// A limit, and a change of the least limits that puts it below what is needed.
 type Below = (&'static str, fn(&mut wgpu::Limits));
 
-const TOO_SMALL: [Below; 10] = [
+const TOO_SMALL: [Below; 11] = [
     ("max_bind_groups", |limits| limits.max_bind_groups = 2),
     ("max_bindings_per_bind_group", |limits| limits.max_bindings_per_bind_group = 2),
     ("max_dynamic_uniform_buffers_per_pipeline_layout", |limits| {
         limits.max_dynamic_uniform_buffers_per_pipeline_layout = 1;
+    }),
+    ("max_dynamic_storage_buffers_per_pipeline_layout", |limits| {
+        limits.max_dynamic_storage_buffers_per_pipeline_layout = 0;
     }),
     ("max_storage_buffers_per_shader_stage", |limits| limits.max_storage_buffers_per_shader_stage = 3),
     ("max_uniform_buffers_per_shader_stage", |limits| limits.max_uniform_buffers_per_shader_stage = 1),
