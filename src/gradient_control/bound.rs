@@ -105,10 +105,9 @@ impl Binder<'_> {
             let remedy = "or do without clipping by norm and skipping";
             return Err(Error::DeviceLimit { what: WHAT.into(), limit, needed: ledger.bytes(), allowed, remedy });
         }
-        let pipelines = plan
-            .dispatches
-            .iter()
-            .map(|dispatch| controller.pipelines.norm(self.gpu, kernels, dispatch.kernel, ledger.norm_type));
+        let pipelines = plan.dispatches.iter().zip(&ledger.grids).map(|(dispatch, grid)| {
+            controller.pipelines.norm(self.gpu, kernels, dispatch.kernel, ledger.norm_type, *grid)
+        });
         let pipelines = pipelines.collect::<Result<Vec<_>, Error>>()?;
         let layouts = &controller.pipelines;
         self.gpu.guard.run(WHAT, || {

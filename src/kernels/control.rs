@@ -5,7 +5,7 @@ use crate::gpu::Gpu;
 use crate::gradient_control::NormType;
 use crate::kernels::Kernels;
 use crate::layout::{CONTROL_ENTRY_POINT, NORM_ENTRY_POINT, binding, overrides};
-use crate::plan::{Kernel, Storage};
+use crate::plan::{Kernel, NormGrid, Storage};
 
 const VEC4: &str =
     concat!(include_str!("../../shaders/storage_vec4.wgsl"), include_str!("../../shaders/gradient_norm.wgsl"));
@@ -20,6 +20,7 @@ struct Norm {
     storage: Storage,
     tiled: bool,
     norm_type: NormType,
+    workgroup_size: u32,
 }
 
 #[derive(Debug)]
@@ -102,15 +103,17 @@ impl ControlPipelines {
         })
     }
 
-    /// What measures the gradients of a dispatch of this kernel, compiled if this is the first request for it.
+    /// What measures the gradients of a dispatch of this kernel in such a grid, compiled if this is the first request for it.
     pub(crate) fn norm(
         &mut self,
         gpu: &Gpu,
         kernels: &Kernels,
         kernel: Kernel,
         norm_type: NormType,
+        grid: NormGrid,
     ) -> Result<wgpu::ComputePipeline, Error> {
-        let norm = Norm { storage: kernel.storage, tiled: kernel.tiled, norm_type };
+        let workgroup_size = grid.workgroup_size;
+        let norm = Norm { storage: kernel.storage, tiled: kernel.tiled, norm_type, workgroup_size };
         if let Some((_, pipeline)) = self.norms.iter().find(|(made, _)| *made == norm) {
             return Ok(pipeline.clone());
         }
@@ -120,7 +123,7 @@ impl ControlPipelines {
         };
         let flag = |on: bool| f64::from(u8::from(on));
         let constants = [
-            (overrides::WORKGROUP_SIZE, f64::from(kernels.workgroup_size)),
+            (overrides::WORKGROUP_SIZE, f64::from(workgroup_size)),
             (overrides::GRID_WIDTH, f64::from(kernels.grid_width)),
             (overrides::TILED, flag(norm.tiled)),
             (overrides::LARGEST, flag(norm_type == NormType::Infinity)),
@@ -128,7 +131,7 @@ impl ControlPipelines {
         let tiled = if norm.tiled { " tiled" } else { "" };
         let pipeline = gpu.guard.run("a compute pipeline", || {
             gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(&format!("wgpu_adam.gradient_norm [{storage}{tiled}] {norm_type:?}")),
+                label: Some(&format!("wgpu_adam.gradient_norm [{storage}{tiled}] {norm_type:?} in {workgroup_size}")),
                 layout: Some(&self.norm_layout),
                 module,
                 entry_point: Some(NORM_ENTRY_POINT),

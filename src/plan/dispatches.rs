@@ -7,6 +7,8 @@ use crate::layout::{Frame, GRID_WIDTH, HYPERS, NORM_ELEMENTS, TILE_ELEMENTS, Til
 
 /// A span of this many elements gets a flat dispatch of its own: what that saves an element then pays for the dispatch.
 const FLAT_FROM: u64 = 1 << 18;
+/// Invocations of a workgroup that measures a short run.
+const SHORT_WORKGROUP: u32 = 32;
 
 /// A part of a buffer, in bytes: a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,6 +54,8 @@ pub(crate) struct Dispatch {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct NormGrid {
     pub first_partial: u32,
+    /// Invocations of a workgroup: few, where many would have nothing to do, which software adapters run all the same.
+    pub workgroup_size: u32,
     pub workgroups: (u32, u32),
 }
 
@@ -63,10 +67,14 @@ impl Dispatch {
             Some(_) => length * u64::from(TILE_ELEMENTS / NORM_ELEMENTS),
             None => length.div_ceil(u64::from(NORM_ELEMENTS)),
         };
-        let workgroups = invocations.div_ceil(u64::from(limits.workgroup_size));
+        let is_short = self.tiles.is_none()
+            && 2 * invocations <= u64::from(limits.workgroup_size)
+            && invocations.div_ceil(u64::from(SHORT_WORKGROUP)) <= u64::from(limits.workgroups);
+        let workgroup_size = limits.workgroup_size.min(if is_short { SHORT_WORKGROUP } else { u32::MAX });
+        let workgroups = invocations.div_ceil(u64::from(workgroup_size));
         // In a flat grid each invocation of the last workgroup has its result, in a tiled one those with a record.
-        let partials = if self.tiles.is_some() { invocations } else { workgroups * u64::from(limits.workgroup_size) };
-        (NormGrid { first_partial, workgroups: fold(workgroups, limits) }, partials as u32)
+        let partials = if self.tiles.is_some() { invocations } else { workgroups * u64::from(workgroup_size) };
+        (NormGrid { first_partial, workgroup_size, workgroups: fold(workgroups, limits) }, partials as u32)
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn check(plan: &Plan, input: &Input, limits: &Limits) -> Result<(), S
             return Err(format!("a grid of {columns} x {rows}, {limits:?}"));
         }
         for workgroup in (0..rows).flat_map(|row| (0..columns).map(move |x| row * limits.grid_width() + x)) {
-            measured.workgroup(plan, dispatch, workgroup, grid.first_partial, limits.workgroup_size)?;
+            measured.workgroup(plan, dispatch, workgroup, grid.first_partial, grid.workgroup_size)?;
         }
     }
     measured.check(input, first, ledger.partials)
