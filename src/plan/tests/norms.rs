@@ -17,7 +17,7 @@ pub(super) fn check(plan: &Plan, input: &Input, limits: &Limits) -> Result<(), S
     if ledger.first_partial != first || ledger.first_block < first + ledger.partials {
         return Err(format!("parts of the ledger overlap: {ledger:?}"));
     }
-    if ledger.first_block * 16 % (limits.hyper_alignment * size_of::<Hyper>() as u32) != 0 {
+    if !(ledger.first_block * 16).is_multiple_of(limits.hyper_alignment * size_of::<Hyper>() as u32) {
         return Err(format!("hyper blocks from {} on cannot be bound", ledger.first_block));
     }
     let mut measured = Measured::default();

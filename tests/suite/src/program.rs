@@ -239,6 +239,8 @@ impl Machine<'_> {
         let id = self.twin.id(&name)?;
         let mut new = TwinTensor::alone(gpu, &name, length);
         let old = &self.twin.tensors[index].reference;
+        // Moments of no step are no state that is loaded again.
+        let how = if old.step == 0 { How::Clear } else { how };
         let moments = match how {
             How::Clear => Moments::Clear,
             How::Keep => {
