@@ -93,7 +93,7 @@ pub fn rows() -> Vec<Row> {
         row("1,000 x 1,024, arena, clip_norm and skip", true, |gpu| {
             Ok(many(gpu, arena(gpu, 1000, 1024, 1)?.controlled()?)?.and("plain", arena(gpu, 1000, 1024, 1)?))
         }),
-        row("1,000 x 1,024, own buffers, clip_norm and skip", true, |gpu| {
+        row("1,000 own buffers, clip_norm and skip", true, |gpu| {
             let plain = Adam::own(gpu, &equal(1000, 1024))?;
             Ok(many(gpu, Adam::own(gpu, &equal(1000, 1024))?.controlled()?)?.and("plain", plain))
         }),
