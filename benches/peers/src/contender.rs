@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn rounds_are_counted_and_whoever_leaves_a_tensor_out_is_told() {
-        let rounds = Rounds { warm_up: 2, least: 3, most: 3, time: Duration::ZERO };
+        let rounds = Rounds { placements: 1, warm_up: 2, least: 3, most: 3, time: Duration::ZERO };
         for lazy in [false, true] {
             let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(Fake { steps: [0; 2], lazy })];
             assert_eq!(measure(rounds, &mut contenders).unwrap(), [[1.0; 3]]);

@@ -81,7 +81,7 @@ fn main() -> Result<()> {
 
 /// burn looks for the best way to fuse its operations in the first rounds.
 fn full() -> Rounds {
-    Rounds { warm_up: 5, time: Duration::from_secs(4), ..Rounds::new(false) }
+    Rounds { placements: 1, warm_up: 5, least: 7, most: 31, time: Duration::from_secs(4) }
 }
 
 /// A device as burn opens one for itself, but for features that wgpu calls experimental: with all the adapter has.
