@@ -83,8 +83,8 @@ fn a_run_that_skipped_steps_is_resumed_where_it_was() {
     }
 }
 
-/// Six epochs with overflows: in the first step, because the scale is too large for it, and wherever a digit of infinite
-/// ink comes by. Those steps change nothing at all; the run equals one that leaves them out, bit for bit; and it learns what
+/// Six epochs with overflows: in the first step, because the scale that was loaded is too large for it, and wherever a digit
+/// of infinite ink comes by. Those steps change nothing at all; the run equals one that leaves them out, bit for bit; and it learns what
 /// torch's undisturbed run has learned by then.
 #[test]
 fn training_recovers_from_overflows() {
@@ -92,17 +92,17 @@ fn training_recovers_from_overflows() {
     let dataset = Dataset::embedded().unwrap();
     let torch = TorchRun::recorded().unwrap();
     let middle = epoch_order(0, dataset.train.len() as u32)[11 * BATCH + 5] as usize;
-    let too_large = LossScale::Dynamic {
-        init: 2f64.powi(127),
+    let far_back = LossScale::Dynamic {
+        init: 65536.0,
         growth_factor: 2.0,
         // From where overflows begin to where the reciprocal of the scale is no denormal.
         backoff_factor: 2f64.powi(-8),
         growth_interval: 2000,
     };
     for gpu in gpus() {
-        for (name, loss_scale, accumulate, pixel, at_first) in [
-            ("torch's defaults", LossScale::dynamic(), 1, f32::NAN, false),
-            ("too large a scale", too_large, 32, f32::INFINITY, true),
+        for (name, loss_scale, accumulate, pixel, loaded) in [
+            ("torch's defaults", LossScale::dynamic(), 1, f32::NAN, None),
+            ("too large a scale", far_back, 32, f32::INFINITY, Some(2f64.powi(127))),
         ] {
             let case = format!("{}: {name}", gpu.name);
             let LossScale::Dynamic { init, backoff_factor, .. } = loss_scale else { unreachable!() };
@@ -110,11 +110,20 @@ fn training_recovers_from_overflows() {
             let poison = Poison { row: middle, pixel };
             let spoiled = poison.steps(EPOCHS, dataset.train.len());
             let mut skipped = spoiled.clone();
-            if at_first {
+            let begin = |dataset: &Dataset| {
+                let mut run = Run::new(&gpu, dataset, control);
+                if let Some(scale) = loaded {
+                    let mut saved = run.save();
+                    saved.adam.grad_scaler.as_mut().unwrap().scale = scale;
+                    run.trainer.restore(&saved).unwrap();
+                }
+                run
+            };
+            if loaded.is_some() {
                 assert!(skipped.insert(0));
             }
-            let mut run = Run::new(&gpu, &poison.spoil(&dataset), control);
-            let mut partner = Run::new(&gpu, &dataset, control);
+            let mut run = begin(&poison.spoil(&dataset));
+            let mut partner = begin(&dataset);
             for step in 0..EPOCHS * STEPS_PER_EPOCH as u64 {
                 let before = skipped.contains(&step).then(|| run.save());
                 run.step();
@@ -134,7 +143,7 @@ fn training_recovers_from_overflows() {
             let told = wait(&gpu.device, async { Ok(run.trainer.adam().statistics().await?) }).unwrap();
             assert_eq!(told.steps_skipped, skipped.len() as u64, "{case}: {told:?}");
             assert_eq!(wait(&gpu.device, run.trainer.skipped()).unwrap(), told.steps_skipped, "{case}");
-            let scale = init * backoff_factor.powi(skipped.len() as i32);
+            let scale = loaded.unwrap_or(init) * backoff_factor.powi(skipped.len() as i32);
             assert_eq!(f64::from(told.loss_scale), scale, "{case}");
 
             // What the spoiled batches cost is anybody's guess.
