@@ -100,7 +100,8 @@ pub enum LossScale {
     /// By a scale that lives on the device, in [`loss_scale_buffer`](WgpuAdam::loss_scale_buffer), by the rules of
     /// `torch.amp.GradScaler`: a step whose gradients are not all finite is skipped and multiplies the scale by
     /// `backoff_factor`; `growth_interval` steps in a row without one multiply it by `growth_factor`, unless that is
-    /// infinite. Computed in f32.
+    /// infinite. Computed in f32. A backward pass in f32 may hardly ever overflow: from 2^127 / `accumulate` on the scale's
+    /// reciprocal is denormal, and devices that flush those make zeros of the gradients.
     Dynamic {
         /// The first scale, in the range of a fixed one. torch's default: 65536.
         init: f64,
