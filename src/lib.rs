@@ -19,6 +19,7 @@ mod hyper;
 mod kernels;
 mod layout;
 mod loading;
+mod map;
 mod moments;
 mod optimizer;
 mod options;

@@ -11,6 +11,7 @@ use futures::channel::oneshot;
 use crate::Error;
 use crate::config::AdamConfig;
 use crate::gradient_control::GradScalerState;
+use crate::map::map_of;
 use crate::optimizer::WgpuAdam;
 use crate::registry::{Registry, Tensor};
 use crate::state_dict::{MAX_STEP, StateDict, StateGroup, TensorState};
@@ -297,7 +298,7 @@ fn match_params(registry: &Registry, dict: &StateDict) -> Result<Vec<(u32, u64)>
         }
     }
     let named = registry.tensors().filter_map(|(number, tensor)| Some((tensor.name.as_deref()?, number)));
-    let current: BTreeMap<&str, u32> = named.collect();
+    let current = map_of(named);
     let all = by_position.len();
     if saved.len() != all || current.len() != all || saved.keys().all(|name| !current.contains_key(name)) {
         return Ok(by_position);

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::checkpoint::header::Unique;
 use crate::checkpoint::{CheckpointError, names};
+use crate::map::map_of;
 
 /// Values that are kept as they are written.
 pub(super) type Raw = BTreeMap<String, Box<RawValue>>;
@@ -40,18 +41,19 @@ pub(super) fn required<T: DeserializeOwned>(raw: &mut Raw, place: &str, key: &st
 
 /// What is left, as text.
 pub(super) fn texts(raw: Raw) -> BTreeMap<String, String> {
-    raw.into_iter().map(|(key, value)| (key, value.get().to_owned())).collect()
+    map_of(raw.into_iter().map(|(key, value)| (key, value.get().to_owned())))
 }
 
 /// Texts as values of JSON.
 pub(super) fn raw(place: &str, texts: &BTreeMap<String, String>) -> Result<Raw, CheckpointError> {
-    let parse = |(key, text): (&String, &String)| {
+    let mut raw = Raw::new();
+    for (key, text) in texts {
         let value = RawValue::from_string(text.clone());
         let value = value
             .map_err(|error| CheckpointError::metadata(format!("{place}.{key}"), format!("is no JSON: {error}")))?;
-        Ok((key.clone(), value))
-    };
-    texts.iter().map(parse).collect()
+        raw.insert(key.clone(), value);
+    }
+    Ok(raw)
 }
 
 /// A value as JSON.

@@ -11,6 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::data::Data;
+use crate::map::map_of;
 
 /// Bytes of the length with which a file begins.
 const LENGTH: u64 = 8;
@@ -115,7 +116,7 @@ fn locate(
             Located { dtype: info.dtype, shape: info.shape, begin: start + from as u64, size: (to - from) as u64 };
         (name, place)
     });
-    Ok(located.collect())
+    Ok(map_of(located))
 }
 
 /// How many bytes a tensor takes; none if they cannot be counted, or it has more dimensions than any tensor.

@@ -14,6 +14,7 @@ use crate::checkpoint::data::Data;
 use crate::checkpoint::groups::Groups;
 use crate::checkpoint::{CheckpointError, header, names, scaler};
 use crate::gradient_control::GradScalerState;
+use crate::map::map_of;
 use crate::state_dict::{MAX_STEP, StateDict, TensorState};
 
 /// What is given to [`Body::feed`]: a moment of a parameter, or its values where there is no key.
@@ -100,7 +101,7 @@ impl Layout {
         let extra = contents.kept.as_ref().map(|kept| kept.extra.clone()).unwrap_or_default();
         let optimizer = Groups { groups: dict.param_groups.clone(), extra }.to_json()?;
         let grad_scaler_extra = contents.kept.as_ref().map(|kept| kept.grad_scaler_extra.clone()).unwrap_or_default();
-        let steps = dict.state.iter().map(|(id, entry)| (*id, entry.step)).collect();
+        let steps = map_of(dict.state.iter().map(|(id, entry)| (*id, entry.step)));
         let mut layout = Self { tensors, metadata: contents.metadata.clone(), steps, grad_scaler_extra };
         let mut known: BTreeMap<String, &[usize]> = BTreeMap::new();
         for (id, name) in &by_id {
@@ -168,10 +169,10 @@ impl Layout {
     /// Puts other step counts, none of them larger, in the place of those laid out, and in their types.
     pub(crate) fn set_steps(&mut self, dict: &StateDict) {
         let by_id = names::by_id(dict);
-        self.steps = dict.state.iter().map(|(id, entry)| (*id, entry.step)).collect();
+        self.steps = map_of(dict.state.iter().map(|(id, entry)| (*id, entry.step)));
         let steps =
             dict.state.iter().filter_map(|(id, entry)| Some((names::state(by_id.get(id)?, names::STEP), entry.step)));
-        let steps: BTreeMap<String, u64> = steps.collect();
+        let steps = map_of(steps);
         for tensor in &mut self.tensors {
             if let Some(&step) = steps.get(&tensor.name) {
                 tensor.content = Content::Bytes(step_bytes(tensor.dtype, step));
