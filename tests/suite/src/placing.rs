@@ -240,18 +240,22 @@ async fn all_zero(gpu: &Gpu, case: &str, buffer: &wgpu::Buffer, ours: &[bool]) -
     Ok(())
 }
 
-/// A device opened with small limits steps in more dispatches, and to the same bits.
-async fn small_limits(gpu: &Gpu) -> Result<()> {
-    let small = wgpu::Limits {
-        max_storage_buffer_binding_size: 64 << 10,
+/// Limits below all adapters': bindings of so many bytes, small workgroups and few of them.
+pub fn small_workgroups(binding: u64) -> wgpu::Limits {
+    wgpu::Limits {
+        max_storage_buffer_binding_size: binding,
         max_buffer_size: 2 << 20,
         max_compute_workgroups_per_dimension: 7,
         max_compute_invocations_per_workgroup: 64,
         max_compute_workgroup_size_x: 64,
         max_storage_buffers_per_shader_stage: 4,
         ..wgpu::Limits::downlevel_defaults()
-    };
-    let small = gpu.small(small).await?;
+    }
+}
+
+/// A device opened with small limits steps in more dispatches, and to the same bits.
+async fn small_limits(gpu: &Gpu) -> Result<()> {
+    let small = gpu.small(small_workgroups(64 << 10)).await?;
     let mut results = Vec::new();
     for gpu in [gpu, &small] {
         let mut twin = arena_twin(gpu, &[100_000, 3, 257, 65_537, 1000, 1001], AdamConfig::default())?;

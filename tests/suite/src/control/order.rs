@@ -6,6 +6,7 @@ use wgpu_adam::{GradientControl, LossScale, NormType, StepStatistics};
 use super::rig::{Bits, Rig, relative};
 use crate::{
     Gpu,
+    placing::small_workgroups,
     plain::{clip_factor, norm},
     twin::{TwinTensor, storage},
     values::values,
@@ -171,17 +172,8 @@ pub async fn scales(gpu: &Gpu) -> Result<()> {
 /// A device opened with small limits measures in more dispatches of folded grids, and steps to the same bits where the
 /// norm does not depend on an order.
 pub async fn small_limits(gpu: &Gpu) -> Result<()> {
-    let small = wgpu::Limits {
-        // The ledger is bound as a whole.
-        max_storage_buffer_binding_size: 128 << 10,
-        max_buffer_size: 2 << 20,
-        max_compute_workgroups_per_dimension: 7,
-        max_compute_invocations_per_workgroup: 64,
-        max_compute_workgroup_size_x: 64,
-        max_storage_buffers_per_shader_stage: 4,
-        ..wgpu::Limits::downlevel_defaults()
-    };
-    let small = gpu.small(small).await?;
+    // The ledger is bound as a whole.
+    let small = gpu.small(small_workgroups(128 << 10)).await?;
     for norm_type in [NormType::Infinity, NormType::Two] {
         let control = GradientControl { clip_norm: Some(0.5), norm_type, skip_nonfinite: true, ..Default::default() };
         let mut results: Vec<Bits> = Vec::new();
