@@ -32,7 +32,8 @@ const HARNESS: &str = "
         }
     }";
 
-/// Within one ULP of the host's in f64, and the bits of fixed point on the host, at 1, 2, 3 and so on, later at one step in 61, and around powers of two and ten.
+/// Within one ULP of the host's in f64, and the bits of fixed point on the host, at 1, 2, 3 and so on, later at one step in
+/// 61, and around powers of two and ten.
 pub async fn on_the_device(gpu: &Gpu) -> Result<()> {
     let mut steps: Vec<u32> = (1..=EVERY).chain((EVERY..=LAST).step_by(STRIDE as usize)).collect();
     let powers = (17..24).map(|power| 1_u32 << power).chain([100_000, 1_000_000, LAST - 2]);
