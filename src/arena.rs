@@ -103,15 +103,21 @@ impl TensorArena {
     /// The arena's tensors as parameters with gradients, in the order in which they were given.
     #[must_use]
     pub fn params(&self) -> Vec<Param> {
-        let param = |tensor: &ArenaTensor| {
-            Param::new(
-                tensor.name.clone(),
-                tensor.shape.clone(),
-                self.place(&self.params, tensor),
-                self.place(&self.grads, tensor),
-            )
-        };
-        self.tensors.iter().map(param).collect()
+        self.tensors.iter().map(|tensor| self.to_param(tensor)).collect()
+    }
+
+    /// The named tensor as a parameter with its gradient: for groups, and for parts of it by [`Param::rows`] and
+    /// [`Param::slice`].
+    ///
+    /// # Errors
+    /// No tensor of that name.
+    pub fn tensor(&self, name: &str) -> Result<Param, Error> {
+        Ok(self.to_param(self.find(name)?))
+    }
+
+    fn to_param(&self, tensor: &ArenaTensor) -> Param {
+        let (param, grad) = (self.place(&self.params, tensor), self.place(&self.grads, tensor));
+        Param::new(tensor.name.clone(), tensor.shape.clone(), param, grad)
     }
 
     /// The named tensor's parameters as a binding for a bind group, exactly as long as the tensor.
@@ -169,7 +175,7 @@ impl TensorArena {
     }
 
     fn place(&self, buffer: &wgpu::Buffer, tensor: &ArenaTensor) -> TensorBuffer {
-        TensorBuffer::padded(buffer, tensor.offset, tensor.padding)
+        TensorBuffer::in_arena(buffer, tensor.offset, tensor.length, tensor.padding)
     }
 
     fn binding<'a>(&self, buffer: &'a wgpu::Buffer, name: &str) -> Result<wgpu::BufferBinding<'a>, Error> {

@@ -23,6 +23,10 @@ impl Buffers {
         number
     }
 
+    pub(crate) fn has(&self, buffer: &wgpu::Buffer) -> bool {
+        self.numbers.contains_key(buffer)
+    }
+
     pub(crate) fn get(&self, number: u32) -> Option<&wgpu::Buffer> {
         self.handles.get(&number)
     }

@@ -54,6 +54,15 @@ impl AdamConfig {
         Self { weight_decay: 1e-2, decoupled_weight_decay: true, ..Self::default() }
     }
 
+    /// The options as bits: equal for groups that step alike.
+    pub(crate) fn bits(&self) -> [u64; 7] {
+        let &Self { lr, betas, eps, weight_decay, amsgrad, maximize, decoupled_weight_decay } = self;
+        let flags = u64::from(amsgrad) | u64::from(maximize) << 1;
+        let numbers = [lr, betas.0, betas.1, eps, weight_decay].map(f64::to_bits);
+        let [lr, beta1, beta2, eps, decay] = numbers;
+        [lr, beta1, beta2, eps, decay, flags, decoupled_weight_decay.into()]
+    }
+
     /// Whether every number is in its range: the one gate that options pass, wherever they come from.
     pub(crate) fn validate(&self, group: Option<usize>) -> Result<(), Error> {
         const AT_LEAST_0: &str = "finite and at least 0, and so after rounding to f32";

@@ -21,10 +21,6 @@ pub enum Error {
         requirement: &'static str,
     },
 
-    /// An optimizer without a single parameter. A group without parameters is legal.
-    #[error("optimizer got an empty parameter list; give it at least one parameter or group")]
-    EmptyParameterList,
-
     /// A group number that does not exist.
     #[error("no parameter group {group}: there are {count}, numbered from 0")]
     NoSuchGroup {
@@ -124,6 +120,19 @@ pub enum Error {
         tensor: String,
         /// Its shape.
         shape: Vec<usize>,
+    },
+
+    /// A range of elements that a tensor does not have.
+    #[error("{tensor} has no elements {start} to {end}{}", out_of(*.length))]
+    SliceOutOfRange {
+        /// The tensor.
+        tensor: String,
+        /// The first element asked for.
+        start: u64,
+        /// The one behind the last.
+        end: u64,
+        /// How many elements there are, if that is known.
+        length: Option<u64>,
     },
 
     /// Data of another length than the tensor's.
@@ -251,11 +260,12 @@ pub enum Error {
         current: usize,
     },
 
-    /// Some names of a state dict are the optimizer's and some are not.
+    /// The names in a state dict are not the optimizer's.
     #[error(
-        "some parameters of the state dict are the optimizer's by name and some are not: only the state dict has \
-         {only_saved:?}, only the optimizer has {only_current:?}; rename parameters, or take all names from the state \
-         dict to match by position as torch does"
+        "the state dict has other parameters than the optimizer, by their names: only the state dict has {}, only the optimizer \
+         has {}; give parameters the names of the dict, or load with StateMatching::Partial what both have, or with \
+         StateMatching::ByPosition in the order of the parameters",
+        some_of(.only_saved), some_of(.only_current)
     )]
     StateNames {
         /// Names in the state dict alone.
@@ -263,6 +273,12 @@ pub enum Error {
         /// Names in the optimizer alone.
         only_current: Vec<String>,
     },
+
+    /// Parameters were to be matched by name alone, and one side has no names.
+    #[error(
+        "StateMatching::Partial needs names on both sides, and the state dict or the optimizer does not name all parameters"
+    )]
+    StateWithoutNames,
 
     /// An option without which a state dict's group cannot be used.
     #[error("group {group} of the state dict has no {option}")]
@@ -329,4 +345,19 @@ pub enum Error {
 
 fn of_group(group: Option<usize>) -> String {
     group.map_or_else(String::new, |group| format!(" of group {group}"))
+}
+
+fn out_of(length: Option<u64>) -> String {
+    length.map_or_else(|| "; a range ends where it begins, or later".into(), |length| format!(": it has {length}"))
+}
+
+/// The first names of a list, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("\"{name}\"")).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 if shown.is_empty() => "none".into(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }

@@ -2,12 +2,14 @@
 //!
 //! - [`request`]: what the host asks of control.wgsl for a recorded step.
 //! - [`controller`]: what lives on the device from step to step; [`counts`]: of that, the steps each tensor did not take.
+//! - [`question`]: how the host learns these, for tensors that have not all stepped together.
 //! - [`scaler`]: the dynamic loss scale in state dicts.
 //! - [`bound`]: what a plan needs besides, to measure its gradients and to have its hyper blocks made.
 
 pub(crate) mod bound;
 pub(crate) mod controller;
 pub(crate) mod counts;
+pub(crate) mod question;
 pub(crate) mod request;
 pub(crate) mod scaler;
 
@@ -16,6 +18,7 @@ use crate::optimizer::WgpuAdam;
 use crate::tensor::TensorBuffer;
 use controller::Controller;
 use counts::Counts;
+use question::Question;
 
 pub use scaler::GradScalerState;
 
@@ -135,9 +138,11 @@ impl LossScale {
 pub(crate) struct Control {
     pub options: GradientControl,
     pub found_inf: Option<(wgpu::Buffer, u64)>,
-    /// Whether steps may ever have been skipped: the host does not know how many then, and biases are corrected on the
-    /// device. Stays so until a state dict is loaded.
+    /// Whether steps were recorded that may have been skipped: the host does not know how many then, and biases are
+    /// corrected on the device. Stays so until a state dict is loaded.
     pub device_steps: bool,
+    /// Whether tensors have parted for steps of which the device was not asked yet whether it skipped them.
+    pub is_parted: bool,
     /// Steps recorded while the device decided.
     pub recorded: u64,
     pub controller: Option<Controller>,
@@ -146,14 +151,29 @@ pub(crate) struct Control {
 }
 
 impl Control {
+    /// Whether the next step may be skipped, or earlier ones may have been.
+    pub(crate) fn may_skip(&self) -> bool {
+        self.options.skips() || self.found_inf.is_some() || self.device_steps
+    }
+
     /// Whether control.wgsl runs.
     pub(crate) fn decides(&self) -> bool {
-        self.options.clip_norm.is_some() || self.device_steps
+        self.options.clip_norm.is_some() || self.may_skip()
     }
 
     /// Whether the gradients are measured.
     pub(crate) fn measures(&self) -> bool {
         self.options.clip_norm.is_some() || self.options.skips()
+    }
+
+    /// By which norm they are measured, if they are.
+    pub(crate) fn measured(&self) -> Option<NormType> {
+        self.measures().then_some(self.options.norm_type)
+    }
+
+    /// What a plan depends on.
+    fn bears_on_plan(&self) -> impl PartialEq + use<> {
+        (self.decides(), self.measured(), self.may_skip(), self.in_kernel(), self.options.clip_value.is_some())
     }
 
     /// Whether adam.wgsl heeds `grad_scale` and `skip`.
@@ -254,22 +274,43 @@ impl WgpuAdam {
     ) -> Result<(), Error> {
         control.validate()?;
         let old = self.control.options;
-        let skips = control.skips() || self.control.found_inf.is_some();
-        if control.clip_norm.is_some() || skips || control.loss_scale != LossScale::None {
-            self.controller()?;
-        }
         let goes_on = match (old.loss_scale, control.loss_scale) {
             (LossScale::Dynamic { init, .. }, LossScale::Dynamic { init: first, .. }) => init == first,
             (LossScale::None, LossScale::None) => true,
             _ => false,
         };
-        if !goes_on {
-            self.control.begin_scale(&self.gpu, control.loss_scale, encoder)?;
+        let needs = control.clip_norm.is_some() || control.skips() || control.loss_scale != LossScale::None;
+        self.try_control(
+            needs || self.control.found_inf.is_some(),
+            |own| own.options = control,
+            |adam| if goes_on { Ok(()) } else { adam.control.begin_scale(&adam.gpu, control.loss_scale, encoder) },
+        )
+    }
+
+    /// Changes the control, and makes all that the next step needs for it. Where that fails, or what is to follow, all is as
+    /// it was.
+    fn try_control(
+        &mut self,
+        needs_controller: bool,
+        change: impl FnOnce(&mut Control),
+        then: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let makes_controller = needs_controller && self.control.controller.is_none();
+        if makes_controller {
+            self.control.controller = Some(Controller::new(&self.gpu, &self.kernels)?);
         }
-        self.control.device_steps |= skips;
-        self.control.options = control;
-        self.stale = true;
-        Ok(())
+        let (options, found_inf) = (self.control.options, self.control.found_inf.clone());
+        let before = self.control.bears_on_plan();
+        change(&mut self.control);
+        let is_planned = before == self.control.bears_on_plan();
+        let changed = if is_planned { Ok(()) } else { self.prepare() };
+        changed.and_then(|()| then(self)).inspect_err(|_| {
+            (self.control.options, self.control.found_inf) = (options, found_inf);
+            if makes_controller {
+                self.control.controller = None;
+            }
+            self.stale |= !is_planned;
+        })
     }
 
     /// What is done with gradients.
@@ -288,13 +329,13 @@ impl WgpuAdam {
     pub fn set_found_inf(&mut self, found_inf: Option<(&wgpu::Buffer, u64)>) -> Result<(), Error> {
         if let Some((buffer, offset)) = found_inf {
             TensorBuffer::from((buffer, offset)).check(1, wgpu::BufferUsages::COPY_SRC, || "found_inf".into())?;
-            self.controller()?;
-            self.check_found_inf(buffer, offset)?;
-            self.control.device_steps = true;
         }
-        self.control.found_inf = found_inf.map(|(buffer, offset)| (buffer.clone(), offset));
-        self.stale = true;
-        Ok(())
+        let new = found_inf.map(|(buffer, offset)| (buffer.clone(), offset));
+        self.try_control(
+            new.is_some(),
+            |own| own.found_inf.clone_from(&new),
+            |adam| found_inf.map_or(Ok(()), |(buffer, offset)| adam.check_found_inf(buffer, offset)),
+        )
     }
 
     /// Where the loss scale lies, as f32 at offset 0, for the backward pass to bind as a uniform or a storage buffer, 16
@@ -319,17 +360,11 @@ impl WgpuAdam {
     pub(crate) fn forget_skips(&mut self, renewed: Option<Counts>) {
         if let Some((controller, renewed)) = self.control.controller.as_mut().zip(renewed) {
             controller.skipped = renewed;
-            self.control.device_steps = self.control.options.skips() || self.control.found_inf.is_some();
+            controller.question = Question::default();
+            (self.control.device_steps, self.control.is_parted) = (false, false);
             // Its bind group names the counts that were.
             self.prepared.control = None;
             self.stale = true;
         }
-    }
-
-    fn controller(&mut self) -> Result<(), Error> {
-        if self.control.controller.is_none() {
-            self.control.controller = Some(Controller::new(&self.gpu, &self.kernels)?);
-        }
-        Ok(())
     }
 }

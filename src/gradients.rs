@@ -40,8 +40,8 @@ impl WgpuAdam {
                 }
             }
             ZeroGrad::SetToNone => {
-                for tensor in self.registry.tensors_mut() {
-                    tensor.grad = None;
+                for number in 0..self.registry.next_number() {
+                    self.registry.set_grad(number, None);
                 }
                 self.grads_changed();
             }
@@ -58,11 +58,11 @@ impl WgpuAdam {
     /// that overlaps a parameter.
     pub fn set_grad(&mut self, id: ParamId, grad: impl Into<TensorBuffer>) -> Result<(), Error> {
         let tensor = self.tensor(id)?.clone();
-        let spot = self.admit_grad(&tensor, id.index, &grad.into())?;
-        let clear = self.registry.ranges.check(&spot.unpadded(&tensor, id.index));
-        clear.map_err(|conflict| self.registry.grad_overlap(&conflict))?;
+        let spot = self.admit_grad(&tensor, id.index, &grad.into());
+        let spot = spot.and_then(|spot| self.registry.check_grad(id.index, spot).map(|()| spot));
+        let spot = spot.inspect_err(|_| self.release_buffers())?;
         if tensor.grad != Some(spot) {
-            self.tensor_mut(id)?.grad = Some(spot);
+            self.registry.set_grad(id.index, Some(spot));
             self.grads_changed();
         }
         Ok(())
@@ -73,7 +73,8 @@ impl WgpuAdam {
     /// # Errors
     /// An id of another optimizer or of a removed parameter.
     pub fn set_grad_to_none(&mut self, id: ParamId) -> Result<(), Error> {
-        if self.tensor_mut(id)?.grad.take().is_some() {
+        if self.tensor(id)?.grad.is_some() {
+            self.registry.set_grad(id.index, None);
             self.grads_changed();
         }
         Ok(())

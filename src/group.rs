@@ -1,5 +1,8 @@
 //! Parameter groups: sets of parameters with options of their own.
 
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
 use crate::config::AdamConfig;
 use crate::optimizer::ParamId;
 use crate::tensor::Param;
@@ -102,14 +105,14 @@ impl ParamGroup {
     }
 }
 
-/// What an optimizer is made from: parameters, which make one group, or groups.
+/// What an optimizer is made from: parameters, which make one group, or groups. Either may be empty: parameters can be
+/// added later.
 #[derive(Clone, Debug)]
 pub struct ParamGroups(pub(crate) Vec<ParamGroup>);
 
 impl From<Vec<Param>> for ParamGroups {
     fn from(params: Vec<Param>) -> Self {
-        // As in torch, no parameters make no group, and so an error, while a group without parameters is legal.
-        if params.is_empty() { Self(Vec::new()) } else { Self(vec![ParamGroup::new(params)]) }
+        Self(vec![ParamGroup::new(params)])
     }
 }
 
@@ -138,15 +141,28 @@ impl From<ParamGroup> for ParamGroups {
 }
 
 /// A parameter group of a running optimizer, as [`param_groups`](crate::WgpuAdam::param_groups) lends it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Group {
     pub(crate) config: AdamConfig,
-    pub(crate) params: Vec<ParamId>,
     /// What a state dict said beyond the options, as JSON.
-    pub(crate) extra: std::collections::BTreeMap<String, String>,
+    pub(crate) extra: BTreeMap<String, String>,
+    optimizer: u32,
+    /// The parameters' numbers in rising order, some marked as removed: a removal then costs no more in a large group.
+    members: Vec<u32>,
+    removed: usize,
+    /// Made from `members` when it is asked for.
+    params: OnceLock<Vec<ParamId>>,
 }
 
+/// Marks a member that was removed.
+const REMOVED: u32 = 1 << 31;
+
 impl Group {
+    pub(crate) fn new(config: AdamConfig, optimizer: u32) -> Self {
+        let (extra, members, params) = (BTreeMap::new(), Vec::new(), OnceLock::new());
+        Self { config, extra, optimizer, members, removed: 0, params }
+    }
+
     /// The options now in force.
     #[must_use]
     pub fn config(&self) -> &AdamConfig {
@@ -156,6 +172,39 @@ impl Group {
     /// The parameters, in the order in which they were given.
     #[must_use]
     pub fn params(&self) -> &[ParamId] {
-        &self.params
+        self.params.get_or_init(|| {
+            let members = self.members.iter().filter(|member| **member & REMOVED == 0);
+            members.map(|&index| ParamId { optimizer: self.optimizer, index }).collect()
+        })
+    }
+
+    /// The number of parameters.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len() - self.removed
+    }
+
+    /// Adds a parameter, whose number is above all others.
+    pub(crate) fn add(&mut self, number: u32) {
+        self.members.push(number);
+        self.params.take();
+    }
+
+    pub(crate) fn remove(&mut self, number: u32) {
+        let Ok(at) = self.members.binary_search_by_key(&number, |member| member & !REMOVED) else { return };
+        let Some(member) = self.members.get_mut(at).filter(|member| **member & REMOVED == 0) else { return };
+        *member |= REMOVED;
+        self.removed += 1;
+        if self.removed * 2 > self.members.len() {
+            self.members.retain(|member| member & REMOVED == 0);
+            self.removed = 0;
+        }
+        self.params.take();
+    }
+}
+
+impl PartialEq for Group {
+    /// The same options and the same parameters.
+    fn eq(&self, other: &Self) -> bool {
+        (self.config, self.params(), &self.extra) == (other.config, other.params(), &other.extra)
     }
 }

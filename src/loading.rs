@@ -4,16 +4,17 @@
     allow(dead_code, reason = "in a browser, only checkpoints are streamed to the device")
 )]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use futures::channel::oneshot;
 
 use crate::Error;
 use crate::config::AdamConfig;
 use crate::gradient_control::GradScalerState;
-use crate::map::map_of;
+use crate::load_options::LoadOptions;
 use crate::optimizer::WgpuAdam;
 use crate::registry::{Registry, Tensor};
+use crate::state_dict::matching::{StateMatching, match_params, take_names};
 use crate::state_dict::{MAX_STEP, StateDict, StateGroup, TensorState};
 use crate::upload::{self, Bytes, Staging, Target, What};
 use crate::wait::Poller;
@@ -22,7 +23,7 @@ use crate::wait::Poller;
 pub(crate) struct Loading {
     /// With its options, names and step counts; its state is still the old.
     draft: Registry,
-    /// The id of each parameter's entry, whether it has state or not.
+    /// The id of each parameter's entry, whether it has state or not. Some parameters have none.
     ids: HashMap<u32, u64>,
     /// The parameters with state in the dict, and whether that has max_exp_avg_sq.
     with_state: HashMap<u32, bool>,
@@ -36,9 +37,8 @@ pub(crate) struct Loading {
 impl WgpuAdam {
     /// Takes over a state dict's options, step counts and moments, as torch's `load_state_dict`.
     ///
-    /// Groups and the parameters in them match by position. Where both sides name all parameters, and by the same names,
-    /// parameters match by name instead, which torch does not do; options still match by the position of the group.
-    /// Names that have nothing in common match by position, and stay; torch takes the dict's.
+    /// Parameters match by name where both sides name all of them, which torch does not do, and by position where one side has
+    /// no names; see [`StateMatching`]. Options match by the position of the group.
     /// Saved options win; a group added later has the constructor's defaults. The whole state is replaced: a parameter
     /// without an entry starts anew. Names of an optimizer that has none are taken from the dict. Stricter than torch:
     /// shapes must agree, options must be in range, moments finite, `exp_avg_sq` not negative, all moments zero at
@@ -65,7 +65,15 @@ impl WgpuAdam {
     /// A dict that does not fit; no memory; a lost device. Nothing has changed then, unless the device was lost while
     /// buffers were filled.
     pub fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), Error> {
-        let loading = self.plan_loading(dict, TensorState::check_moments)?;
+        self.load_state_dict_with(dict, &LoadOptions::new())
+    }
+
+    /// As [`load_state_dict`](Self::load_state_dict), with options: what belongs to which parameter.
+    ///
+    /// # Errors
+    /// As for [`load_state_dict`](Self::load_state_dict).
+    pub fn load_state_dict_with(&mut self, dict: &StateDict, options: &LoadOptions) -> Result<(), Error> {
+        let loading = self.plan_loading(dict, options.matching, TensorState::check_moments)?;
         if loading.size <= self.staging {
             return self.load_anew(loading, dict);
         }
@@ -85,6 +93,7 @@ impl WgpuAdam {
     pub(crate) fn plan_loading(
         &self,
         dict: &StateDict,
+        matching: StateMatching,
         check: impl Fn(&TensorState, &Tensor, u32) -> Result<(), Error>,
     ) -> Result<Loading, Error> {
         dict.check_version()?;
@@ -92,20 +101,21 @@ impl WgpuAdam {
             grad_scaler.validate()?;
         }
         let mut draft = self.registry.clone();
-        check_groups(&draft, dict)?;
+        let matched = match_params(&draft, dict, matching)?;
         for (number, (group, saved)) in draft.groups.iter_mut().zip(&dict.param_groups).enumerate() {
             group.config = saved.config(number)?;
             group.config.validate(Some(number))?;
             group.extra.clone_from(&saved.extra);
         }
-        let matched = match_params(&draft, dict)?;
         let (mut with_state, mut places, mut size) = (HashMap::new(), Vec::new(), 0);
         for &(param, id) in &matched {
-            let entry = dict.state.get(&id);
+            let entry = id.and_then(|id| dict.state.get(&id));
             let Some(tensor) = draft.tensor_mut(param) else { continue };
             tensor.step = entry.map_or(0, |entry| entry.step);
-            tensor.history = 0;
             let group = tensor.group as usize;
+            if entry.is_some() {
+                draft.touch(param);
+            }
             let amsgrad = draft.groups.get(group).is_some_and(|group| group.config.amsgrad);
             let Some(tensor) = draft.tensor(param) else { continue };
             let has_max_exp_avg_sq = entry.is_some_and(|entry| entry.max_exp_avg_sq.is_some());
@@ -118,9 +128,10 @@ impl WgpuAdam {
             places.push((param, planes));
             size += tensor.length * if planes { 12 } else { 8 };
         }
+        draft.forget_histories();
         take_names(&mut draft, dict, &matched);
-        draft.check_names()?;
-        let (ids, grad_scaler) = (matched.into_iter().collect(), dict.grad_scaler);
+        let ids = matched.into_iter().filter_map(|(param, id)| Some((param, id?))).collect();
+        let grad_scaler = dict.grad_scaler;
         Ok(Loading { draft, ids, with_state, places, size, grad_scaler })
     }
 
@@ -220,9 +231,10 @@ impl Loading {
     /// The places of chosen planes of all pieces.
     fn planes(&self, chosen: impl Fn(u32, usize) -> bool) -> Vec<Target> {
         let mut targets = Vec::new();
-        for piece in self.draft.pieces.iter().filter(|piece| piece.length > 0) {
+        for (piece, _) in self.draft.pieces().filter(|(piece, _)| piece.length > 0) {
             let Some(window) = self.draft.window(piece.window) else { continue };
-            let Some(&id) = self.ids.get(&piece.tensor) else { continue };
+            // What is cleared has no entry.
+            let id = self.ids.get(&piece.tensor).copied().unwrap_or_default();
             for plane in (0..window.layout.planes as usize).filter(|plane| chosen(piece.tensor, *plane)) {
                 targets.push(Target {
                     buffer: window.buffer.clone(),
@@ -254,79 +266,6 @@ impl Bytes for StateDict {
         // Lengths were checked.
         into.copy_from_slice(bytes.ok_or(Error::StateId { id, problem: "has moments that are too short" })?);
         Ok(())
-    }
-}
-
-/// As many groups, of as many parameters, each id listed once, and no entry for an id that is not listed.
-fn check_groups(registry: &Registry, dict: &StateDict) -> Result<(), Error> {
-    let (saved, current) = (dict.param_groups.len(), registry.groups.len());
-    if saved != current {
-        return Err(Error::StateGroups { saved, current });
-    }
-    let mut ids = BTreeSet::new();
-    for (number, (group, saved)) in registry.groups.iter().zip(&dict.param_groups).enumerate() {
-        let (saved_params, current) = (saved.params.len(), group.params.len());
-        if saved_params != current {
-            return Err(Error::StateGroupSize { group: number, saved: saved_params, current });
-        }
-        let names = saved.param_names.as_ref().map_or(saved_params, Vec::len);
-        if names != saved_params {
-            return Err(Error::StateGroupNames { group: number, names, params: saved_params });
-        }
-        for &id in &saved.params {
-            if !ids.insert(id) {
-                return Err(Error::StateId { id, problem: "its groups list twice" });
-            }
-        }
-    }
-    match dict.state.keys().find(|id| !ids.contains(id)) {
-        Some(&id) => Err(Error::StateId { id, problem: "none of its groups lists" }),
-        None => Ok(()),
-    }
-}
-
-/// Each parameter's number and the id of its entry.
-fn match_params(registry: &Registry, dict: &StateDict) -> Result<Vec<(u32, u64)>, Error> {
-    let params = registry.groups.iter().flat_map(|group| group.params.iter().map(|param| param.index));
-    let ids = dict.param_groups.iter().flat_map(|group| group.params.iter().copied());
-    let by_position: Vec<(u32, u64)> = params.zip(ids).collect();
-    let names = dict.param_groups.iter().flat_map(|group| group.param_names.iter().flatten());
-    let mut saved: BTreeMap<&str, u64> = BTreeMap::new();
-    for (name, (_, id)) in names.zip(&by_position) {
-        if saved.insert(name, *id).is_some() {
-            return Err(Error::DuplicateName { name: name.clone() });
-        }
-    }
-    let named = registry.tensors().filter_map(|(number, tensor)| Some((tensor.name.as_deref()?, number)));
-    let current = map_of(named);
-    let all = by_position.len();
-    if saved.len() != all || current.len() != all || saved.keys().all(|name| !current.contains_key(name)) {
-        return Ok(by_position);
-    }
-    let only = |a: Vec<&str>, is_in: &dyn Fn(&str) -> bool| {
-        a.into_iter().filter(|name| !is_in(name)).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let only_saved = only(saved.keys().copied().collect(), &|name| current.contains_key(name));
-    let only_current = only(current.keys().copied().collect(), &|name| saved.contains_key(name));
-    if !only_saved.is_empty() {
-        return Err(Error::StateNames { only_saved, only_current });
-    }
-    Ok(current.into_iter().filter_map(|(name, number)| Some((number, *saved.get(name)?))).collect())
-}
-
-/// An optimizer without names takes those of the dict, if that names all.
-fn take_names(draft: &mut Registry, dict: &StateDict, matched: &[(u32, u64)]) {
-    let pairs = dict.param_groups.iter().flat_map(|group| {
-        let names = group.param_names.iter().flatten();
-        group.params.iter().copied().zip(names)
-    });
-    let names: HashMap<u64, &String> = pairs.collect();
-    if names.len() == matched.len() && draft.tensors().all(|(_, tensor)| tensor.name.is_none()) {
-        for (param, id) in matched {
-            if let Some(tensor) = draft.tensor_mut(*param) {
-                tensor.name = names.get(id).map(|name| (*name).clone());
-            }
-        }
     }
 }
 

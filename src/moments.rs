@@ -3,7 +3,10 @@
 //! State mirrors the parameters' layout in their buffer, so that neighbours stay neighbours. It lies in windows, each a
 //! buffer of one binding's size at most, with one plane after another: all exp_avg, all exp_avg_sq, all max_exp_avg_sq.
 //! One binding then serves all planes, which keeps the step within four storage buffers. A window belongs to one
-//! parameter buffer; it never moves.
+//! parameter buffer. It never moves once a step or the caller may know where it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Error;
 use crate::gpu::Gpu;
@@ -133,14 +136,33 @@ impl Filler {
     }
 }
 
-/// A window's buffer and shape.
+/// A window's buffer and shape, and who is in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     pub buffer: wgpu::Buffer,
     pub layout: WindowLayout,
+    /// How many tensors have state here, and how many of them have taken no step.
+    pub tensors: u32,
+    pub fresh: u32,
+    /// Whether the caller was given the places in it.
+    lent: Arc<AtomicBool>,
 }
 
 impl Window {
+    /// An empty window over a buffer.
+    pub(crate) fn new(buffer: wgpu::Buffer, layout: WindowLayout) -> Self {
+        Self { buffer, layout, tensors: 0, fresh: 0, lent: Arc::default() }
+    }
+
+    /// Notes that the caller knows places in it.
+    pub(crate) fn lend(&self) {
+        self.lent.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_lent(&self) -> bool {
+        self.lent.load(Ordering::Relaxed)
+    }
+
     /// Creates the windows' buffers, all zeros.
     pub(crate) fn create(gpu: &Gpu, layouts: &[WindowLayout]) -> Result<Vec<Self>, Error> {
         let create = |&layout: &WindowLayout| {
@@ -152,7 +174,9 @@ impl Window {
                 usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             });
-            Self { buffer, layout }
+            // A lost device makes buffers of no use: writing nothing reports it here and not at a later step.
+            gpu.queue.write_buffer(&buffer, 0, &[]);
+            Self::new(buffer, layout)
         };
         gpu.guard.run("the buffers of exp_avg and exp_avg_sq", || layouts.iter().map(create).collect())
     }

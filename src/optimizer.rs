@@ -1,5 +1,6 @@
 //! The optimizer: what it holds, and how it is made ready to record.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Error;
@@ -12,7 +13,8 @@ use crate::gradient_control::{Control, request};
 use crate::gradients::Clear;
 use crate::group::ParamGroups;
 use crate::kernels::Kernels;
-use crate::layout::Hyper;
+use crate::layout::{ClassRequest, HYPERS, Hyper, NORM_ELEMENTS, TILE_ELEMENTS, Tile};
+use crate::moments::{Window, WindowLayout};
 use crate::plan::{self, Class, Code, Dispatch, Input, Limits, Place, Work};
 use crate::readback::Copying;
 use crate::registry::Registry;
@@ -63,6 +65,8 @@ pub struct WgpuAdam {
     pub(crate) prepared: Prepared,
     /// Whether parameters, gradients or options may have changed since `prepared` was made.
     pub(crate) stale: bool,
+    /// Whether options have changed of which the plan needs to know only if groups were alike and are no more.
+    pub(crate) options_changed: bool,
     /// The ranges that zero_grad clears, until gradients change.
     pub(crate) clears: Option<Vec<Clear>>,
     /// Bytes of staging buffers for copies of the state.
@@ -80,6 +84,8 @@ pub(crate) struct Prepared {
     /// Where the device decides.
     pub control: Option<BoundControl>,
     pub classes: Vec<ClassCount>,
+    /// Groups whose options are those of an earlier group, and that group: they share classes while that is so.
+    pub alike: Vec<(u32, u32)>,
     /// The parameters that have gradients.
     pub stepping: Vec<u32>,
     /// Hyper blocks from one class to the next.
@@ -109,13 +115,13 @@ static OPTIMIZERS: AtomicU32 = AtomicU32::new(1);
 
 impl WgpuAdam {
     /// Makes an optimizer over parameters (one group) or groups. `config` is for options that a group does not set
-    /// itself, now and for groups added later.
+    /// itself, now and for groups added later. There may be no parameters yet.
     ///
     /// Allocates the state, compiles what the parameters need, and waits for nothing. On software adapters the first
     /// dispatch compiles once more. In a browser, [`ready`](Self::ready) tells whether the device could do it.
     ///
     /// # Errors
-    /// An empty parameter list; options out of range; buffers too small, of the wrong usage or misaligned; parameters
+    /// Options out of range; buffers too small, of the wrong usage or misaligned; parameters
     /// that overlap; names given twice, or to some and not to others; a device opened with too small limits.
     pub fn new(
         device: &wgpu::Device,
@@ -127,9 +133,6 @@ impl WgpuAdam {
         gpu::check_limits(&limits)?;
         config.validate(None)?;
         let groups = params.into().0;
-        if groups.is_empty() {
-            return Err(Error::EmptyParameterList);
-        }
         let gpu = Gpu::new(device, queue);
         let kernels = Kernels::new(&gpu)?;
         let limits = Limits {
@@ -153,11 +156,13 @@ impl WgpuAdam {
             control: Control::default(),
             prepared: Prepared::default(),
             stale: false,
+            options_changed: false,
             clears: None,
             staging: STAGING,
             copying: Copying::default(),
         };
         adam.register(groups)?;
+        adam.prepare()?;
         Ok(adam)
     }
 
@@ -181,28 +186,30 @@ impl WgpuAdam {
 
     /// Makes a plan of what is to be stepped, and all that recording it takes, unless it is the one at hand.
     pub(crate) fn prepare(&mut self) -> Result<(), Error> {
-        if self.control.device_steps {
-            self.registry.part_histories();
+        // Without memory for that they stay where they are, and take more dispatches.
+        let _ = self.registry.gather(&self.limits, |layouts| Window::create(&self.gpu, layouts));
+        if self.control.may_skip() {
+            self.control.is_parted |= self.registry.part_histories();
         }
-        let (input, classes) = self.input();
+        let (input, classes, alike) = input(&self.registry, &self.control);
         let stepping = self.registry.tensors().filter(|(_, tensor)| tensor.grad.is_some());
         let stepping: Vec<u32> = stepping.map(|(number, _)| number).collect();
         // The ledger has the numbers of the stepping tensors, of which some have no elements.
         let decides = self.control.decides();
-        let norm_type = self.control.options.norm_type;
+        let measured = self.control.measured();
         let same = match &self.prepared.control {
-            Some(bound) => decides && bound.norm_type == norm_type && stepping == self.prepared.stepping,
+            Some(bound) => decides && bound.measured == measured && stepping == self.prepared.stepping,
             None => !decides,
         };
         if input != self.prepared.input || !same {
             let tensors = self.registry.next_number();
             let Self { registry, gpu, buffers, limits, kernels, number, control, .. } = self;
             let plan = plan::plan(&input, &registry.planes(), limits);
-            let binder = Binder { gpu, buffers, windows: &registry.windows, limits };
+            let binder = Binder { gpu, buffers, windows: registry.windows(), limits };
             let label = |dispatch: &Dispatch| label(*number, dispatch, registry);
             let hyper_stride = plan.hyper_stride as usize;
             let blocks = input.classes.len() * hyper_stride;
-            let ledger = Ledger::new(&plan, norm_type, stepping.len(), blocks, limits);
+            let ledger = Ledger::new(&plan, measured, stepping.len(), blocks, limits);
             let bound = binder.bind(&plan, &ledger.grids, kernels, &self.prepared.bound, label)?;
             let mut bytes = blocks * size_of::<Hyper>();
             let mut grown = None;
@@ -223,40 +230,103 @@ impl WgpuAdam {
             self.release_buffers();
         }
         self.prepared.classes = classes;
+        self.prepared.alike = alike;
         self.prepared.stepping = stepping;
         self.stale = false;
         Ok(())
     }
 
-    /// What a plan is made from, and the group and step count of each of its classes.
-    fn input(&self) -> (Input, Vec<ClassCount>) {
-        let mut input = Input { work: Vec::with_capacity(self.registry.pieces.len()), classes: Vec::new() };
-        let mut classes: Vec<ClassCount> = Vec::new();
-        // Of each group, the classes there are so far: few, so searched from the latest.
-        let mut of_group: Vec<Vec<(u64, u32, u32)>> = vec![Vec::new(); self.registry.groups.len()];
-        for piece in &self.registry.pieces {
-            let Some(tensor) = self.registry.tensor(piece.tensor) else { continue };
-            let Some(grad) = tensor.grad else { continue };
-            let (Some(group), Some(known)) =
-                (self.registry.groups.get(tensor.group as usize), of_group.get_mut(tensor.group as usize))
-            else {
-                continue;
-            };
-            let class = match known
-                .iter()
-                .rev()
-                .find(|(step, history, _)| (*step, *history) == (tensor.step, tensor.history))
-            {
+    /// The dispatches that step parameters: what a step's cost on the GPU depends on, beside its memory traffic. One for
+    /// all small tensors of an arena. Left out: where gradients are clipped by norm or steps may be skipped, one that
+    /// decides and, if gradients are measured, as many again for that; the clears of
+    /// [`zero_grad_after_step`](crate::GradientControl::zero_grad_after_step).
+    ///
+    /// Those of the next step, if parameters and gradients stay as they are. Where they have changed since the last step it
+    /// is planned to be counted, and again to be recorded.
+    #[must_use]
+    pub fn dispatch_count(&self) -> usize {
+        if !self.stale {
+            return self.prepared.bound.dispatches.len();
+        }
+        let mut draft = self.registry.clone();
+        let any_buffer = draft.windows().iter().flatten().next().map(|window| window.buffer.clone());
+        let stand_in = |layout: &WindowLayout| Some(Window::new(any_buffer.clone()?, *layout));
+        // Cannot fail: nothing is made.
+        let _ = draft.gather(&self.limits, |layouts| Ok(layouts.iter().filter_map(stand_in).collect()));
+        if self.control.may_skip() {
+            draft.part_histories();
+        }
+        let (input, ..) = input(&draft, &self.control);
+        plan::plan(&input, &draft.planes(), &self.limits).dispatches.len()
+    }
+
+    /// Whether what a plan needs may be larger than the device's limits allow: by bounds that need no plan.
+    pub(crate) fn may_exceed_limits(&self) -> bool {
+        let (pieces, tensors, elements) = self.registry.totals();
+        // A piece has a body and two ends; a dispatch has a frame in 256 bytes.
+        let spans = 3 * pieces;
+        let table = spans * 256 + (elements / u64::from(TILE_ELEMENTS) + 17 * spans) * size_of::<Tile>() as u64;
+        let requests = tensors * size_of::<ClassRequest>() as u64;
+        let ledger = if self.control.decides() {
+            let partials = 2 * elements / u64::from(NORM_ELEMENTS) + 32 * spans;
+            let blocks = (tensors + 2 * u64::from(HYPERS)) * size_of::<Hyper>() as u64;
+            partials * 16 + blocks + tensors * 8
+        } else {
+            0
+        };
+        let largest = self.gpu.device.limits().max_buffer_size;
+        table > largest || requests > largest / 2 || ledger > self.gpu.storage_limit().1
+    }
+
+    /// Drops the handles of buffers in which no parameter and no gradient lies any more.
+    pub(crate) fn release_buffers(&mut self) {
+        let spots = self.registry.tensors().flat_map(|(_, tensor)| [Some(tensor.param), tensor.grad]).flatten();
+        let mut used: Vec<u32> = spots.map(|spot| spot.place.buffer).collect();
+        used.sort_unstable();
+        used.dedup();
+        self.buffers.retain(&used);
+    }
+}
+
+/// What a plan is made from, the group and step count of each of its classes, and the groups that share classes with an
+/// earlier group.
+fn input(registry: &Registry, control: &Control) -> (Input, Vec<ClassCount>, Vec<(u32, u32)>) {
+    let mut input = Input::default();
+    let mut classes: Vec<ClassCount> = Vec::new();
+    let mut firsts: HashMap<[u64; 7], u32> = HashMap::new();
+    let mut alike = Vec::new();
+    let first_alike: Vec<u32> = (0..)
+        .zip(&registry.groups)
+        .map(|(number, group)| {
+            let first = *firsts.entry(group.config.bits()).or_insert(number);
+            if first != number {
+                alike.push((number, first));
+            }
+            first
+        })
+        .collect();
+    // The classes of each group so far: few, so searched from the latest.
+    let mut of_group: Vec<Vec<(u64, u32, u32)>> = vec![Vec::new(); registry.groups.len()];
+    for (piece, tensor) in registry.pieces() {
+        let Some(grad) = tensor.grad else { continue };
+        let group_number = first_alike.get(tensor.group as usize).copied().unwrap_or(tensor.group);
+        let (Some(group), Some(known)) =
+            (registry.groups.get(group_number as usize), of_group.get_mut(group_number as usize))
+        else {
+            continue;
+        };
+        let class =
+            match known.iter().rev().find(|(step, history, _)| (*step, *history) == (tensor.step, tensor.history)) {
                 Some(&(.., class)) => class,
                 None => {
                     let class = classes.len() as u32;
                     known.push((tensor.step, tensor.history, class));
-                    classes.push(ClassCount { group: tensor.group, step: tensor.step, tensor: piece.tensor });
+                    classes.push(ClassCount { group: group_number, step: tensor.step, tensor: piece.tensor });
                     input.classes.push(Class {
-                        group: tensor.group,
+                        group: group_number,
                         code: Code {
-                            gradient_control: self.control.in_kernel(),
-                            clip_value: self.control.options.clip_value.is_some(),
+                            gradient_control: control.in_kernel(),
+                            clip_value: control.options.clip_value.is_some(),
                             ..Code::of(&group.config)
                         },
                         padding_stays_zero: group.config.eps > 0.0,
@@ -264,29 +334,19 @@ impl WgpuAdam {
                     class
                 }
             };
-            let is_end = piece.start + piece.length == tensor.length;
-            input.work.push(Work {
-                tensor: piece.tensor,
-                class,
-                param: Place { start: piece.param, ..tensor.param.place },
-                grad: Place { start: grad.place.start + piece.start, ..grad.place },
-                window: piece.window,
-                moment: piece.moment,
-                length: piece.length,
-                padding: if is_end { piece.padding.min(grad.padding) } else { 0 },
-            });
-        }
-        (input, classes)
+        let is_end = piece.start + piece.length == tensor.length;
+        input.work.push(Work {
+            tensor: piece.tensor,
+            class,
+            param: Place { start: piece.param, ..tensor.param.place },
+            grad: Place { start: grad.place.start + piece.start, ..grad.place },
+            window: piece.window,
+            moment: piece.moment,
+            length: piece.length,
+            padding: if is_end { piece.padding.min(grad.padding) } else { 0 },
+        });
     }
-
-    /// Lets go of gradient buffers that no parameter has any more.
-    fn release_buffers(&mut self) {
-        let spots = self.registry.tensors().flat_map(|(_, tensor)| [Some(tensor.param), tensor.grad]).flatten();
-        let mut used: Vec<u32> = spots.map(|spot| spot.place.buffer).collect();
-        used.sort_unstable();
-        used.dedup();
-        self.buffers.retain(&used);
-    }
+    (input, classes, alike)
 }
 
 impl Code {

@@ -66,7 +66,7 @@ impl WgpuAdam {
     /// No such group; parameters that have taken steps without recording max_exp_avg_sq (torch fails at the next step);
     /// no memory.
     pub fn set_amsgrad(&mut self, group: usize, amsgrad: bool) -> Result<(), Error> {
-        let params: Vec<u32> = self.group(group)?.params.iter().map(|id| id.index).collect();
+        let params: Vec<u32> = self.group(group)?.params().iter().map(|id| id.index).collect();
         let lacking = params.into_iter().filter(|number| !self.registry.has_max_exp_avg_sq(*number));
         let lacking: Vec<(u32, bool)> = lacking.map(|number| (number, true)).collect();
         if !amsgrad || lacking.is_empty() {
@@ -93,6 +93,7 @@ impl WgpuAdam {
         change(&mut new);
         new.validate(Some(group))?;
         self.set_config(group, new);
+        self.options_changed = true;
         // Only these bear on the plan.
         let plans = |config: &AdamConfig| (config.amsgrad, config.decoupled_weight_decay, config.eps > 0.0);
         if plans(&old) == plans(&new) {
@@ -111,7 +112,7 @@ impl WgpuAdam {
         }
     }
 
-    fn group(&self, group: usize) -> Result<&Group, Error> {
+    pub(crate) fn group(&self, group: usize) -> Result<&Group, Error> {
         self.registry.groups.get(group).ok_or(Error::NoSuchGroup { group, count: self.registry.groups.len() })
     }
 
@@ -124,7 +125,6 @@ impl WgpuAdam {
     /// The parameter of this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ParamId> {
-        let (index, _) = self.registry.tensors().find(|(_, tensor)| tensor.name.as_deref() == Some(name))?;
-        Some(ParamId { optimizer: self.number, index })
+        self.registry.find(name).map(|index| ParamId { optimizer: self.number, index })
     }
 }

@@ -1,6 +1,7 @@
 //! A step: its hyper blocks written, its dispatches recorded.
 
 use crate::Error;
+use crate::gradient_control::question::Answer;
 use crate::gradient_control::request::{self, ClassStep};
 use crate::gradients::ZeroGrad;
 use crate::layout::Hyper;
@@ -22,6 +23,10 @@ impl WgpuAdam {
     /// step not counted.
     pub fn record_step(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
         self.check_not_copied()?;
+        self.hear_answer();
+        if std::mem::take(&mut self.options_changed) {
+            self.stale |= self.are_alike_no_more();
+        }
         if self.stale {
             self.prepare()?;
         }
@@ -45,6 +50,9 @@ impl WgpuAdam {
         for &index in stepping.iter() {
             if let Some(tensor) = self.registry.tensor_mut(index) {
                 tensor.step += 1;
+                if tensor.is_fresh {
+                    self.registry.touch(index);
+                }
             }
         }
         Ok(())
@@ -87,6 +95,7 @@ impl WgpuAdam {
         let slot = slots.write(request, Maker { gpu, layouts: &kernels.layouts })?;
         let measures = control.measures();
         let Some(controller) = &mut control.controller else { return Ok(()) };
+        let asks = control.is_parted && !controller.question.is_asked();
         if let Some((buffer, offset)) = &control.found_inf {
             controller.record_found_inf(encoder, buffer, *offset);
         }
@@ -107,17 +116,30 @@ impl WgpuAdam {
         slot.lease.end_with(encoder);
         controller.skipped.watch(encoder);
         controller.ring.record(encoder, &controller.state);
+        // Without memory for it, the next step asks.
+        if asks && controller.question.ask(gpu, encoder, &controller.skipped.current).is_ok() {
+            registry.begin_since();
+            control.is_parted = false;
+        }
         control.recorded += 1;
+        control.device_steps = control.may_skip();
         Ok(())
     }
 
-    /// The dispatches that step parameters, with the last plan: what a step's cost on the GPU depends on, beside its memory
-    /// traffic. One for all small tensors of an arena. Left out: where gradients are clipped by norm or steps may be
-    /// skipped, one that decides and, if gradients are measured, as many again for that; the clears of
-    /// [`zero_grad_after_step`](crate::GradientControl::zero_grad_after_step).
-    #[must_use]
-    pub fn dispatch_count(&self) -> usize {
-        self.prepared.bound.dispatches.len()
+    /// Whether groups that share classes have other options than each other now.
+    fn are_alike_no_more(&self) -> bool {
+        let bits = |group: u32| self.registry.groups.get(group as usize).map(|group| group.config.bits());
+        self.prepared.alike.iter().any(|&(group, first)| bits(group) != bits(first))
+    }
+
+    /// Brings tensors together again that have parted, once the device has answered how many steps each has skipped.
+    fn hear_answer(&mut self) {
+        let Some(controller) = &mut self.control.controller else { return };
+        match controller.question.answer(&self.gpu) {
+            Answer::None => {}
+            Answer::Lost => self.control.is_parted = true,
+            Answer::Counts(skipped) => self.stale |= self.registry.rejoin_histories(&skipped),
+        }
     }
 
     /// One step with an encoder and a submit of its own.

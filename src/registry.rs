@@ -1,27 +1,41 @@
 //! What is optimized: groups, their tensors, where these and their state lie.
 //!
-//! Changes to it are made on a copy, which takes its place as a whole when everything has succeeded.
+//! What is added or taken away costs what it is, however much there is already. A change of many tensors is made on a copy,
+//! which takes its place as a whole when everything has succeeded.
 
-use std::collections::{HashMap, HashSet};
+mod histories;
+mod state;
+
+use std::collections::HashMap;
+use std::ops::Range as Indices;
 
 use crate::Error;
-use crate::gpu::Gpu;
 use crate::group::Group;
-use crate::moments::{self, Piece, Request, Window};
-use crate::plan::{Limits, Place};
-use crate::ranges::{Conflict, Range, Ranges};
+use crate::moments::{Piece, Window};
+use crate::plan::Place;
+use crate::ranges::{Range, Ranges};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
     pub groups: Vec<Group>,
     /// By number; none for a parameter that was removed. Numbers are never used again.
     tensors: Vec<Option<Tensor>>,
-    /// Where parameters lie.
-    pub ranges: Ranges,
+    /// The numbers of tensors with names.
+    names: HashMap<String, u32>,
+    /// How many tensors have no name.
+    unnamed: usize,
+    /// Where parameters and gradients lie.
+    ranges: Ranges,
     /// State; none for a window in which nothing lies any more.
-    pub windows: Vec<Option<Window>>,
-    /// In the order of windows, then of places.
-    pub pieces: Vec<Piece>,
+    windows: Vec<Option<Window>>,
+    /// In the order of windows, then of places; some are no tensor's any more.
+    pieces: Vec<Piece>,
+    /// How many of them are.
+    dead_pieces: usize,
+    /// Elements of all tensors.
+    elements: u64,
+    /// Whether tensors without a step may lie in more windows than they need.
+    scattered: bool,
 }
 
 /// What the optimizer knows of a parameter.
@@ -33,10 +47,16 @@ pub(crate) struct Tensor {
     pub group: u32,
     /// t: the steps it has taken.
     pub step: u64,
-    /// The same for tensors that have missed the same steps, where steps may be skipped; else 0.
+    /// Tensors with equal histories and step counts have skipped as many steps. 0 while no step can be skipped.
     pub history: u32,
+    /// The same, of the steps since the counts of skipped steps were last asked for.
+    history_since: u32,
     pub param: Spot,
     pub grad: Option<Spot>,
+    /// Whether its state is zero because nothing recorded so far has touched it: then it may move.
+    pub is_fresh: bool,
+    /// Its pieces of state among all.
+    pieces: Indices<usize>,
 }
 
 /// A place in a numbered buffer, in elements, and the zero padding behind the tensor.
@@ -46,19 +66,13 @@ pub(crate) struct Spot {
     pub padding: u64,
 }
 
-impl Spot {
-    /// What the tensor takes, padding included: steps may write zeros there.
-    fn range(self, tensor: &Tensor, number: u32) -> Range {
-        let end = self.place.start + tensor.length + self.padding;
-        Range { buffer: self.place.buffer, start: self.place.start, end, tensor: number }
-    }
-
-    pub(crate) fn unpadded(self, tensor: &Tensor, number: u32) -> Range {
-        Self { padding: 0, ..self }.range(tensor, number)
-    }
-}
-
 impl Tensor {
+    /// A tensor that has taken no step and has no gradient and no state yet.
+    pub(crate) fn new(name: Option<String>, shape: Vec<usize>, length: u64, group: u32, param: Spot) -> Self {
+        let (step, history, history_since, grad, pieces) = (0, 0, 0, None, 0..0);
+        Self { name, shape, length, group, step, history, history_since, param, grad, is_fresh: true, pieces }
+    }
+
     /// How errors call it: by its name, or by its number where there is no name.
     pub(crate) fn describe(&self, number: u32) -> String {
         match &self.name {
@@ -73,6 +87,25 @@ impl Tensor {
             None => format!("gradient of parameter {number}"),
         }
     }
+
+    /// What the parameter takes, padding included: steps may write zeros there.
+    fn param_range(&self, number: u32) -> Range {
+        let Spot { place, padding } = self.param;
+        Range { buffer: place.buffer, start: place.start, end: place.start + self.length + padding, tensor: number }
+    }
+
+    /// What a gradient at this place takes: its padding is read and may be anybody's.
+    fn grad_range(&self, grad: Spot, number: u32) -> Range {
+        let Place { buffer, start } = grad.place;
+        Range { buffer, start, end: start + self.length, tensor: number }
+    }
+}
+
+/// How much there was at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    groups: usize,
+    tensors: usize,
 }
 
 impl Registry {
@@ -97,127 +130,165 @@ impl Registry {
         self.tensors.len() as u32
     }
 
-    pub(crate) fn push(&mut self, tensor: Tensor) {
-        self.tensors.push(Some(tensor));
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+        self.names.get(name).copied()
     }
 
-    /// Tells apart the tensors that step from those that do not, where they have missed the same steps so far.
-    pub(crate) fn part_histories(&mut self) {
-        let mut next = self.tensors().map(|(_, tensor)| tensor.history).max().unwrap_or(0) + 1;
-        let stepping = self.tensors().filter(|(_, tensor)| tensor.grad.is_some());
-        let stepping: HashSet<u32> = stepping.map(|(_, tensor)| tensor.history).collect();
-        let mut apart = HashMap::new();
-        for tensor in self.tensors_mut() {
-            if tensor.grad.is_none() && stepping.contains(&tensor.history) {
-                tensor.history = *apart.entry(tensor.history).or_insert_with(|| {
-                    next += 1;
-                    next - 1
-                });
+    /// How many pieces of state, tensors and elements there are at most.
+    pub(crate) fn totals(&self) -> (u64, u64, u64) {
+        (self.pieces.len() as u64, self.tensors.len() as u64, self.elements)
+    }
+
+    /// The number of tensors with names, and of those without.
+    pub(crate) fn named_and_unnamed(&self) -> (usize, usize) {
+        (self.names.len(), self.unnamed)
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { groups: self.groups.len(), tensors: self.tensors.len() }
+    }
+
+    /// Takes out what was added since.
+    pub(crate) fn undo_to(&mut self, mark: Mark) {
+        for number in mark.tensors..self.tensors.len() {
+            self.remove(number as u32);
+        }
+        self.tensors.truncate(mark.tensors);
+        self.groups.truncate(mark.groups);
+    }
+
+    /// Adds a tensor to its group, if it may be where it is, and under its name.
+    pub(crate) fn push(&mut self, tensor: Tensor) -> Result<u32, Error> {
+        let (number, group) = (self.next_number(), tensor.group);
+        self.tensors.push(None);
+        self.put(number, tensor)?;
+        if let Some(group) = self.groups.get_mut(group as usize) {
+            group.add(number);
+        }
+        Ok(number)
+    }
+
+    /// Puts a tensor where there is none, if it may be where it is, and under its name.
+    pub(crate) fn put(&mut self, number: u32, tensor: Tensor) -> Result<(), Error> {
+        self.check_name(&tensor, number)?;
+        let range = tensor.param_range(number);
+        if let Err(conflict) = self.ranges.check_param(&range) {
+            return Err(conflict.error(tensor.describe(number), self.describe_grad(conflict.second)));
+        }
+        if let Err(conflict) = self.ranges.insert_param(&range) {
+            return Err(conflict.error(self.describe(conflict.first), tensor.describe(number)));
+        }
+        if let Some(range) = tensor.grad.map(|grad| tensor.grad_range(grad, number)) {
+            if let Err(conflict) = self.ranges.check_grad(&range) {
+                let param =
+                    if conflict.first == number { tensor.describe(number) } else { self.describe(conflict.first) };
+                self.ranges.remove_param(&tensor.param_range(number));
+                return Err(conflict.error(param, tensor.describe_grad(number)));
             }
+            self.ranges.insert_grad(&range);
+        }
+        match &tensor.name {
+            Some(name) => {
+                self.names.insert(name.clone(), number);
+            }
+            None => self.unnamed += 1,
+        }
+        self.elements += tensor.length;
+        if let Some(slot) = self.tensors.get_mut(number as usize) {
+            *slot = Some(tensor);
+        }
+        Ok(())
+    }
+
+    /// Takes a tensor out of everything but its group, and its state away.
+    pub(crate) fn take(&mut self, number: u32) -> Option<Tensor> {
+        self.release_state(number);
+        self.drop_dead_pieces();
+        let tensor = self.tensors.get_mut(number as usize)?.take()?;
+        self.elements -= tensor.length;
+        self.ranges.remove_param(&tensor.param_range(number));
+        if let Some(grad) = tensor.grad {
+            self.ranges.remove_grad(&tensor.grad_range(grad, number));
+        }
+        match &tensor.name {
+            Some(name) => drop(self.names.remove(name)),
+            None => self.unnamed -= 1,
+        }
+        Some(tensor)
+    }
+
+    /// Takes a parameter out of its group, and its state away.
+    pub(crate) fn remove(&mut self, number: u32) {
+        let Some(tensor) = self.take(number) else { return };
+        if let Some(group) = self.groups.get_mut(tensor.group as usize) {
+            group.remove(number);
         }
     }
 
-    /// Takes a parameter out of its group and lets go of its state.
-    pub(crate) fn remove(&mut self, number: u32) {
-        if let Some(slot) = self.tensors.get_mut(number as usize) {
-            *slot = None;
+    /// Takes a group out with its parameters. Those behind it move up.
+    pub(crate) fn remove_group(&mut self, group: usize) {
+        if group >= self.groups.len() {
+            return;
         }
-        for group in &mut self.groups {
-            group.params.retain(|id| id.index != number);
+        for id in self.groups.remove(group).params() {
+            self.take(id.index);
         }
-        self.remove_state(&HashSet::from([number]));
+        for tensor in self.tensors_mut().filter(|tensor| tensor.group as usize > group) {
+            tensor.group -= 1;
+        }
+    }
+
+    /// Gives a tensor another gradient, or none.
+    pub(crate) fn set_grad(&mut self, number: u32, grad: Option<Spot>) {
+        let Some(tensor) = self.tensors.get_mut(number as usize).and_then(Option::as_mut) else { return };
+        if let Some(old) = tensor.grad {
+            self.ranges.remove_grad(&tensor.grad_range(old, number));
+        }
+        if let Some(new) = grad {
+            self.ranges.insert_grad(&tensor.grad_range(new, number));
+        }
+        tensor.grad = grad;
+    }
+
+    /// Names a tensor that has no name.
+    pub(crate) fn set_name(&mut self, number: u32, name: String) {
+        let Some(tensor) = self.tensors.get_mut(number as usize).and_then(Option::as_mut) else { return };
+        if tensor.name.is_none() {
+            self.unnamed -= 1;
+            self.names.insert(name.clone(), number);
+            tensor.name = Some(name);
+        }
+    }
+
+    /// Whether a gradient of the tensor may lie there.
+    pub(crate) fn check_grad(&self, number: u32, grad: Spot) -> Result<(), Error> {
+        let Some(tensor) = self.tensor(number) else { return Ok(()) };
+        let clear = self.ranges.check_grad(&tensor.grad_range(grad, number));
+        clear.map_err(|conflict| conflict.error(self.describe(conflict.first), tensor.describe_grad(number)))
     }
 
     pub(crate) fn describe(&self, number: u32) -> String {
         self.tensor(number).map_or_else(String::new, |tensor| tensor.describe(number))
     }
 
+    fn describe_grad(&self, number: u32) -> String {
+        self.tensor(number).map_or_else(String::new, |tensor| tensor.describe_grad(number))
+    }
+
     /// All parameters have names, each its own, or none has one.
-    pub(crate) fn check_names(&self) -> Result<(), Error> {
-        let mut names = HashSet::new();
-        let mut unnamed = None;
-        for (number, tensor) in self.tensors() {
-            match &tensor.name {
-                Some(name) if !names.insert(name) => return Err(Error::DuplicateName { name: name.clone() }),
-                Some(_) => {}
-                None => unnamed = Some(tensor.describe(number)),
+    fn check_name(&self, tensor: &Tensor, number: u32) -> Result<(), Error> {
+        let other = |is_named: bool| self.tensors().find(|(_, other)| other.name.is_some() == is_named);
+        match &tensor.name {
+            Some(name) if self.names.contains_key(name) => Err(Error::DuplicateName { name: name.clone() }),
+            Some(_) if self.unnamed > 0 => {
+                let unnamed = other(false).map_or_else(String::new, |(number, other)| other.describe(number));
+                Err(Error::MixedNames { named: tensor.describe(number), unnamed })
             }
-        }
-        let named = self.tensors().find(|(_, tensor)| tensor.name.is_some());
-        match named.zip(unnamed) {
-            Some(((number, named), unnamed)) => Err(Error::MixedNames { named: named.describe(number), unnamed }),
-            None => Ok(()),
-        }
-    }
-
-    /// No parameter overlaps another, nor any gradient. Gradients are only read and may overlap each other.
-    pub(crate) fn check_ranges(&mut self) -> Result<(), Error> {
-        let params = self.tensors().map(|(number, tensor)| tensor.param.range(tensor, number));
-        let ranges = Ranges::new(params)
-            .map_err(|conflict| conflict.error(self.describe(conflict.first), self.describe(conflict.second)))?;
-        for (number, tensor) in self.tensors() {
-            if let Some(grad) = tensor.grad {
-                let clear = ranges.check(&grad.unpadded(tensor, number));
-                clear.map_err(|conflict| self.grad_overlap(&conflict))?;
+            None if !self.names.is_empty() => {
+                let named = other(true).map_or_else(String::new, |(number, other)| other.describe(number));
+                Err(Error::MixedNames { named, unnamed: tensor.describe(number) })
             }
+            _ => Ok(()),
         }
-        self.ranges = ranges;
-        Ok(())
-    }
-
-    /// A parameter and a gradient overlap.
-    pub(crate) fn grad_overlap(&self, conflict: &Conflict) -> Error {
-        let grad = self.tensor(conflict.second);
-        let grad = grad.map_or_else(String::new, |tensor| tensor.describe_grad(conflict.second));
-        conflict.error(self.describe(conflict.first), grad)
-    }
-
-    /// Gives new state, all zeros, to tensors given as numbers and whether they need max_exp_avg_sq. What state they
-    /// had goes.
-    pub(crate) fn add_state(&mut self, gpu: &Gpu, limits: &Limits, of: &[(u32, bool)]) -> Result<(), Error> {
-        let request = |&(number, max_exp_avg_sq): &(u32, bool)| {
-            let tensor = self.tensor(number)?;
-            Some(Request {
-                buffer: tensor.param.place.buffer,
-                planes: if max_exp_avg_sq { 3 } else { 2 },
-                param: tensor.param.place.start,
-                length: tensor.length,
-                padding: tensor.param.padding,
-                tensor: number,
-            })
-        };
-        let requests = of.iter().filter_map(request).collect();
-        let (layouts, pieces) = moments::lay_out(requests, self.windows.len() as u32, limits.binding);
-        let windows = Window::create(gpu, &layouts)?;
-        self.remove_state(&of.iter().map(|(number, _)| *number).collect());
-        self.windows.extend(windows.into_iter().map(Some));
-        self.pieces.extend(pieces);
-        Ok(())
-    }
-
-    fn remove_state(&mut self, of: &HashSet<u32>) {
-        self.pieces.retain(|piece| !of.contains(&piece.tensor));
-        let used: HashSet<u32> = self.pieces.iter().map(|piece| piece.window).collect();
-        for (number, window) in (0_u32..).zip(&mut self.windows) {
-            if !used.contains(&number) {
-                *window = None;
-            }
-        }
-    }
-
-    /// Whether a tensor's state has a place for max_exp_avg_sq.
-    pub(crate) fn has_max_exp_avg_sq(&self, number: u32) -> bool {
-        let piece = self.pieces.iter().find(|piece| piece.tensor == number);
-        let window = piece.and_then(|piece| self.window(piece.window));
-        window.is_some_and(|window| window.layout.planes == 3)
-    }
-
-    pub(crate) fn window(&self, number: u32) -> Option<&Window> {
-        self.windows.get(number as usize).and_then(Option::as_ref)
-    }
-
-    /// The distance from exp_avg to exp_avg_sq in each window, in elements.
-    pub(crate) fn planes(&self) -> Vec<u64> {
-        self.windows.iter().map(|window| window.as_ref().map_or(0, |window| window.layout.plane)).collect()
     }
 }

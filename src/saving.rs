@@ -70,7 +70,7 @@ impl WgpuAdam {
         let numbers = params.iter().map(|param| param.index).collect();
         let loss_scale = self.control.options.loss_scale;
         let mut decided = Decided { numbers, loss_scale, counts: Vec::new(), copy: None };
-        if let Some(controller) = self.control.controller.as_ref().filter(|_| self.control.device_steps) {
+        if let Some(controller) = self.control.controller.as_ref().filter(|_| self.control.may_skip()) {
             let scale = Source { buffer: controller.state.clone(), offset: 0, size: size_of::<Words>() as u64 };
             let counts: Vec<Source> = controller.skipped.sources().collect();
             decided.counts = counts.iter().map(|source| source.size as usize).collect();
@@ -91,7 +91,7 @@ impl WgpuAdam {
         for group in &self.registry.groups {
             let first = params.len() as u64;
             let mut names = Vec::new();
-            for &param in &group.params {
+            for &param in group.params() {
                 let tensor = self.tensor(param)?;
                 names.extend(tensor.name.clone());
                 if tensor.step > 0 {
@@ -112,7 +112,8 @@ impl WgpuAdam {
     /// Where a parameter's moments lie, plane by plane; nothing for a plane that it does not have.
     pub(crate) fn moment_sources(&self, param: ParamId) -> Result<[Vec<Source>; 3], Error> {
         let mut sources = [const { Vec::new() }; 3];
-        for piece in self.state(param)?.pieces {
+        self.tensor(param)?;
+        for piece in self.places(param).pieces {
             for (plane, offset) in sources.iter_mut().zip(piece.planes()) {
                 plane.extend(offset.map(|offset| Source {
                     buffer: piece.buffer.clone(),

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::optimizer::{ParamId, WgpuAdam};
+use crate::registry::Registry;
 
 /// Where a parameter's state lies, lent for the caller's own shaders and copies: read at any time, write only between
 /// steps, in the order of submits.
@@ -38,29 +39,44 @@ impl StatePiece {
     }
 }
 
+/// Where a tensor's state lies.
+pub(crate) fn places(registry: &Registry, number: u32) -> ParamState {
+    let mut pieces: Vec<StatePiece> = Vec::new();
+    for piece in registry.pieces_of(number).iter().filter(|piece| piece.length > 0) {
+        let Some(window) = registry.window(piece.window) else { continue };
+        let plane = window.layout.plane * 4;
+        let exp_avg = piece.moment * 4;
+        pieces.push(StatePiece {
+            start: piece.start,
+            length: piece.length,
+            buffer: window.buffer.clone(),
+            exp_avg,
+            exp_avg_sq: exp_avg + plane,
+            max_exp_avg_sq: (window.layout.planes == 3).then_some(exp_avg + 2 * plane),
+        });
+    }
+    ParamState { step: registry.tensor(number).map_or(0, |tensor| tensor.step), pieces }
+}
+
 impl WgpuAdam {
     /// Where a parameter's state lies. It stays there until a state dict is loaded, the parameter is
-    /// replaced, or amsgrad is switched on.
+    /// replaced, amsgrad is switched on, or [`record_defragment`](Self::record_defragment) moves it.
     ///
     /// # Errors
     /// An id of another optimizer or of a removed parameter.
     pub fn state(&self, id: ParamId) -> Result<ParamState, Error> {
-        let step = self.tensor(id)?.step;
-        let mut pieces: Vec<StatePiece> = Vec::new();
-        for piece in self.registry.pieces.iter().filter(|piece| piece.tensor == id.index && piece.length > 0) {
-            let Some(window) = self.registry.window(piece.window) else { continue };
-            let plane = window.layout.plane * 4;
-            let exp_avg = piece.moment * 4;
-            pieces.push(StatePiece {
-                start: piece.start,
-                length: piece.length,
-                buffer: window.buffer.clone(),
-                exp_avg,
-                exp_avg_sq: exp_avg + plane,
-                max_exp_avg_sq: (window.layout.planes == 3).then_some(exp_avg + 2 * plane),
-            });
+        self.tensor(id)?;
+        for piece in self.registry.pieces_of(id.index) {
+            if let Some(window) = self.registry.window(piece.window) {
+                window.lend();
+            }
         }
-        Ok(ParamState { step, pieces })
+        Ok(self.places(id))
+    }
+
+    /// Where a parameter's state lies, for copies that are recorded at once: the caller does not see it.
+    pub(crate) fn places(&self, id: ParamId) -> ParamState {
+        places(&self.registry, id.index)
     }
 
     /// The steps that a parameter has taken, torch's `state["step"]`: recorded steps, whether submitted or not.

@@ -1,5 +1,6 @@
 //! State dicts: what an optimizer knows, on the host, in torch's terms.
 
+pub(crate) mod matching;
 mod table;
 
 use std::collections::BTreeMap;

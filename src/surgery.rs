@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use crate::Error;
 use crate::optimizer::{ParamId, WgpuAdam};
-use crate::state::{ParamState, StatePiece};
+use crate::registry::Registry;
+use crate::state::{ParamState, StatePiece, places};
 use crate::tensor::{Param, TensorBuffer};
 
 /// What becomes of a parameter's moments when it is replaced.
@@ -65,52 +66,91 @@ impl WgpuAdam {
         encoder: &mut wgpu::CommandEncoder,
         replacements: impl IntoIterator<Item = (ParamId, Param, Moments)>,
     ) -> Result<(), Error> {
+        let result = self.replace(encoder, replacements.into_iter().collect());
+        result.inspect_err(|_| self.release_buffers())
+    }
+
+    fn replace(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        replacements: Vec<(ParamId, Param, Moments)>,
+    ) -> Result<(), Error> {
         let mut draft = self.registry.clone();
-        let mut moved: HashMap<ParamId, (ParamState, Moments)> = HashMap::new();
-        let mut stateless = Vec::new();
+        let mut moved: HashMap<ParamId, (ParamState, Moments)> = HashMap::with_capacity(replacements.len());
+        let mut added = Vec::with_capacity(replacements.len());
         for (id, param, moments) in replacements {
             let old = self.tensor(id)?.clone();
             let mut new = self.admit(param, id.index, old.group)?;
             new.step = if moments == Moments::Clear { 0 } else { old.step };
-            // It has missed what it had missed; where that is cleared, its steps tell it from those with its history.
-            new.history = old.history;
+            new.is_fresh = moments == Moments::Clear || (moments == Moments::Keep && old.is_fresh);
+            new.keep_history(&old);
             let max_exp_avg_sq = self.registry.has_max_exp_avg_sq(id.index);
             moments.check(new.length, max_exp_avg_sq, &new.describe(id.index))?;
-            stateless.push((id.index, max_exp_avg_sq));
-            if let Some(tensor) = draft.tensor_mut(id.index) {
-                *tensor = new;
-            }
-            if moved.insert(id, (self.state(id)?, moments)).is_some() {
+            draft.take(id.index);
+            added.push((id.index, max_exp_avg_sq, new));
+            if moved.insert(id, (self.places(id), moments)).is_some() {
                 return Err(Error::ReplacedTwice { tensor: old.describe(id.index) });
             }
         }
-        draft.check_names()?;
-        draft.check_ranges()?;
+        let stateless: Vec<(u32, bool)> = added.iter().map(|(number, planes, _)| (*number, *planes)).collect();
+        for (number, _, tensor) in added {
+            draft.put(number, tensor)?;
+        }
         draft.add_state(&self.gpu, &self.limits, &stateless)?;
+        self.check_copies(&draft, &moved)?;
         self.commit(draft)?;
         for (id, (old, moments)) in moved {
             if moments == Moments::Clear {
                 self.clear_skips(encoder, id);
             }
-            for copy in moments.copies(&old, &self.state(id)?) {
-                let Copy { from, from_offset, to, to_offset, size } = copy;
-                encoder.copy_buffer_to_buffer(&from, from_offset, &to, to_offset, Some(size));
+            for copy in moments.copies(&old, &self.places(id)) {
+                copy.record(encoder);
             }
         }
         Ok(())
     }
 
-    /// Takes a parameter out of the optimizer: its id is not valid any more, its state is let go. A group may become
-    /// empty. Steps already recorded are not affected.
+    /// Whether the device can copy given moments, which another device's buffers would not let it: by copies that are never
+    /// submitted, where an error would spoil the caller's encoder.
+    fn check_copies(&self, draft: &Registry, moved: &HashMap<ParamId, (ParamState, Moments)>) -> Result<(), Error> {
+        for (id, (old, moments)) in moved.iter().filter(|(_, (_, moments))| matches!(moments, Moments::From { .. })) {
+            let new = self::places(draft, id.index);
+            self.gpu.guard.run(&format!("the copy of the moments of {}", draft.describe(id.index)), || {
+                let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                for copy in moments.copies(old, &new) {
+                    copy.record(&mut encoder);
+                }
+                drop(encoder.finish());
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Brings the state of neighbours together, so that they are stepped as one, and frees what removed and replaced
+    /// parameters have left: for parameters that were added while others had taken steps. Without such, does nothing.
+    ///
+    /// Allocates new state and records the copies of moments into the encoder, in the order of recording. The encoder must
+    /// be submitted, or the moments are lost. No data goes through the host. [`state`](Self::state) lends other places
+    /// from then on.
     ///
     /// # Errors
-    /// An id of another optimizer or of a removed parameter.
-    pub fn remove_param(&mut self, id: ParamId) -> Result<(), Error> {
-        self.tensor(id)?;
+    /// [`StateBeingCopied`](Error::StateBeingCopied); no memory; a lost device. Nothing is recorded then.
+    pub fn record_defragment(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
+        self.check_not_copied()?;
+        let scattered = self.registry.scattered(false, &self.limits);
+        if scattered.is_empty() {
+            return Ok(());
+        }
+        let old: Vec<ParamState> = scattered.iter().map(|(number, _)| places(&self.registry, *number)).collect();
         let mut draft = self.registry.clone();
-        draft.remove(id.index);
-        draft.check_ranges()?;
-        self.commit(draft)
+        draft.add_state(&self.gpu, &self.limits, &scattered)?;
+        self.commit(draft)?;
+        for ((number, _), old) in scattered.iter().zip(&old) {
+            for copy in Moments::Keep.copies(old, &places(&self.registry, *number)) {
+                copy.record(encoder);
+            }
+        }
+        Ok(())
     }
 
     /// Starts a parameter anew: step count 0, and moments that the encoder clears, in the order of recording.
@@ -119,7 +159,8 @@ impl WgpuAdam {
     /// An id of another optimizer or of a removed parameter; [`StateBeingCopied`](Error::StateBeingCopied).
     pub fn record_reset_state(&mut self, encoder: &mut wgpu::CommandEncoder, id: ParamId) -> Result<(), Error> {
         self.check_not_copied()?;
-        for piece in self.state(id)?.pieces {
+        self.tensor(id)?;
+        for piece in self.places(id).pieces {
             for offset in piece.planes().into_iter().flatten() {
                 encoder.clear_buffer(&piece.buffer, offset, Some(piece.length * 4));
             }
@@ -135,6 +176,13 @@ impl WgpuAdam {
         if let Some(controller) = &self.control.controller {
             controller.skipped.clear(encoder, id.index);
         }
+    }
+}
+
+impl Copy {
+    fn record(&self, encoder: &mut wgpu::CommandEncoder) {
+        let Self { from, from_offset, to, to_offset, size } = self;
+        encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, Some(*size));
     }
 }
 

@@ -7,6 +7,7 @@ use safetensors::Dtype;
 use crate::Error;
 use crate::checkpoint::layout::{Layout, Part};
 use crate::checkpoint::{Checkpoint, CheckpointContents, CheckpointError, names};
+use crate::load_options::LoadOptions;
 use crate::optimizer::WgpuAdam;
 use crate::readback::{Readback, Source};
 use crate::saving::Decided;
@@ -113,8 +114,21 @@ impl WgpuAdam {
     /// parameter's shape, or whose buffer lacks `COPY_DST`. Nothing has changed then, unless the device was lost or
     /// the file was written to while buffers were filled.
     pub async fn load_from(&mut self, checkpoint: &Checkpoint, load: CheckpointLoad) -> Result<(), Error> {
+        self.load_from_with(checkpoint, load, &LoadOptions::new()).await
+    }
+
+    /// As [`load_from`](Self::load_from), with options: what belongs to which parameter.
+    ///
+    /// # Errors
+    /// As for [`load_from`](Self::load_from).
+    pub async fn load_from_with(
+        &mut self,
+        checkpoint: &Checkpoint,
+        load: CheckpointLoad,
+        options: &LoadOptions,
+    ) -> Result<(), Error> {
         // The moments were verified when the checkpoint was opened.
-        let loading = self.plan_loading(checkpoint.outline(), |_, _, _| Ok(()))?;
+        let loading = self.plan_loading(checkpoint.outline(), options.matching, |_, _, _| Ok(()))?;
         let values = match load {
             CheckpointLoad::State => Vec::new(),
             CheckpointLoad::StateAndParams => self.value_targets(checkpoint, loading.ids())?,

@@ -13,7 +13,8 @@ use crate::plan::{Limits, NormGrid, Plan};
 /// gradient_norm.wgsl, and the hyper blocks that control.wgsl makes.
 #[derive(Debug)]
 pub(crate) struct BoundControl {
-    pub norm_type: NormType,
+    /// By which norm gradients are measured, if they are.
+    pub measured: Option<NormType>,
     pub norms: Vec<BoundNorm>,
     /// Group 2 of gradient_norm.wgsl.
     pub partials_group: wgpu::BindGroup,
@@ -54,8 +55,8 @@ impl BoundControl {
 /// Where everything lies in a ledger, in 16 bytes.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// What the partial results are of.
-    norm_type: NormType,
+    /// What the partial results are of; there are none where nothing is measured.
+    measured: Option<NormType>,
     pub grids: Vec<NormGrid>,
     pub partials: u32,
     pub first_partial: u32,
@@ -65,10 +66,19 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// For a plan of so many hyper blocks, and so many tensors.
-    pub(crate) fn new(plan: &Plan, norm_type: NormType, stepping: usize, blocks: usize, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        plan: &Plan,
+        measured: Option<NormType>,
+        stepping: usize,
+        blocks: usize,
+        limits: &Limits,
+    ) -> Self {
         let first_partial = stepping.div_ceil(4) as u32;
         let mut partials = 0;
         let grids = plan.dispatches.iter().map(|dispatch| {
+            if measured.is_none() {
+                return NormGrid::default();
+            }
             let (grid, count) = dispatch.norm_grid(first_partial + partials, limits);
             partials += count;
             grid
@@ -77,7 +87,7 @@ impl Ledger {
         // Hyper blocks are bound as uniforms.
         let aligned = (limits.hyper_alignment * size_of::<Hyper>() as u32 / 16).max(16);
         let first_block = (first_partial + partials).next_multiple_of(aligned);
-        Self { norm_type, grids, partials, first_partial, first_block, blocks }
+        Self { measured, grids, partials, first_partial, first_block, blocks }
     }
 
     /// The last dispatch may reach behind the last block.
@@ -105,10 +115,12 @@ impl Binder<'_> {
             let remedy = "or do without clipping by norm and skipping";
             return Err(Error::DeviceLimit { what: WHAT.into(), limit, needed: ledger.bytes(), allowed, remedy });
         }
-        let pipelines = plan.dispatches.iter().zip(&ledger.grids).map(|(dispatch, grid)| {
-            controller.pipelines.norm(self.gpu, kernels, dispatch.kernel, ledger.norm_type, *grid)
-        });
-        let pipelines = pipelines.collect::<Result<Vec<_>, Error>>()?;
+        let mut pipelines = Vec::new();
+        if let Some(norm_type) = ledger.measured {
+            for (dispatch, grid) in plan.dispatches.iter().zip(&ledger.grids) {
+                pipelines.push(controller.pipelines.norm(self.gpu, kernels, dispatch.kernel, norm_type, *grid)?);
+            }
+        }
         let layouts = &controller.pipelines;
         self.gpu.guard.run(WHAT, || {
             let buffer = device.create_buffer(&wgpu::BufferDescriptor {
@@ -122,7 +134,7 @@ impl Binder<'_> {
             let group = |label, layout, entries: &[wgpu::BindGroupEntry<'_>]| {
                 device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries })
             };
-            let mut norms = Vec::with_capacity(plan.dispatches.len());
+            let mut norms = Vec::with_capacity(pipelines.len());
             for ((dispatch, grid), pipeline) in plan.dispatches.iter().zip(&ledger.grids).zip(pipelines) {
                 let grad = dispatch.grad.unwrap_or(dispatch.param);
                 let missing = || Error::Device { what: WHAT.into(), message: "a gradient has no buffer".into() };
@@ -144,7 +156,7 @@ impl Binder<'_> {
                 size: wgpu::BufferSize::new(u64::from(HYPERS) * size_of::<Hyper>() as u64),
             };
             Ok(BoundControl {
-                norm_type: ledger.norm_type,
+                measured: ledger.measured,
                 norms,
                 partials_group: group(
                     "wgpu_adam.control.partials",

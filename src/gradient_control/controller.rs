@@ -4,6 +4,7 @@
 use crate::Error;
 use crate::gpu::Gpu;
 use crate::gradient_control::counts::Counts;
+use crate::gradient_control::question::Question;
 use crate::kernels::{ControlPipelines, Kernels};
 use crate::layout::{CONTROL_WORKGROUP_STORAGE, State};
 use crate::statistics::Ring;
@@ -13,6 +14,7 @@ pub(crate) struct Controller {
     /// A `State` of control.wgsl.
     pub state: wgpu::Buffer,
     pub skipped: Counts,
+    pub question: Question,
     pub pipelines: ControlPipelines,
     pub ring: Ring,
 }
@@ -44,7 +46,7 @@ impl Controller {
             });
             let first = State { loss_scale: 1.0, clip_factor: 1.0, ..State::default() };
             gpu.queue.write_buffer(&state, 0, bytemuck::bytes_of(&first));
-            Self { state, skipped, pipelines, ring }
+            Self { state, skipped, question: Question::default(), pipelines, ring }
         })
     }
 

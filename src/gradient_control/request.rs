@@ -55,7 +55,7 @@ fn header(control: &Control, bound: &BoundControl, classes: usize) -> Request {
         flags: flag(flags::SKIP_NONFINITE, options.skips())
             | flag(flags::CLIP_NORM, options.clip_norm.is_some())
             | flag(flags::INFINITY_NORM, options.norm_type == NormType::Infinity)
-            | flag(flags::DEVICE_STEPS, control.device_steps)
+            | flag(flags::DEVICE_STEPS, control.may_skip())
             | flag(flags::FOUND_INF, control.found_inf.is_some()),
         classes: classes as u32,
         stepping: bound.stepping,

@@ -141,7 +141,10 @@ struct Spec {
 enum Follows {
     AtOnce,
     After(u64),
+    /// At a place of an arena that is its own.
     Aligned,
+    /// At a place of an arena that is a longer tensor's: other elements follow.
+    InLonger,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +156,8 @@ enum Grad {
     Interleaved,
     /// One after another, in any other order of buffers.
     Packed,
+    /// The beginning of a longer tensor's gradient: other gradients follow.
+    OfLonger,
     Own,
 }
 
@@ -175,11 +180,15 @@ fn input(specs: &[Spec], limits: &Limits) -> (Input, Vec<u64>) {
         let param = match spec.follows {
             Follows::AtOnce => *end,
             Follows::After(gap) => *end + gap,
-            Follows::Aligned => end.next_multiple_of(64),
+            Follows::Aligned | Follows::InLonger => end.next_multiple_of(64),
         };
-        let arena = matches!((spec.follows, spec.grad), (Follows::Aligned, Grad::Alike | Grad::None));
+        let arena = matches!((spec.follows, spec.grad), (Follows::Aligned, Grad::Alike | Grad::None | Grad::OfLonger));
         let padding = if arena { (param + spec.length).next_multiple_of(64) - param - spec.length } else { 0 };
         *end = param + spec.length + padding;
+        if matches!(spec.follows, Follows::InLonger) {
+            *end = (*end + 17).next_multiple_of(64);
+        }
+        let grad_padding = if matches!(spec.grad, Grad::OfLonger) { 0 } else { padding };
         let grad = match spec.grad {
             Grad::None => None,
             Grad::Alike => Some(Place { buffer: 100 + spec.buffer, start: param }),
@@ -194,9 +203,15 @@ fn input(specs: &[Spec], limits: &Limits) -> (Input, Vec<u64>) {
                 *end += spec.length;
                 Some(Place { buffer: 200, start: *end - spec.length })
             }
+            Grad::OfLonger => {
+                let end = ends.entry(300).or_default();
+                let start = *end;
+                *end = (start + spec.length + 17).next_multiple_of(64);
+                Some(Place { buffer: 300, start })
+            }
             Grad::Own => Some(Place { buffer: 1000 + tensor, start: u64::from(tensor % 3) }),
         };
-        grads.push(grad.map(|grad| (grad, padding)));
+        grads.push(grad.map(|grad| (grad, grad_padding)));
         let planes = if GROUPS[spec.group as usize].0.amsgrad { 3 } else { 2 };
         requests.push(Request { buffer: spec.buffer, planes, param, length: spec.length, padding, tensor });
     }
@@ -279,13 +294,15 @@ fn any_spec() -> impl Strategy<Value = Spec> {
         Just(Follows::AtOnce),
         (1_u64..6).prop_map(Follows::After),
         Just(Follows::Aligned),
-        Just(Follows::Aligned)
+        Just(Follows::Aligned),
+        Just(Follows::InLonger)
     ];
     let grad = prop_oneof![
         1 => Just(Grad::None),
         4 => Just(Grad::Alike),
         2 => Just(Grad::Interleaved),
         1 => Just(Grad::Packed),
+        1 => Just(Grad::OfLonger),
         1 => Just(Grad::Own),
     ];
     let length = prop_oneof![

@@ -12,7 +12,7 @@ use crate::plan::{Dispatch, Input, Limits, Plan};
 pub(super) fn check(plan: &Plan, input: &Input, limits: &Limits) -> Result<(), String> {
     let blocks = input.classes.len() * plan.hyper_stride as usize;
     let stepping = input.work.iter().map(|work| work.tensor).collect::<HashSet<_>>().len();
-    let ledger = Ledger::new(plan, NormType::Two, stepping, blocks, limits);
+    let ledger = Ledger::new(plan, Some(NormType::Two), stepping, blocks, limits);
     let first = stepping.div_ceil(4) as u32;
     if ledger.first_partial != first || ledger.first_block < first + ledger.partials {
         return Err(format!("parts of the ledger overlap: {ledger:?}"));

@@ -7,6 +7,7 @@ mod histories;
 mod norms;
 mod order;
 mod overflow;
+mod rejoining;
 mod resuming;
 mod rig;
 mod scale_buffer;
@@ -39,6 +40,8 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("control/a replaced tensor has its history", gpu => histories::replaced(gpu)),
     body!("control/state reset by an encoder that is dropped", gpu => histories::dropped_reset(gpu)),
     body!("control/tensors without elements", gpu => histories::empty(gpu)),
+    body!("control/neighbours rejoin", gpu => rejoining::neighbours(gpu)),
+    body!("control/tensors that part and rejoin at random", gpu => rejoining::random(gpu)),
     body!("control/counts that outgrow their buffer", gpu => counts::outgrown(gpu)),
     body!("control/a loss scale in state dicts", gpu => resuming::dicts(gpu)),
     body!("control/a loss scale in a dict is of the moment of the call", gpu => resuming::moment(gpu)),

@@ -12,11 +12,13 @@ pub mod fixed_point;
 pub mod golden;
 mod golden_bodies;
 mod gradients;
+mod growth;
 pub mod judge;
 pub mod lost_device;
 mod mistakes;
 mod numbers;
 mod ordering;
+mod parts;
 mod placing;
 pub mod plain;
 pub mod program;
@@ -68,6 +70,7 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             readback::BODIES,
             golden_bodies::BODIES,
             placing::BODIES,
+            parts::BODIES,
             numbers::BODIES,
             ordering::BODIES,
             gradients::BODIES,
@@ -75,6 +78,7 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             states::BODIES,
             checkpoints::BODIES,
             surgery::BODIES,
+            growth::BODIES,
             lost_device::BODIES,
             torch_suite::BODIES,
             control::BODIES,

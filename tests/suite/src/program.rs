@@ -4,7 +4,8 @@ use std::fmt;
 
 use anyhow::{Context, Result, bail, ensure};
 use wgpu_adam::{
-    AdamConfig, Error, GradientControl, Moments, ParamGroup, StateDict, TensorArena, TensorBuffer, ZeroGrad,
+    AdamConfig, Error, GradientControl, LoadOptions, Moments, ParamGroup, StateDict, StateMatching, TensorArena,
+    TensorBuffer, ZeroGrad,
 };
 
 use crate::{
@@ -24,12 +25,23 @@ pub enum Line {
         amsgrad: bool,
         decoupled: bool,
     },
+    /// A tensor of an arena cut behind these lengths: every second part, or all of them, as a new group.
+    AddParts {
+        lengths: Vec<u64>,
+        all: bool,
+    },
+    /// One tensor more in a group.
+    AddParam(usize, u64),
     /// New gradients and a step, so many times.
     Step(u32),
     /// The gradients are filled with zeros, and a step is made on them.
     StepOnZeros,
     /// From here on steps on gradients that are not finite are skipped, or not.
     Skipping(bool),
+    /// Clipping by a norm that no gradient reaches, or no clipping any more.
+    Clipping(bool),
+    /// Controls that are refused.
+    RefusedControl,
     /// A step on new gradients of which one has a NaN, while such steps are skipped; else nothing.
     Overflow(usize),
     DropGrad(usize),
@@ -37,6 +49,12 @@ pub enum Line {
     Set(usize, Change),
     Save,
     Load,
+    /// What was saved, its names behind a prefix.
+    LoadPrefixed,
+    /// Of what was saved, what there is now.
+    LoadPartial,
+    Defragment,
+    RemoveGroup(usize),
     Replace {
         tensor: usize,
         length: u64,
@@ -124,13 +142,20 @@ impl Machine<'_> {
     async fn run(&mut self, line: &Line) -> Result<()> {
         match line {
             Line::AddGroup { lengths, arena, amsgrad, decoupled } => self.add(lengths, *arena, *amsgrad, *decoupled),
+            Line::AddParts { lengths, all } => self.add_parts(lengths, *all),
             Line::Step(count) => (0..*count).try_for_each(|_| self.twin.step()),
             Line::StepOnZeros => self.step_on_zeros(),
             Line::Skipping(on) => {
                 self.twin.counted_by_device |= on;
-                let control = GradientControl { skip_nonfinite: *on, ..Default::default() };
+                let control = GradientControl { skip_nonfinite: *on, ..*self.twin.adam.gradient_control() };
                 Ok(self.twin.adam.set_gradient_control(control)?)
             }
+            Line::Clipping(on) => {
+                let clip_norm = on.then_some(1e30);
+                let control = GradientControl { clip_norm, ..*self.twin.adam.gradient_control() };
+                Ok(self.twin.adam.set_gradient_control(control)?)
+            }
+            Line::RefusedControl => self.refused_control(),
             Line::Overflow(tensor) => self.overflow(*tensor),
             Line::DropGrad(_) | Line::GiveGrad(_) | Line::Replace { .. } | Line::Remove(_) | Line::Reset(_)
                 if self.twin.tensors.is_empty() =>
@@ -139,9 +164,17 @@ impl Machine<'_> {
             }
             Line::DropGrad(tensor) => self.twin.drop_grad(tensor % self.twin.tensors.len()),
             Line::GiveGrad(tensor) => self.twin.give_grad(tensor % self.twin.tensors.len()),
+            Line::Set(..) | Line::AddParam(..) | Line::RemoveGroup(_) if self.amsgrad_from_the_start.is_empty() => {
+                Ok(())
+            }
             Line::Set(group, change) => self.set(group % self.amsgrad_from_the_start.len(), *change),
+            Line::AddParam(group, length) => self.add_param(group % self.amsgrad_from_the_start.len(), *length),
+            Line::RemoveGroup(group) => self.remove_group(group % self.amsgrad_from_the_start.len()),
+            Line::Defragment => self.defragment(),
             Line::Save => self.save().await,
-            Line::Load => self.load(),
+            Line::Load => self.load(""),
+            Line::LoadPrefixed => self.load("module."),
+            Line::LoadPartial => self.load_partial(),
             Line::Replace { tensor, length, how } => self.replace(tensor % self.twin.tensors.len(), *length, *how),
             Line::Remove(tensor) => {
                 let tensor = self.twin.tensors.remove(tensor % self.twin.tensors.len());
@@ -171,6 +204,72 @@ impl Machine<'_> {
         self.twin.adam.add_param_group(group.amsgrad(amsgrad).decoupled_weight_decay(decoupled))?;
         self.twin.tensors.extend(tensors);
         self.amsgrad_from_the_start.push(amsgrad);
+        Ok(())
+    }
+
+    /// Parts of a tensor, whose other parts stay as they are.
+    fn add_parts(&mut self, lengths: &[u64], all: bool) -> Result<()> {
+        let gpu = self.twin.gpu;
+        let whole = [("whole", [lengths.iter().sum::<u64>() as usize])];
+        let arena = TensorArena::new(&gpu.device, whole)?;
+        let mut tensors = Vec::new();
+        let mut start = 0;
+        for (number, length) in lengths.iter().enumerate() {
+            let part = start..start + length;
+            start = part.end;
+            if all || number % 2 == 0 {
+                let name = format!("t{}", self.names);
+                self.names += 1;
+                let (param, grad) = (arena.param_buffer("whole")?, arena.grad_buffer("whole")?);
+                tensors.push(TwinTensor::new(gpu, &name, *length, param.slice(part.clone())?, grad.slice(part)?));
+            }
+        }
+        self.twin.adam.add_param_group(ParamGroup::new(tensors.iter().map(TwinTensor::as_param)))?;
+        self.twin.tensors.extend(tensors);
+        self.amsgrad_from_the_start.push(false);
+        Ok(())
+    }
+
+    fn add_param(&mut self, group: usize, length: u64) -> Result<()> {
+        let tensor = TwinTensor::alone(self.twin.gpu, &format!("t{}", self.names), length);
+        self.names += 1;
+        self.twin.adam.add_param(group, tensor.as_param())?;
+        // Where the group has amsgrad off and had it on, a new tensor has no place for the maximum.
+        self.amsgrad_from_the_start[group] &= self.twin.adam.param_groups()[group].config().amsgrad;
+        self.twin.tensors.push(tensor);
+        Ok(())
+    }
+
+    fn remove_group(&mut self, group: usize) -> Result<()> {
+        let ids = self.twin.adam.param_groups()[group].params().to_vec();
+        for id in ids {
+            let name = self.twin.adam.name(id)?.context("a tensor without a name")?.to_owned();
+            self.twin.tensors.retain(|tensor| tensor.name != name);
+        }
+        self.amsgrad_from_the_start.remove(group);
+        Ok(self.twin.adam.remove_group(group)?)
+    }
+
+    fn defragment(&mut self) -> Result<()> {
+        let gpu = self.twin.gpu;
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        self.twin.adam.record_defragment(&mut encoder)?;
+        gpu.queue.submit([encoder.finish()]);
+        Ok(())
+    }
+
+    fn refused_control(&mut self) -> Result<()> {
+        let before = *self.twin.adam.gradient_control();
+        for wrong in [
+            GradientControl { clip_norm: Some(f64::NAN), skip_nonfinite: true, ..before },
+            GradientControl { clip_value: Some(0.0), ..before },
+            GradientControl { accumulate: 0, clip_norm: Some(1.0), ..before },
+        ] {
+            ensure!(self.twin.adam.set_gradient_control(wrong).is_err(), "{wrong:?} was accepted");
+        }
+        let small = storage(self.twin.gpu, 4);
+        ensure!(self.twin.adam.set_found_inf(Some((&small, 4))).is_err(), "a found_inf behind its buffer was accepted");
+        ensure!(*self.twin.adam.gradient_control() == before, "a refused control is in force");
         Ok(())
     }
 
@@ -301,8 +400,11 @@ impl Machine<'_> {
     }
 
     /// Loads what was saved, if it fits what there is now; else it must be refused.
-    fn load(&mut self) -> Result<()> {
-        let Some(saved) = self.saved.take() else { return Ok(()) };
+    fn load(&mut self, prefix: &str) -> Result<()> {
+        let Some(mut saved) = self.saved.take() else { return Ok(()) };
+        for name in saved.dict.param_groups.iter_mut().filter_map(|group| group.param_names.as_mut()).flatten() {
+            name.insert_str(0, prefix);
+        }
         let now = self.groups()?;
         let result = self.twin.adam.load_state_dict(&saved.dict);
         let Some(matched) = matched(&saved.groups, &now) else {
@@ -338,7 +440,37 @@ impl Machine<'_> {
     }
 }
 
-/// The saved state of each parameter that there is now, by name or by position; none where the one does not fit the other.
+impl Machine<'_> {
+    /// Loads of what was saved what there is now; the rest begins anew.
+    fn load_partial(&mut self) -> Result<()> {
+        let Some(saved) = self.saved.take() else { return Ok(()) };
+        let now = self.groups()?;
+        let options = LoadOptions::new().matching(StateMatching::Partial);
+        let known: Vec<ParamCopy> = saved.groups.iter().flat_map(|(_, params)| params.clone()).collect();
+        match self.twin.adam.load_state_dict_with(&saved.dict, &options) {
+            Ok(()) => {}
+            // Of another length; without the maximum that the group asks for; nothing has a name.
+            Err(Error::StateEntry { .. } | Error::StateWithoutNames) => {
+                ensure!(self.groups()? == now, "a refused dict has changed the groups");
+                return Ok(());
+            }
+            other => bail!("a part of a dict gives {other:?}"),
+        }
+        for tensor in &mut self.twin.tensors {
+            let length = tensor.length as usize;
+            let old = known.iter().find(|param| param.name == tensor.name && param.reference.step > 0);
+            let param = std::mem::take(&mut tensor.reference.param);
+            tensor.reference = old.map_or_else(|| Reference::new(&vec![0.0; length]), |old| old.reference.clone());
+            tensor.reference.param = param;
+        }
+        for (made_with, group) in self.amsgrad_from_the_start.iter_mut().zip(self.twin.adam.param_groups()) {
+            *made_with = group.config().amsgrad;
+        }
+        Ok(())
+    }
+}
+
+/// The saved state of each parameter that there is now, by name; none where the one does not fit the other.
 fn matched(saved: &[GroupCopy], now: &[GroupCopy]) -> Option<Vec<(String, Reference)>> {
     let sizes = |groups: &[GroupCopy]| groups.iter().map(|(_, params)| params.len()).collect::<Vec<_>>();
     let params = |groups: &[GroupCopy]| groups.iter().flat_map(|(_, params)| params.clone()).collect::<Vec<_>>();
@@ -346,13 +478,8 @@ fn matched(saved: &[GroupCopy], now: &[GroupCopy]) -> Option<Vec<(String, Refere
         return None;
     }
     let (saved, now) = (params(saved), params(now));
-    let common = now.iter().filter(|param| saved.iter().any(|other| other.name == param.name)).count();
-    let state_of = |position: usize, name: &String| match common {
-        0 => saved.get(position),
-        _ => saved.iter().find(|other| other.name == *name),
-    };
-    let pairs = now.iter().enumerate().map(|(position, current)| {
-        let old = state_of(position, &current.name)?;
+    let pairs = now.iter().map(|current| {
+        let old = saved.iter().find(|other| other.name == current.name)?;
         let fits = !old.stepped || old.reference.param.len() == current.reference.param.len();
         fits.then(|| (current.name.clone(), old.reference.clone()))
     });

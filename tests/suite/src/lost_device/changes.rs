@@ -73,7 +73,7 @@ pub const POINTS: &[Point] = points! {
         running.lose();
         running.replace(Param::without_grad("c", [50], &own), Moments::Keep)
     };
-    Refused, "before remove_param", |device, queue| {
+    Fine, "before remove_param", |device, queue| {
         let mut running = lost(device, queue);
         running.adam.remove_param(running.adam.find("a").unwrap())
     };

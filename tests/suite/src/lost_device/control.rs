@@ -51,7 +51,7 @@ pub const POINTS: &[Point] = points! {
         running.lose();
         running.adam.set_gradient_control(CONTROL)
     };
-    Refused, "between set_gradient_control and the first step", |device, queue| {
+    Fine, "between set_gradient_control and the first step", |device, queue| {
         let mut running = made(device, queue);
         running.adam.set_gradient_control(CONTROL)?;
         running.lose();
@@ -116,7 +116,7 @@ pub const POINTS: &[Point] = points! {
         running.lose();
         running.adam.add_param_group(group).map(drop)
     };
-    Fine, "between counts outgrown and the step that moves them", |device, queue| {
+    Refused, "between a group that outgrows the counts and the step that makes larger ones", |device, queue| {
         let mut running = many(device, queue);
         running.adam.add_param_group(ParamGroup::new([param(device, "c")]))?;
         running.lose();

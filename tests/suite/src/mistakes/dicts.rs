@@ -63,6 +63,17 @@ fn structure() -> Vec<Wrong> {
                 d.param_groups[0].params.pop();
                 names(d, 0).pop();
             },
+            Error::StateNames { .. },
+            "only the state dict has none, only the optimizer has \"none\"; give parameters the names of the dict, or load \
+             with StateMatching::Partial what both have"
+        ),
+        wrong!(
+            "a parameter too few, without names",
+            |d| {
+                d.state.remove(&2);
+                d.param_groups[0].params.pop();
+                d.param_groups.iter_mut().for_each(|group| group.param_names = None);
+            },
             Error::StateGroupSize { group: 0, saved: 2, current: 3 },
             "group 0 of the state dict has 2 parameter(s), that of the optimizer 3"
         ),
@@ -100,7 +111,7 @@ fn structure() -> Vec<Wrong> {
             "one name that the optimizer does not have",
             |d| names(d, 0)[1] = "beta".into(),
             Error::StateNames { .. },
-            "only the state dict has [\"beta\"], only the optimizer has [\"b\"]"
+            "only the state dict has \"beta\", only the optimizer has \"b\"; give parameters the names of the dict"
         ),
         wrong!("no lr", |d| d.param_groups[0].lr = None, Error::StateOption { group: 0, option: "lr" }, "has no lr"),
         wrong!(

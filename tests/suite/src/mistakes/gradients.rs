@@ -78,17 +78,10 @@ pub(super) fn rows() -> Vec<Row> {
     ));
     if cfg!(not(target_family = "wasm")) {
         rows.push(row!(
-            "of another device, seen by the step",
-            |c| {
-                let id = c.id("c");
-                c.subject.adam.set_grad(id, c.elsewhere)?;
-                let refused = c.subject.adam.record_step(c.encoder);
-                let old = TensorBuffer::from(&c.subject.c.1);
-                c.subject.adam.set_grad(id, old)?;
-                refused
-            },
+            "of another device",
+            |c| c.subject.adam.set_grad(c.id("c"), c.elsewhere),
             Error::Device { .. },
-            "wgpu refused"
+            "wgpu refused gradient of \"c\""
         ));
     }
     rows
@@ -152,6 +145,14 @@ pub(super) fn moments() -> Vec<Row> {
             case.subject.adam.record_replace_params(case.encoder, both)
         }
     };
+    if cfg!(not(target_family = "wasm")) {
+        rows.push(refused!(
+            "exp_avg_sq of another device",
+            |c| [None, Some(c.elsewhere.into()), Some((&c.buffer(20)).into())],
+            Error::Device { .. },
+            "wgpu refused the copy of the moments of parameter \"c\""
+        ));
+    }
     rows.push(row!(
         "replaced twice",
         replaced([("a", "new"), ("a", "newer")]),

@@ -1,6 +1,6 @@
 //! Parameters and groups that the optimizer does not have, and amsgrad where it comes too late.
 
-use wgpu_adam::{AdamConfig, Error, Moments, Param, ParamGroup, ParamId, WgpuAdam};
+use wgpu_adam::{Error, Moments, Param, ParamId, WgpuAdam};
 
 use super::{Case, Row, row, subject::GROUPS};
 
@@ -31,7 +31,8 @@ const OF_PARAM: [OfParam; 11] = [
 /// A method that takes the number of a group.
 type OfGroup = (&'static str, fn(&mut WgpuAdam, usize) -> Result<(), Error>);
 
-const OF_GROUP: [OfGroup; 7] = [
+const OF_GROUP: [OfGroup; 8] = [
+    ("remove_group", WgpuAdam::remove_group),
     ("set_lr", |adam, group| adam.set_lr(group, 0.1)),
     ("set_betas", |adam, group| adam.set_betas(group, (0.5, 0.5))),
     ("set_eps", |adam, group| adam.set_eps(group, 0.0)),
@@ -40,19 +41,6 @@ const OF_GROUP: [OfGroup; 7] = [
     ("set_decoupled_weight_decay", |adam, group| adam.set_decoupled_weight_decay(group, true)),
     ("set_amsgrad", |adam, group| adam.set_amsgrad(group, true)),
 ];
-
-/// A way to make an optimizer of nothing.
-type OfNothing = (&'static str, fn(&Case<'_>) -> Result<WgpuAdam, Error>);
-
-const OF_NOTHING: [OfNothing; 3] = [
-    ("no parameters", |c| new(c, Vec::<Param>::new())),
-    ("an array of no parameters", |c| new(c, [] as [Param; 0])),
-    ("no groups", |c| new(c, Vec::<ParamGroup>::new())),
-];
-
-fn new(case: &Case<'_>, groups: impl Into<wgpu_adam::ParamGroups>) -> Result<WgpuAdam, Error> {
-    WgpuAdam::new(&case.gpu.device, &case.gpu.queue, groups, AdamConfig::default())
-}
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -75,10 +63,12 @@ pub(super) fn rows() -> Vec<Row> {
             ));
         }
     }
-    for (name, make) in OF_NOTHING {
-        let mistake = move |case: &mut Case<'_>| make(case).map(drop);
-        rows.push(row!(name, mistake, Error::EmptyParameterList, "give it at least one parameter or group"));
-    }
+    rows.push(row!(
+        "add_param to group 4",
+        |c| c.subject.adam.add_param(GROUPS, Param::new("new", [1], &c.buffer(4), &c.buffer(4))).map(drop),
+        Error::NoSuchGroup { group: GROUPS, .. },
+        "no parameter group 4: there are 4"
+    ));
     for (group, tensor) in [(0, "a"), (2, "d")] {
         let mistake = move |case: &mut Case<'_>| case.subject.adam.set_amsgrad(group, true);
         let text = format!("amsgrad cannot be switched on in group {group}: parameter \"{tensor}\" has taken ");

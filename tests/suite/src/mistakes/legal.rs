@@ -87,13 +87,13 @@ pub(super) async fn unusual(gpu: &Gpu) -> Result<()> {
     let mut subject = Subject::new(gpu)?;
     subject.adam.step()?;
     let before = subject.adam.state_dict().await?;
-    // Names that all differ match by position, as do none.
+    // A prefix that all names have is no difference; without names, parameters match by position.
     type Change = fn(&mut StateDict);
     let changes: [(&str, Change); 3] = [
         ("its own", |_| {}),
-        ("other names", |dict| {
+        ("a prefix", |dict| {
             for names in dict.param_groups.iter_mut().filter_map(|group| group.param_names.as_mut()) {
-                names.iter_mut().for_each(|name| name.push('\''));
+                names.iter_mut().for_each(|name| name.insert_str(0, "module."));
             }
         }),
         ("no names", |dict| dict.param_groups.iter_mut().for_each(|group| group.param_names = None)),

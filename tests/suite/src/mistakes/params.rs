@@ -126,13 +126,13 @@ fn bad() -> Vec<Bad> {
             "a buffer of another device",
             |c| Param::new("bad", [4], c.elsewhere, &c.buffer(16)),
             Error::Device { .. },
-            "wgpu refused the buffer and bind groups of a plan"
+            "wgpu refused parameter \"bad\""
         ),
         bad!(
             "a gradient buffer of another device",
             |c| Param::new("bad", [4], &c.buffer(16), c.elsewhere),
             Error::Device { .. },
-            "wgpu refused the buffer and bind groups of a plan"
+            "wgpu refused gradient of \"bad\""
         ),
         bad!(
             "a buffer that was destroyed",
@@ -142,7 +142,7 @@ fn bad() -> Vec<Bad> {
                 Param::new("bad", [4], &destroyed, &c.buffer(16))
             },
             Error::Device { .. },
-            "wgpu refused the buffer and bind groups of a plan"
+            "wgpu refused parameter \"bad\""
         ),
     ]
 }

@@ -1,7 +1,7 @@
 //! Loading: what a dict changes, what it leaves, what it need not have.
 
 use anyhow::{Result, ensure};
-use wgpu_adam::{AdamConfig, Error, ParamGroup, StateDict, WgpuAdam};
+use wgpu_adam::{AdamConfig, Error, LoadOptions, ParamGroup, StateDict, StateMatching, WgpuAdam};
 
 use super::{
     check, configurations,
@@ -62,7 +62,7 @@ pub async fn names(gpu: &Gpu) -> Result<()> {
         (Some(NAMES), None, Some(NAMES)),
         (None, Some(NAMES), Some(NAMES)),
         (Some(NAMES), Some(NAMES), Some(NAMES)),
-        // torch would take the dict's.
+        // By position, when asked for. torch would take the dict's names.
         (Some(NAMES), Some(others), Some(others)),
     ] {
         let case = format!("saved {saved:?}, current {current:?}");
@@ -71,7 +71,13 @@ pub async fn names(gpu: &Gpu) -> Result<()> {
         let mut loaded = shapes(gpu, current)?;
         let ids: Vec<_> = loaded.param_groups().iter().flat_map(|group| group.params().to_vec()).collect();
         let dict = adam.state_dict().await?;
-        loaded.load_state_dict(&dict)?;
+        if want == Some(others) {
+            let refused = loaded.load_state_dict(&dict);
+            ensure!(matches!(refused, Err(Error::StateNames { .. })), "{case}: {refused:?}");
+            loaded.load_state_dict_with(&dict, &LoadOptions::new().matching(StateMatching::ByPosition))?;
+        } else {
+            loaded.load_state_dict(&dict)?;
+        }
         for (number, id) in ids.into_iter().enumerate() {
             let (name, want) = (loaded.name(id)?, want.map(|names| names[number]));
             ensure!(name == want, "{case}: parameter {number} is called {name:?} instead of {want:?}");

@@ -1,0 +1,184 @@
+//! Where tensors' state lies: the pieces and windows of a registry.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Registry, Tensor};
+use crate::Error;
+use crate::gpu::Gpu;
+use crate::moments::{self, Piece, Request, Window, WindowLayout};
+use crate::plan::Limits;
+
+/// New places of state for tensors that have some: not made yet.
+struct Draft {
+    layouts: Vec<WindowLayout>,
+    pieces: Vec<Piece>,
+}
+
+impl Registry {
+    /// Gives new state, all zeros, to tensors given as numbers and whether they need max_exp_avg_sq. What state they
+    /// had goes.
+    pub(crate) fn add_state(&mut self, gpu: &Gpu, limits: &Limits, of: &[(u32, bool)]) -> Result<(), Error> {
+        let Draft { layouts, pieces } = self.lay_out(of, limits);
+        let windows = Window::create(gpu, &layouts)?;
+        self.place(windows, pieces);
+        self.scattered = true;
+        Ok(())
+    }
+
+    /// The tensor's pieces of state, in the order of its elements.
+    pub(crate) fn pieces_of(&self, number: u32) -> &[Piece] {
+        self.tensor(number).and_then(|tensor| self.pieces.get(tensor.pieces.clone())).unwrap_or_default()
+    }
+
+    /// All pieces of state with their tensors, in the order of windows, then of places.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (&Piece, &Tensor)> {
+        self.pieces.iter().enumerate().filter_map(|(index, piece)| {
+            let tensor = self.tensor(piece.tensor)?;
+            tensor.pieces.contains(&index).then_some((piece, tensor))
+        })
+    }
+
+    /// Whether a tensor's state has a place for max_exp_avg_sq.
+    pub(crate) fn has_max_exp_avg_sq(&self, number: u32) -> bool {
+        let window = self.pieces_of(number).first().and_then(|piece| self.window(piece.window));
+        window.is_some_and(|window| window.layout.planes == 3)
+    }
+
+    pub(crate) fn window(&self, number: u32) -> Option<&Window> {
+        self.windows.get(number as usize).and_then(Option::as_ref)
+    }
+
+    pub(crate) fn windows(&self) -> &[Option<Window>] {
+        &self.windows
+    }
+
+    /// The distance from exp_avg to exp_avg_sq in each window, in elements.
+    pub(crate) fn planes(&self) -> Vec<u64> {
+        self.windows.iter().map(|window| window.as_ref().map_or(0, |window| window.layout.plane)).collect()
+    }
+
+    /// The tensors, by number, of which neighbours lie in more windows than they would if they were laid out together, and
+    /// whether they have max_exp_avg_sq. Of those without a step alone, if so asked, whose places nobody was lent.
+    pub(crate) fn scattered(&self, fresh_only: bool, limits: &Limits) -> Vec<(u32, bool)> {
+        let moves = |window: &Window| !fresh_only || (window.fresh == window.tensors && !window.is_lent());
+        let mut by_buffer: HashMap<(u32, u32), (HashSet<u32>, Vec<(u32, bool)>)> = HashMap::new();
+        for (piece, tensor) in self.pieces() {
+            let Some(window) = self.window(piece.window).filter(|window| moves(window)) else { continue };
+            let planes = window.layout.planes;
+            let (windows, tensors) = by_buffer.entry((tensor.param.place.buffer, planes)).or_default();
+            windows.insert(piece.window);
+            if piece.start == 0 {
+                tensors.push((piece.tensor, planes == 3));
+            }
+        }
+        let together = |(windows, tensors): &(HashSet<u32>, Vec<(u32, bool)>)| {
+            windows.len() > 1 && self.lay_out(tensors, limits).layouts.len() < windows.len()
+        };
+        by_buffer.into_values().filter(together).flat_map(|(_, tensors)| tensors).collect()
+    }
+
+    /// Brings together neighbours that have taken no step: their state is zero and nothing recorded needs it. `create`
+    /// makes the windows.
+    pub(crate) fn gather(
+        &mut self,
+        limits: &Limits,
+        create: impl FnOnce(&[WindowLayout]) -> Result<Vec<Window>, Error>,
+    ) -> Result<(), Error> {
+        if !std::mem::take(&mut self.scattered) {
+            return Ok(());
+        }
+        let of = self.scattered(true, limits);
+        if !of.is_empty() {
+            let Draft { layouts, pieces } = self.lay_out(&of, limits);
+            self.place(create(&layouts)?, pieces);
+        }
+        Ok(())
+    }
+
+    fn lay_out(&self, of: &[(u32, bool)], limits: &Limits) -> Draft {
+        let request = |&(number, max_exp_avg_sq): &(u32, bool)| {
+            let tensor = self.tensor(number)?;
+            Some(Request {
+                buffer: tensor.param.place.buffer,
+                planes: if max_exp_avg_sq { 3 } else { 2 },
+                param: tensor.param.place.start,
+                length: tensor.length,
+                padding: tensor.param.padding,
+                tensor: number,
+            })
+        };
+        let requests = of.iter().filter_map(request).collect();
+        let (layouts, pieces) = moments::lay_out(requests, self.windows.len() as u32, limits.binding);
+        Draft { layouts, pieces }
+    }
+
+    /// Takes over new windows, and the pieces in them in place of their tensors' old ones.
+    fn place(&mut self, windows: Vec<Window>, pieces: Vec<Piece>) {
+        self.windows.extend(windows.into_iter().map(Some));
+        for own in pieces.chunk_by(|a, b| a.tensor == b.tensor) {
+            let Some(first) = own.first() else { continue };
+            self.release_state(first.tensor);
+            let begin = self.pieces.len();
+            self.pieces.extend_from_slice(own);
+            let Some(tensor) = self.tensors.get_mut(first.tensor as usize).and_then(Option::as_mut) else { continue };
+            tensor.pieces = begin..begin + own.len();
+            let fresh = u32::from(tensor.is_fresh);
+            self.count(own.iter().map(|piece| piece.window).collect(), |window| {
+                window.tensors += 1;
+                window.fresh += fresh;
+            });
+        }
+        self.drop_dead_pieces();
+    }
+
+    /// Notes that something recorded touches a tensor's state.
+    pub(crate) fn touch(&mut self, number: u32) {
+        let Some(tensor) = self.tensor_mut(number).filter(|tensor| tensor.is_fresh) else { return };
+        tensor.is_fresh = false;
+        let windows = self.pieces_of(number).iter().map(|piece| piece.window).collect();
+        self.count(windows, |window| window.fresh -= 1);
+    }
+
+    /// Takes a tensor's state away. A window in which nothing lies any more goes.
+    pub(super) fn release_state(&mut self, number: u32) {
+        let Some(tensor) = self.tensors.get_mut(number as usize).and_then(Option::as_mut) else { return };
+        let (fresh, own) = (u32::from(tensor.is_fresh), std::mem::replace(&mut tensor.pieces, 0..0));
+        self.dead_pieces += own.len();
+        let windows = self.pieces.get(own).unwrap_or_default().iter().map(|piece| piece.window).collect();
+        self.count(windows, |window| {
+            window.tensors -= 1;
+            window.fresh -= fresh;
+        });
+    }
+
+    /// Changes what windows count, and drops those without tensors.
+    fn count(&mut self, windows: Vec<u32>, change: impl Fn(&mut Window)) {
+        for number in windows {
+            let Some(slot) = self.windows.get_mut(number as usize) else { continue };
+            if let Some(window) = slot {
+                change(window);
+            }
+            if slot.as_ref().is_some_and(|window| window.tensors == 0) {
+                *slot = None;
+            }
+        }
+    }
+
+    /// Drops pieces that are no tensor's, once they are more than half: so that each costs little to drop.
+    pub(super) fn drop_dead_pieces(&mut self) {
+        if self.dead_pieces * 2 <= self.pieces.len() {
+            return;
+        }
+        let all = std::mem::take(&mut self.pieces);
+        for (index, piece) in all.iter().enumerate() {
+            let begin = self.pieces.len();
+            let Some(tensor) = self.tensors.get_mut(piece.tensor as usize).and_then(Option::as_mut) else { continue };
+            if tensor.pieces.start == index {
+                let own = all.get(tensor.pieces.clone()).unwrap_or_default();
+                tensor.pieces = begin..begin + own.len();
+                self.pieces.extend_from_slice(own);
+            }
+        }
+        self.dead_pieces = 0;
+    }
+}
