@@ -58,12 +58,12 @@ def optimizer_of(checkpoint, chosen):
             found[str(key)] = key, value
         elif isinstance(value, (list, tuple)):
             found.update({f"{key}[{at}]": (key, state) for at, state in enumerate(value) if is_optimizer(state)})
-    if chosen is not None and chosen not in found:
+    if found and chosen is not None and chosen not in found:
         fail(f"no optimizer's state under \"{chosen}\": --optimizer takes {one_of(found)}")
-    if chosen is not None or len(found) == 1:
-        return found[chosen] if chosen is not None else next(iter(found.values()))
-    if found:
+    if found and chosen is None and len(found) > 1:
         fail(f"the file has several optimizers: choose {one_of(found)} with --optimizer")
+    if found:
+        return found[chosen] if chosen is not None else next(iter(found.values()))
     if "optimizer" in checkpoint:
         fail("\"optimizer\" is not what optimizer.state_dict() gives, which has \"state\" and \"param_groups\": save that")
     keys = sorted(map(str, checkpoint))

@@ -38,7 +38,7 @@ def load(path):
 def parse(whole):
     """What `load` gives, of a file's bytes."""
     (length,) = struct.unpack_from("<Q", whole)
-    header, data = json.loads(whole[8:8 + length]), whole[8 + length:]
+    header, data = json.loads(whole[8:8 + length]), memoryview(whole)[8 + length:]
     metadata = header.pop("__metadata__", {})
     tensors = {}
     for name, info in header.items():

@@ -20,6 +20,7 @@ import unittest.mock
 import torch
 
 import safetensors_file
+import test_checkpoint_forms
 import torch_checkpoint
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden"
@@ -236,6 +237,7 @@ def main():
             names = json.load(file)["param_names"]
         same_checkpoint(original, through_gpu(program, original, names))
         print(f"{folder}: the same bits")
+    test_checkpoint_forms.run()
     mistakes()
     files()
     names_in_groups(program)
