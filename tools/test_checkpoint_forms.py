@@ -142,6 +142,11 @@ def forms():
     yield "the second of two", second, two, choose("critic", 1), ""
     named = run()
     yield "names in groups", named, with_names(named), [], ""
+    if torch_file.version() >= (2, 6):
+        named = run(Net, lambda net: net.named_parameters())
+        yield "names in groups, by torch", named, recipe(named), [], ""
+    rate = run(lr=torch.tensor(0.05))
+    yield "a rate that is a tensor", rate, recipe(rate), [], ""
     inner = run(wrapped("module"))
     yield "names in groups, wrapped", inner, with_names(inner), [], "module."
     yield "options that are tensors", plain, {"model": plain.model(), "optimizer": with_tensors(plain.optimizer())}, [], ""
@@ -205,7 +210,8 @@ def there_and_back(name, run, checkpoint, arguments, prefix):
     options = PLAIN if name == "options that are tensors" else {}
     state = {id: {**state, **({"step": torch.tensor(float(state["step"]))} if "step" in state else {})}
              for id, state in run.optimizer()["state"].items()}
-    groups = [{**group, **options} for group in run.optimizer()["param_groups"]]
+    number = lambda option: option.item() if torch.is_tensor(option) else option
+    groups = [{**{key: number(option) for key, option in group.items()}, **options} for group in run.optimizer()["param_groups"]]
     if name.startswith("names in groups"):
         groups[0]["param_names"] = run.names()
     want = {"optimizer": {"state": state, "param_groups": groups}}
