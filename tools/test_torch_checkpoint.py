@@ -21,6 +21,7 @@ import torch
 
 import safetensors_file
 import test_checkpoint_forms
+import test_checkpoint_refusals
 import torch_checkpoint
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden"
@@ -248,6 +249,7 @@ def main():
         same_checkpoint(original, through_gpu(program, original, names))
         print(f"{folder}: the same bits")
     test_checkpoint_forms.run()
+    test_checkpoint_refusals.run()
     mistakes()
     files()
     names_in_groups(program)

@@ -22,6 +22,9 @@ to torch.
 To torch. TO.pt becomes {"model": ..., "optimizer": ..., "scaler": ...}, of which "model" and "scaler" may be missing, or with
 --bare what optimizer.state_dict() gives, alone.
 
+AdamW's groups of later versions have the option decoupled_weight_decay. Of older ones nothing tells Adam's decay from AdamW's:
+--adamw says that it is AdamW's.
+
 No code is run that is in FROM.pt, but with --trust: a file that needs it is refused. Needs torch, of any version since 1.11,
 and nothing else.
 """
@@ -50,12 +53,14 @@ NAMED = "named"
 # The metadata entry of the loss scale, and its key in torch's own recipes.
 GRAD_SCALER = "grad_scaler"
 SCALER = "scaler"
+# The option of a group that tells AdamW's weight decay from Adam's.
+DECOUPLED = "decoupled_weight_decay"
 # What wrappers put before all names, and Lightning, which has its optimizers under this key.
 WRAPPERS = ["module.", "_orig_mod."]
 LIGHTNING, LIGHTNING_MODEL = "optimizer_states", "model."
 
 
-def to_safetensors(checkpoint, names=None, optimizer_key=None, model_key=None):
+def to_safetensors(checkpoint, names=None, optimizer_key=None, model_key=None, adamw=False):
     """Tensors and metadata of a checkpoint in torch's form."""
     optimizer, model, scaler, _ = parts(checkpoint, optimizer_key, model_key)
     groups = optimizer["param_groups"]
@@ -90,7 +95,8 @@ def to_safetensors(checkpoint, names=None, optimizer_key=None, model_key=None):
         name = names[id] if names is not None else str(id)
         for key, value in state.items():
             tensors[f"{STATE}{name}.{key}"] = step_tensor(value) if key == "step" else value
-    entry = {"param_groups": [plain_group(group, f"group {at}") for at, group in enumerate(groups)]}
+    added = {DECOUPLED: True} if adamw else {}
+    entry = {"param_groups": [{**added, **plain_group(group, f"group {at}")} for at, group in enumerate(groups)]}
     if names is not None:
         entry["param_names"] = names
     metadata = {"optimizer": json.dumps(entry, allow_nan=False), VERSION: "1"}
@@ -215,12 +221,13 @@ def arguments_of(words):
     parser.add_argument("--optimizer", metavar="KEY", help="which of several optimizers in FROM.pt")
     parser.add_argument("--model", metavar="KEY", help="which of several models in FROM.pt")
     parser.add_argument("--trust", action="store_true", help="run code that is in FROM.pt")
+    parser.add_argument("--adamw", action="store_true", help="FROM.pt is of AdamW, where its groups do not say so")
     parser.add_argument("--bare", action="store_true", help="write the optimizer's state alone to TO.pt")
     arguments = parser.parse_args(words)
     back = arguments.source.endswith(".safetensors")
     if back == arguments.target.endswith(".safetensors"):
         fail("one of FROM and TO has to end in .safetensors, and the other not: rename one")
-    wrong = [name for name in (["names", "optimizer", "model", "trust"] if back else ["bare"]) if getattr(arguments, name)]
+    wrong = [name for name in (["names", "optimizer", "model", "adamw", "trust"] if back else ["bare"]) if getattr(arguments, name)]
     if wrong:
         fail(f"--{wrong[0]} is for the way {'from' if back else 'to'} torch's form: leave it out")
     return arguments
@@ -252,11 +259,15 @@ def main(words=None):
             return
         names, checkpoint = names_of(arguments.names), load(arguments.source, arguments.trust)
         chosen = arguments.optimizer, arguments.model
-        tensors, metadata = to_safetensors(checkpoint, names, *chosen)
+        tensors, metadata = to_safetensors(checkpoint, names, *chosen, arguments.adamw)
         left = parts(checkpoint, *chosen)[-1]
         if left:
             note("left out, as it is neither the optimizer, the model nor a GradScaler: " + ", ".join(f"\"{key}\"" for key in left))
-        if "param_names" not in json.loads(metadata["optimizer"]):
+        entry = json.loads(metadata["optimizer"])
+        if any(group.get("weight_decay") and DECOUPLED not in group for group in entry["param_groups"]):
+            note("nothing in the file says whether the weight decay is Adam's or AdamW's: it is taken for Adam's, or with --adamw"
+                 " for AdamW's")
+        if "param_names" not in entry:
             note("the parameters have no names in this file, and are loaded by position; --names gives them names")
         safetensors_file.save(arguments.target, tensors, metadata)
     except OSError as error:
