@@ -28,9 +28,17 @@ ORDER = ["F64", "I64", "U64", "F32", "I32", "U32", "BF16", "F16", "I16", "U16", 
 def load(path):
     """All tensors by name, and the metadata."""
     with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-        data = bytearray(file.read())
+        whole = file.read()
+    try:
+        return parse(whole)
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+        sys.exit(f"error: {path} is no safetensors file, or has been cut short: copy it again")
+
+
+def parse(whole):
+    """What `load` gives, of a file's bytes."""
+    (length,) = struct.unpack_from("<Q", whole)
+    header, data = json.loads(whole[8:8 + length]), memoryview(whole)[8 + length:]
     metadata = header.pop("__metadata__", {})
     tensors = {}
     for name, info in header.items():
@@ -38,7 +46,7 @@ def load(path):
         # A step count may be of a type that older torch versions lack; theirs holds it too.
         dtype = DTYPES.get(info["dtype"], torch.int64 if info["dtype"] == "U64" else None)
         if dtype is None:
-            sys.exit(f"error: tensor {name} is {info['dtype']}, which torch {torch.__version__} has no type for")
+            sys.exit(f"error: tensor {name} is {info['dtype']}, which torch {torch.__version__} has no type for: take a later torch")
         if begin == end:
             tensors[name] = torch.empty(info["shape"], dtype=dtype)
         else:

@@ -20,6 +20,8 @@ import unittest.mock
 import torch
 
 import safetensors_file
+import test_checkpoint_forms
+import test_checkpoint_refusals
 import torch_checkpoint
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden"
@@ -30,7 +32,7 @@ def through_gpu(program, checkpoint, names):
     with tempfile.TemporaryDirectory() as folder:
         path = lambda name: str(pathlib.Path(folder) / name)
         torch.save(checkpoint, path("before.pt"))
-        convert(path("before.pt"), path("before.safetensors"), "--names", json.dumps(names))
+        convert(path("before.pt"), path("before.safetensors"), *(["--names", json.dumps(names)] if names else []))
         subprocess.run([program, path("before.safetensors"), "--through-gpu", path("after.safetensors")], check=True,
                        stdout=subprocess.DEVNULL)
         before, after = safetensors_file.load(path("before.safetensors")), safetensors_file.load(path("after.safetensors"))
@@ -43,7 +45,8 @@ def through_gpu(program, checkpoint, names):
 
 
 def convert(*arguments):
-    subprocess.run([sys.executable, torch_checkpoint.__file__, *arguments], check=True)
+    done = subprocess.run([sys.executable, torch_checkpoint.__file__, *arguments], stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, f"{arguments}: {done.stderr}"
 
 
 def same_tensors(what, want, got):
@@ -145,6 +148,15 @@ def with_scaler(program):
     assert "scaler" not in back, f"a scaler that was disabled has {back['scaler']}"
 
 
+def with_buffers(program):
+    """A model with BatchNorm, in a wrapper, as a trainer saves it: its buffers and its names come back too."""
+    net = lambda: test_checkpoint_forms.wrap(test_checkpoint_forms.Net(), "module")
+    run = test_checkpoint_forms.Run(net).steps()
+    saved = {"epoch": 3, "model_state_dict": run.model(), "optimizer_state_dict": run.optimizer()}
+    back = through_gpu(program, saved, None)
+    same_checkpoint({"model": run.model(), "optimizer": run.optimizer()}, back)
+
+
 def by_hand(named):
     """A checkpoint of two groups, with the parameters' names in them if `named`, as torch has put them there since 2.6."""
     entry = lambda *values: {"step": torch.tensor(3.0), "exp_avg": torch.tensor(values), "exp_avg_sq": torch.tensor(values)}
@@ -236,10 +248,14 @@ def main():
             names = json.load(file)["param_names"]
         same_checkpoint(original, through_gpu(program, original, names))
         print(f"{folder}: the same bits")
+    test_checkpoint_forms.run()
+    test_checkpoint_refusals.run()
     mistakes()
     files()
     names_in_groups(program)
     print("names in groups, files and mistakes: as they should be")
+    with_buffers(program)
+    print("BatchNorm's buffers, names in a wrapper: the same bits")
     with_scaler(program)
     print("GradScaler's state: the same numbers")
     for options in [{}, {"betas": (0.5, 0.75), "eps": 1e-3}, {"maximize": True}]:

@@ -4,111 +4,189 @@
     torch_checkpoint.py FROM.pt TO.safetensors
     torch_checkpoint.py FROM.safetensors TO.pt
 
-A .pt file is torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()});
-"model" may be missing, and so may "scaler", that of a torch.amp.GradScaler, which is found under "grad_scaler" too.
-The parameters' names come from "model", whose order torch.optim.Adam(model.parameters()) has, or from --names, in the
-order of the optimizer's packed ids. Needs torch, of any version since 1.11, and nothing else.
+From torch. FROM.pt is what torch.save wrote, under any name that does not end in .safetensors: optimizer.state_dict() alone,
+or a dict with it and whatever else. The optimizer is found by its form, under any key, in Lightning's list too. The model is
+the dict of tensors under "model", "net", "network", "module" or "state_dict", or else under a key that ends in "_state_dict";
+it may be missing. A GradScaler's state is found by its form, and under "scaler" and "grad_scaler". Where there are several,
+--optimizer KEY and --model KEY choose. Options that are tensors become plain numbers of the same value. What else is in the
+file is left out, and named.
+
+The parameters' names are those in the optimizer's groups, where torch put them (since 2.6), or those of --names, in the order
+of the optimizer's packed ids, or they come from the model: the parameters are those of its entries, in order, whose shapes fit
+the optimizer's state. BatchNorm's buffers are none, and of weights that are tied the first is. With several groups the shapes
+alone have to tell, as nothing else says what is in which. Where more than one choice is left, --names is asked for. Without a
+model, and without names, state is numbered, and is loaded by position. The prefixes "module." of DistributedDataParallel and
+"_orig_mod." of torch.compile, and Lightning's "model.", are taken from the names that all have them, and come back on the way
+to torch.
+
+To torch. TO.pt becomes {"model": ..., "optimizer": ..., "scaler": ...}, of which "model" and "scaler" may be missing, or with
+--bare what optimizer.state_dict() gives, alone.
+
+AdamW's groups of later versions have the option decoupled_weight_decay. Of older ones nothing tells Adam's decay from AdamW's:
+--adamw says that it is AdamW's.
+
+No code is run that is in FROM.pt, but with --trust: a file that needs it is refused. Needs torch, of any version since 1.11,
+and nothing else.
 """
 
 import argparse
-import io
 import json
-import sys
+import math
 
 import torch
 
+import parameter_names
 import safetensors_file
+from checkpoint_parts import parts
+from torch_file import fail, load, note
 
 # torch 1.11 counts steps in Python's int, later versions in a float32 tensor.
 FLOAT_COUNTS_TO = 2**24
 STATE = "optimizer.state."
 MODEL = "model."
 VERSION = "wgpu_adam.version"
+# The metadata entry of a prefix that was taken from all names.
+PREFIX = "torch_checkpoint.prefix"
 # Of a group whose parameters' names were in it, as torch puts them there since 2.6 where it is given names. An optimizer
 # that loads and saves the file keeps it, as every option that it does not know.
 NAMED = "named"
-# The metadata entry of the loss scale; its key in torch's own recipes, which is the one written, and another.
+# The metadata entry of the loss scale, and its key in torch's own recipes.
 GRAD_SCALER = "grad_scaler"
-SCALER_KEYS = ["scaler", GRAD_SCALER]
+SCALER = "scaler"
+# The option of a group that tells AdamW's weight decay from Adam's.
+DECOUPLED = "decoupled_weight_decay"
+# What wrappers put before all names, and Lightning, which has its optimizers under this key.
+WRAPPERS = ["module.", "_orig_mod."]
+LIGHTNING, LIGHTNING_MODEL = "optimizer_states", "model."
 
 
-def to_safetensors(checkpoint, names=None):
+def to_safetensors(checkpoint, names=None, optimizer_key=None, model_key=None, adamw=False):
     """Tensors and metadata of a checkpoint in torch's form."""
-    if "optimizer" not in checkpoint:
-        sys.exit(f"error: no \"optimizer\" in the checkpoint, which has {sorted(map(str, checkpoint))}")
-    optimizer, model = checkpoint["optimizer"], checkpoint.get("model", {})
-    ids = [id for group in optimizer["param_groups"] for id in group["params"]]
+    optimizer, model, scaler, _ = parts(checkpoint, optimizer_key, model_key)
+    groups = optimizer["param_groups"]
+    ids = [id for group in groups for id in group["params"]]
     if ids != list(range(len(ids))):
-        sys.exit("error: the ids of the optimizer's parameters are not 0, 1, 2, ... in the order of its groups")
-    own = names_of(optimizer, model, ids) if names is None or all_named(optimizer) else None
+        fail("the ids of the optimizer's parameters are not 0, 1, 2, ... in the order of its groups: save what"
+             " torch.optim's own state_dict() gives, FSDP's after rekey_optim_state_dict")
+    own = names_in_groups(groups)
+    prefix = common_prefix([*model, *(own or [])], LIGHTNING in checkpoint)
+    bare = lambda name: name[len(prefix):] if name.startswith(prefix) else name
+    model = {bare(name): tensor for name, tensor in model.items()}
+    names, own = (None if some is None else [bare(name) for name in some] for some in (names, own))
     if names is not None and own is not None and names != own:
-        sys.exit("error: the optimizer's groups have names of their own, and --names gives others")
+        fail("the optimizer's groups have names of their own, and --names gives others: leave out --names")
     names = names if own is None else own
     if names is not None and (len(names) != len(ids) or len(set(names)) != len(names)):
-        sys.exit(f"error: {len(set(names))} different names for {len(ids)} parameters")
-    tensors = {MODEL + name: tensor for name, tensor in model.items()}
+        fail(f"{len(set(names))} different names for {len(ids)} parameters: give each one name")
+    for name, tensor in model.items():
+        check_tensor(f"\"{name}\" of the model", tensor)
+    shapes = [None] * len(ids)
     for id, state in optimizer["state"].items():
         if id not in range(len(ids)):
-            sys.exit(f"error: there is state of the parameter {id}, which no group has")
+            fail(f"there is state of the parameter {id}, which no group has: save the optimizer anew")
+        shapes[id] = shape_of(id, state)
+    if names is not None:
+        parameter_names.check(names, shapes, model)
+    elif model:
+        names = parameter_names.find(shapes, len(groups), model)
+
+    tensors = {MODEL + name: tensor for name, tensor in model.items()}
+    for id, state in optimizer["state"].items():
         name = names[id] if names is not None else str(id)
         for key, value in state.items():
             tensors[f"{STATE}{name}.{key}"] = step_tensor(value) if key == "step" else value
-    entry = {"param_groups": [plain(group) for group in optimizer["param_groups"]]}
+    added = {DECOUPLED: True} if adamw else {}
+    entry = {"param_groups": [{**added, **plain_group(group, f"group {at}")} for at, group in enumerate(groups)]}
     if names is not None:
         entry["param_names"] = names
     metadata = {"optimizer": json.dumps(entry, allow_nan=False), VERSION: "1"}
-    scaler = scaler_of(checkpoint)
     if scaler:
-        metadata[GRAD_SCALER] = json.dumps(scaler, allow_nan=False)
+        metadata[GRAD_SCALER] = json.dumps(plain(scaler, "the GradScaler's state"), allow_nan=False)
+    if prefix:
+        metadata[PREFIX] = prefix
     return tensors, metadata
 
 
-def scaler_of(checkpoint):
-    """The GradScaler's state; that of a disabled one is empty."""
-    found = [checkpoint[key] for key in SCALER_KEYS if checkpoint.get(key)]
-    if len(found) > 1 and found[0] != found[1]:
-        sys.exit("error: two different states of a GradScaler: " + " and ".join(f'"{key}"' for key in SCALER_KEYS))
-    return plain(found[0]) if found else {}
+def names_in_groups(groups):
+    """The names of all parameters in the order of their ids, if the groups say what they are called."""
+    if not all("param_names" in group for group in groups):
+        return None
+    return [name for group in groups for name in group["param_names"]]
 
 
-def names_of(optimizer, model, ids):
-    """The names of all parameters in the order of their ids; none if nothing tells."""
-    groups = optimizer["param_groups"]
-    if all_named(optimizer):
-        return [name for group in groups for name in group["param_names"]]
-    if len(groups) == 1 and len(model) == len(ids):
-        return list(model)
-    if model:
-        sys.exit("error: with several groups, or model state that is no parameter, --names must give the parameters' names")
-    return None
+def shape_of(id, state):
+    """The shape of a parameter, whose state is checked; none before its first step."""
+    for key, value in state.items():
+        if key != "step":
+            check_tensor(f"\"{key}\" of the parameter {id}", value)
+    if state and not {"exp_avg", "exp_avg_sq"} <= state.keys():
+        fail(f"the state of the parameter {id} has {sorted(map(str, state))}, and not both exp_avg and exp_avg_sq:"
+             " only Adam's and AdamW's can be converted")
+    return tuple(state["exp_avg"].shape) if state else None
 
 
-def all_named(optimizer):
-    """Whether the groups say what their parameters are called."""
-    return all("param_names" in group for group in optimizer["param_groups"])
+def check_tensor(what, tensor):
+    """Whether a file can hold it."""
+    if not torch.is_tensor(tensor):
+        fail(f"{what} is a {type(tensor).__name__}, and no tensor, which is all that the file holds: take it out before saving")
+    if tensor.layout != torch.strided or tensor.dtype not in safetensors_file.NAMES:
+        kind = tensor.dtype if tensor.layout == torch.strided else tensor.layout
+        fail(f"{what} is a tensor of {kind}, which has no place in the file: convert it before saving")
+
+
+def common_prefix(names, lightning):
+    """What wrappers have put before all names."""
+    shared = lambda prefix: len(names) > 0 and all(name.startswith(prefix) for name in names)
+    prefix = LIGHTNING_MODEL if lightning and shared(LIGHTNING_MODEL) else ""
+    while True:
+        more = next((wrapper for wrapper in WRAPPERS if shared(prefix + wrapper)), None)
+        if more is None:
+            return prefix
+        prefix += more
 
 
 def step_tensor(step):
-    step = float(step) if torch.is_tensor(step) else step
+    step = number(step, "a step count")
     exact = torch.float32 if step <= FLOAT_COUNTS_TO else torch.float64
     return torch.tensor(float(step), dtype=exact)
 
 
-def plain(group):
-    """A group, or a GradScaler's state, without tensors and tuples; names stand elsewhere."""
-    def value(option):
-        return option.item() if torch.is_tensor(option) else list(option) if isinstance(option, tuple) else option
-
+def plain_group(group, where):
+    """A group without tensors and tuples; names stand elsewhere."""
     named = {NAMED: True} if "param_names" in group else {}
-    return {**{key: value(option) for key, option in group.items() if key != "param_names"}, **named}
+    return {**plain({key: option for key, option in group.items() if key != "param_names"}, where), **named}
+
+
+def plain(value, where):
+    """What JSON has, of the same value."""
+    if torch.is_tensor(value):
+        value = number(value, where)
+    if isinstance(value, dict):
+        return {key: plain(inner, f"\"{key}\" of {where}") for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner, where) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        fail(f"{where} is {value}, which the file cannot hold: set it to a finite number before saving")
+    if value is not None and not isinstance(value, (bool, int, float, str)):
+        fail(f"{where} is a {type(value).__name__}, which the file cannot hold: set it to a number or a text before saving")
+    return value
+
+
+def number(value, where):
+    """A number, or that in a tensor of one."""
+    if not torch.is_tensor(value):
+        return value
+    if value.numel() != 1:
+        fail(f"{where} is a tensor of {value.numel()} numbers, where there has to be one: set it to a number before saving")
+    return value.item()
 
 
 def to_torch(tensors, metadata):
     """A checkpoint in torch's form, which load_state_dict of model and optimizer take."""
     if "optimizer" not in metadata:
-        sys.exit("error: the file's metadata has no \"optimizer\"")
+        fail("the file's metadata has no \"optimizer\": it is no checkpoint of wgpu-adam's save_checkpoint, nor of this program's")
     entry = json.loads(metadata["optimizer"])
-    groups = entry["param_groups"]
+    groups, prefix = entry["param_groups"], metadata.get(PREFIX, "")
     ids = [id for group in groups for id in group["params"]]
     names = entry.get("param_names")
     by_id = {id: names[id] if names is not None else str(id) for id in ids}
@@ -116,54 +194,84 @@ def to_torch(tensors, metadata):
     state, model = {}, {}
     for name, tensor in tensors.items():
         if name.startswith(MODEL):
-            model[name[len(MODEL):]] = tensor
+            model[prefix + name[len(MODEL):]] = tensor
         elif name.startswith(STATE):
             param, _, key = name[len(STATE):].rpartition(".")
             if param not in by_name:
-                sys.exit(f"error: tensor {name} is state of \"{param}\", which is no parameter of the optimizer")
+                fail(f"tensor {name} is state of \"{param}\", which is no parameter of the optimizer: save the checkpoint anew")
             # torch's kernels take no other type of step.
             state.setdefault(by_name[param], {})[key] = tensor.float() if key == "step" else tensor
     for group in groups:
-        group["betas"] = tuple(group["betas"])
+        if "betas" in group:
+            group["betas"] = tuple(group["betas"])
         if group.pop(NAMED, False):
-            group["param_names"] = [by_id[id] for id in group["params"]]
+            group["param_names"] = [prefix + by_id[id] for id in group["params"]]
     optimizer = {"state": dict(sorted(state.items())), "param_groups": groups}
     checkpoint = {"model": model, "optimizer": optimizer} if model else {"optimizer": optimizer}
     if GRAD_SCALER in metadata:
-        checkpoint[SCALER_KEYS[0]] = json.loads(metadata[GRAD_SCALER])
+        checkpoint[SCALER] = json.loads(metadata[GRAD_SCALER])
     return checkpoint
 
 
-def load(path):
-    """A file of torch's; where this torch can, without running what is in it."""
-    probe = io.BytesIO()
-    torch.save({"lr": 0.5}, probe)
-    probe.seek(0)
-    try:
-        # 1.11 knows no such option, and 1.13 no floats then.
-        torch.load(probe, weights_only=True)
-    except Exception:
-        return torch.load(path, map_location="cpu")
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def main():
+def arguments_of(words):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source")
-    parser.add_argument("target")
+    parser.add_argument("source", metavar="FROM")
+    parser.add_argument("target", metavar="TO")
     parser.add_argument("--names", help="the parameters' names by packed id, a JSON list or a file of one")
-    arguments = parser.parse_args()
-    if arguments.source.endswith(".safetensors"):
-        checkpoint = to_torch(*safetensors_file.load(arguments.source))
-        with safetensors_file.replacing(arguments.target) as file:
-            torch.save(checkpoint, file)
-        return
-    names = arguments.names
-    if names is not None and not names.startswith("["):
-        with open(names) as file:
-            names = file.read()
-    checkpoint = load(arguments.source)
-    safetensors_file.save(arguments.target, *to_safetensors(checkpoint, json.loads(names) if names else None))
+    parser.add_argument("--optimizer", metavar="KEY", help="which of several optimizers in FROM.pt")
+    parser.add_argument("--model", metavar="KEY", help="which of several models in FROM.pt")
+    parser.add_argument("--trust", action="store_true", help="run code that is in FROM.pt")
+    parser.add_argument("--adamw", action="store_true", help="FROM.pt is of AdamW, where its groups do not say so")
+    parser.add_argument("--bare", action="store_true", help="write the optimizer's state alone to TO.pt")
+    arguments = parser.parse_args(words)
+    back = arguments.source.endswith(".safetensors")
+    if back == arguments.target.endswith(".safetensors"):
+        fail("one of FROM and TO has to end in .safetensors, and the other not: rename one")
+    wrong = [name for name in (["names", "optimizer", "model", "adamw", "trust"] if back else ["bare"]) if getattr(arguments, name)]
+    if wrong:
+        fail(f"--{wrong[0]} is for the way {'from' if back else 'to'} torch's form: leave it out")
+    return arguments
+
+
+def names_of(text):
+    """Names from a JSON list, or from a file of one."""
+    if text is None:
+        return None
+    if not text.startswith("["):
+        with open(text) as file:
+            text = file.read()
+    try:
+        names = json.loads(text)
+    except ValueError as error:
+        fail(f"--names is no JSON ({error}): give [\"first name\", ...], or a file of that")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        fail("--names is no list of texts: give [\"first name\", ...], or a file of that")
+    return names
+
+
+def main(words=None):
+    arguments = arguments_of(words)
+    try:
+        if arguments.source.endswith(".safetensors"):
+            checkpoint = to_torch(*safetensors_file.load(arguments.source))
+            with safetensors_file.replacing(arguments.target) as file:
+                torch.save(checkpoint["optimizer"] if arguments.bare else checkpoint, file)
+            return
+        names, checkpoint = names_of(arguments.names), load(arguments.source, arguments.trust)
+        chosen = arguments.optimizer, arguments.model
+        tensors, metadata = to_safetensors(checkpoint, names, *chosen, arguments.adamw)
+        left = parts(checkpoint, *chosen)[-1]
+        if left:
+            note("left out, as it is neither the optimizer, the model nor a GradScaler: " + ", ".join(f"\"{key}\"" for key in left))
+        entry = json.loads(metadata["optimizer"])
+        if any(group.get("weight_decay") and DECOUPLED not in group for group in entry["param_groups"]):
+            note("nothing in the file says whether the weight decay is Adam's or AdamW's: it is taken for Adam's, or with --adamw"
+                 " for AdamW's")
+        if "param_names" not in entry:
+            note("the parameters have no names in this file, and are loaded by position; --names gives them names")
+        safetensors_file.save(arguments.target, tensors, metadata)
+    except OSError as error:
+        fail(f"{error.filename or arguments.target}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ use crate::report::Outcome;
 use crate::run::{built, command, run, succeeds};
 use crate::swiftshader;
 
-/// The test of the converter; needs torch and no other library.
+/// The test of the converter, and of the forms of files that it takes; needs torch and no other library.
 const TEST: &str = "tools/test_torch_checkpoint.py";
 /// The digits, half of the run in torch.
 const DIGITS: &str = "tools/test_digits_checkpoint.py";
