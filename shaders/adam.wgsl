@@ -112,11 +112,12 @@ fn clip(x: vec4<f32>, most: f32) -> vec4<f32> {
     return bitcast<vec4<f32>>(select(bits, clipped, over));
 }
 
-// The parameter less its update and its decoupled decay, in one rounding. An infinite parameter is multiplied, as in torch,
-// since infinity less infinity is NaN; told by its bits. So is one without decay, and has the bits of one without the code.
+// The parameter less its update and its decoupled decay, which is `factor` of it. An infinite parameter is multiplied by
+// 1 - factor, as torch does: infinity less infinity would be NaN. It is told by its bits. Multiplied are also those that
+// lose more than half, since subtracting would cancel, and those that lose nothing, to have the bits of a step of Adam.
 fn decay(param: vec4<f32>, update: vec4<f32>, factor: f32) -> vec4<f32> {
     let magnitude = bitcast<vec4<u32>>(param) & vec4<u32>(0x7fffffffu);
-    let multiplied = (magnitude == vec4<u32>(0x7f800000u)) | vec4<bool>(factor == 0.0);
+    let multiplied = (magnitude == vec4<u32>(0x7f800000u)) | vec4<bool>(factor == 0.0 || factor > 0.5);
     return select(param - (update + factor * param), (1.0 - factor) * param - update, multiplied);
 }
 
