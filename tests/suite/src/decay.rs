@@ -156,8 +156,8 @@ async fn beside_torch(gpu: &Gpu) -> Result<()> {
     if wrong.is_empty() { Ok(()) } else { bail!("rms errors against float64:\n  {}", wrong.join("\n  ")) }
 }
 
-/// What parameters lose is a whole number of ULPs each, at each step. So they lie evenly around one that would lose a whole
-/// number anyway: roundings cancel, and what is lost on the average is the decay that was applied.
+/// What a parameter loses at a step is a whole number of ULPs. So parameters lie evenly around one that is to lose half an
+/// ULP more than that: roundings cancel, and what is lost on the average is the decay that was applied.
 async fn with_zero_gradients(gpu: &Gpu) -> Result<()> {
     const STEPS: i32 = 100;
     const LENGTH: u64 = 4096;
@@ -167,7 +167,7 @@ async fn with_zero_gradients(gpu: &Gpu) -> Result<()> {
             let config = AdamConfig { lr, weight_decay, ..AdamConfig::adamw() };
             // In ULPs of numbers from 1 to 2, what such a number times `ulps` loses.
             let ulps = lr * weight_decay * 2.0_f64.powi(23);
-            let centre = (1.5 * ulps).round();
+            let centre = (1.5 * ulps - 0.5).round() + 0.5;
             let reach = (centre - 1.05 * ulps).min(1.95 * ulps - centre);
             let place = |i| (2.0 * i as f64 + 1.0) / LENGTH as f64 - 1.0;
             let start = (0..LENGTH).map(|i| ((centre + reach * place(i)) / ulps) as f32).collect();
