@@ -10,7 +10,8 @@
 //     param          p = p - lr / (1 - beta1^t) * m / (sqrt(u) / sqrt(1 - beta2^t) + eps)
 //
 // Numerator and denominator of the last line are both multiplied by sqrt(1 - beta2^t), which leaves one square root and
-// one division. All that depends on t alone is computed on the host in f64 and rounded once: see Hyper.
+// one division. All that depends on t alone is computed on the host in f64 and rounded once: see Hyper. Decoupled decay is
+// part of what is taken from p: as a factor of p, 1 - lr weight_decay, it would lose most of its digits in f32.
 
 override WORKGROUP_SIZE: u32 = 256u;           // a multiple of TILE_INVOCATIONS
 override GRID_WIDTH: u32 = 16384u;             // workgroups in a row of a grid that is folded
@@ -20,25 +21,29 @@ override NEIGHBOURS: bool = false;             // tiled: an invocation's quads a
 override AT_START: bool = false;               // flat: the run begins where its bindings and its window do
 override AMSGRAD: bool = false;                // keep and use max_exp_avg_sq
 override DECOUPLED_WEIGHT_DECAY: bool = false; // AdamW's decay, or L2
-override GRADIENT_CONTROL: bool = false;       // heed `grad_scale` and `skip` of Hyper
+override GRADIENT_CONTROL: bool = false;       // heed `grad_scale` of Hyper, and SKIP
 override CLIP_VALUE: bool = false;             // heed its `clip_value`
 // Gradients lie in the parameters' own buffer and are read through its binding: one buffer cannot be bound for writing
 // and for reading in one dispatch.
 override GRAD_IN_PARAM_BUFFER: bool = false;
+
+const SKIP: u32 = 1u;                          // flags of Hyper: with GRADIENT_CONTROL, leave everything as it is
+const EXP_AVG_BETA: u32 = 2u;                  // exp_avg_weight is beta1
+const EXP_AVG_SQ_BETA: u32 = 4u;               // exp_avg_sq_weight is beta2
 
 // A tile is 64 quads.
 override TILE_INVOCATIONS_LOG2: u32 = 6u - QUADS_LOG2;
 
 // What one group of parameters with one step count needs at one step. Rounded once from f64.
 struct Hyper {
-    exp_avg_weight: f32,        // 1 - beta1; to maximize, its negative
-    exp_avg_sq_weight: f32,     // 1 - beta2
+    exp_avg_weight: f32,        // 1 - beta1, or where that is not larger beta1; to maximize, its negative
+    exp_avg_sq_weight: f32,     // 1 - beta2, or beta2
     step_size: f32,             // lr sqrt(1 - beta2^t) / (1 - beta1^t)
     denom_eps: f32,             // eps sqrt(1 - beta2^t)
-    weight_decay: f32,          // L2: the factor of p added to g, negative to maximize; decoupled: 1 - lr weight_decay
+    weight_decay: f32,          // L2: the factor of p added to g, negative to maximize; decoupled: lr weight_decay
     grad_scale: f32,            // with GRADIENT_CONTROL: what gradients are multiplied by
     clip_value: f32,            // with CLIP_VALUE: the largest magnitude of a scaled gradient
-    skip: u32,                  // with GRADIENT_CONTROL: not 0 leaves everything as it is
+    flags: u32,
 }
 
 // One dispatch. Places are in elements from the start of the binding they belong to.
@@ -72,17 +77,24 @@ struct Element {
     max_exp_avg_sq: vec4<f32>,
 }
 
-// A running average of `average` and x, for `weight` = 1 - beta: where beta is above 1/2 as average + (weight x - weight
-// average), since the change is small, and so is what is lost in rounding it; and the factors sum to 1 exactly, as
-// f32(0.999) and f32(0.001) do not. Below, that would cancel: beta average + weight x, with `dropped` 0. The selects also
-// keep compilers from factoring: Mesa does, where it knows the first factor to be 1, and rounds otherwise.
-fn running_average(average: vec4<f32>, weighted: vec4<f32>, dropped: vec4<f32>, weight: f32) -> vec4<f32> {
-    return select(1.0 - weight, 1.0, weight < 0.5) * average + (weighted - dropped);
+// A running average of `average` and x is kept average + (added x - dropped average).
+struct Weights {
+    kept: f32,
+    dropped: f32,
+    added: f32,
 }
 
-// What of `average` leaves it.
-fn dropped(average: vec4<f32>, weight: f32) -> vec4<f32> {
-    return select(0.0, weight, weight < 0.5) * average;
+// The host sends the smaller one of beta and 1 - beta, which is exact to 2^-24 of itself then. Where beta is above 1/2 the
+// average is average + (weight x - weight average), since the change is small, and so is what is lost in rounding it; and
+// the factors sum to 1 exactly, as f32(0.999) and f32(0.001) do not. Below, that would cancel: beta average + weight x. The
+// selects also keep compilers from factoring: Mesa does, where it knows the first factor to be 1, and rounds otherwise.
+fn weights(smaller: f32, is_beta: bool) -> Weights {
+    return Weights(select(1.0, smaller, is_beta), select(smaller, 0.0, is_beta), select(smaller, 1.0 - smaller, is_beta));
+}
+
+// `x` with the sign bit of `sign`, which a compiler may take from a zero where it is a number.
+fn with_sign(x: f32, sign: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) | (bitcast<u32>(sign) & 0x80000000u));
 }
 
 // The maximum of numbers that are not negative, NaN if either is: by their bits, which sort as the numbers do and put
@@ -100,10 +112,18 @@ fn clip(x: vec4<f32>, most: f32) -> vec4<f32> {
     return bitcast<vec4<f32>>(select(bits, clipped, over));
 }
 
+// The parameter less its update and its decoupled decay, which is `factor` of it. An infinite parameter is multiplied by
+// 1 - factor, as torch does: infinity less infinity would be NaN. It is told by its bits. Multiplied are also those that
+// lose more than half, since subtracting would cancel, and those that lose nothing, to have the bits of a step of Adam.
+fn decay(param: vec4<f32>, update: vec4<f32>, factor: f32) -> vec4<f32> {
+    let magnitude = bitcast<vec4<u32>>(param) & vec4<u32>(0x7fffffffu);
+    let multiplied = (magnitude == vec4<u32>(0x7f800000u)) | vec4<bool>(factor == 0.0 || factor > 0.5);
+    return select(param - (update + factor * param), (1.0 - factor) * param - update, multiplied);
+}
+
 // One step of four elements. Pure: works on registers, touches no binding.
 fn adam_update(old: Element, stored_grad: vec4<f32>, hyper: Hyper) -> Element {
     var next: Element;
-    var decayed = old.param;
     // To maximize, it is its negative that is averaged: the sign is in exp_avg_weight, and lost in the square.
     var grad = stored_grad;
     if (GRADIENT_CONTROL) {
@@ -112,29 +132,33 @@ fn adam_update(old: Element, stored_grad: vec4<f32>, hyper: Hyper) -> Element {
     if (CLIP_VALUE) {
         grad = clip(grad, hyper.clip_value);
     }
-    if (DECOUPLED_WEIGHT_DECAY) {
-        decayed = old.param * hyper.weight_decay;
-    } else {
+    if (!DECOUPLED_WEIGHT_DECAY) {
         // Without decay zero times zero, by a mask: zero times an infinite parameter would make the moments NaN.
         let decaying = vec4<u32>(select(0u, 0xffffffffu, hyper.weight_decay != 0.0));
         grad += hyper.weight_decay * bitcast<vec4<f32>>(bitcast<vec4<u32>>(old.param) & decaying);
     }
-    let weight = abs(hyper.exp_avg_weight);
-    next.exp_avg = running_average(old.exp_avg, hyper.exp_avg_weight * grad, dropped(old.exp_avg, weight), weight);
+    let first = weights(abs(hyper.exp_avg_weight), (hyper.flags & EXP_AVG_BETA) != 0u);
+    let added = with_sign(first.added, hyper.exp_avg_weight) * grad;
+    next.exp_avg = first.kept * old.exp_avg + (added - first.dropped * old.exp_avg);
     // From left to right: a gradient of 1e20 does not overflow.
-    let weight_sq = hyper.exp_avg_sq_weight;
-    let square = (weight_sq * grad) * grad;
+    let second = weights(hyper.exp_avg_sq_weight, (hyper.flags & EXP_AVG_SQ_BETA) != 0u);
+    let square = (second.added * grad) * grad;
     // Once infinite it stays so, as in torch: the parameter rests. It must not become infinity less infinity. Told by its
     // bits, for compilers may assume that no number is infinite.
     let is_infinite = bitcast<vec4<u32>>(old.exp_avg_sq) == vec4<u32>(0x7f800000u);
-    let dropped_sq = select(dropped(old.exp_avg_sq, weight_sq), vec4<f32>(), is_infinite);
-    next.exp_avg_sq = running_average(old.exp_avg_sq, square, dropped_sq, weight_sq);
-    var second = next.exp_avg_sq;
+    let dropped = select(second.dropped * old.exp_avg_sq, vec4<f32>(), is_infinite);
+    next.exp_avg_sq = second.kept * old.exp_avg_sq + (square - dropped);
+    var largest = next.exp_avg_sq;
     if (AMSGRAD) {
-        second = max_or_nan(old.max_exp_avg_sq, next.exp_avg_sq);
+        largest = max_or_nan(old.max_exp_avg_sq, next.exp_avg_sq);
     }
-    next.max_exp_avg_sq = second;
-    next.param = decayed - hyper.step_size * (next.exp_avg / (sqrt(second) + hyper.denom_eps));
+    next.max_exp_avg_sq = largest;
+    let update = hyper.step_size * (next.exp_avg / (sqrt(largest) + hyper.denom_eps));
+    if (DECOUPLED_WEIGHT_DECAY) {
+        next.param = decay(old.param, update, hyper.weight_decay);
+    } else {
+        next.param = old.param - update;
+    }
     return next;
 }
 
@@ -185,7 +209,7 @@ fn step_quad(run: Run, quad: u32, hyper: Hyper) {
 fn step_quads(run: Run, first: u32, apart: u32, hyper: Hyper) {
     var wanted = run;
     if (GRADIENT_CONTROL) {
-        wanted.length = select(0u, run.length, hyper.skip == 0u);
+        wanted.length = select(0u, run.length, (hyper.flags & SKIP) == 0u);
     }
     step_quad(wanted, first, hyper);
     if (QUADS_LOG2 > 0u) {

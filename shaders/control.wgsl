@@ -12,6 +12,8 @@ const DYNAMIC_SCALE: u32 = 8u;                 // the loss scale grows and backs
 const DEVICE_STEPS: u32 = 16u;                 // steps may have been skipped: correct biases by the steps taken
 const FOUND_INF: u32 = 32u;                    // found_inf was given from outside
 
+const SKIP: u32 = 1u;                          // flags of a hyper block, of which the others belong to adam.wgsl
+
 const INFINITY: u32 = 0x7f800000u;
 
 // As in adam.wgsl.
@@ -23,7 +25,7 @@ struct Hyper {
     weight_decay: f32,
     grad_scale: f32,
     clip_value: f32,
-    skip: u32,
+    flags: u32,
 }
 
 // A hyper block to be made.
@@ -235,7 +237,7 @@ fn make_block(number: u32) {
     );
     let scale = hyper.grad_scale * grad_scale;
     ledger[at + 1u] =
-        vec4<u32>(bitcast<vec3<u32>>(vec3<f32>(hyper.weight_decay, scale, hyper.clip_value)), skip);
+        vec4<u32>(bitcast<vec3<u32>>(vec3<f32>(hyper.weight_decay, scale, hyper.clip_value)), hyper.flags);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -259,7 +261,8 @@ fn control(@builtin(local_invocation_index) invocation: u32) {
         }
     } else {
         for (var number = invocation; number < request.classes; number += WORKGROUP_SIZE) {
-            ledger[request.first_block + 2u * request.class_requests[number].block + 1u].w = 1u;
+            ledger[request.first_block + 2u * request.class_requests[number].block + 1u].w =
+                request.class_requests[number].hyper.flags | SKIP;
         }
         for (var number = invocation; number < request.stepping; number += WORKGROUP_SIZE) {
             skipped[ledger[number >> 2u][number & 3u]] += 1u;

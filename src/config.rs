@@ -27,8 +27,9 @@ pub struct AdamConfig {
     pub amsgrad: bool,
     /// Ascend instead of descend. Default: false, torch's.
     pub maximize: bool,
-    /// Shrink the parameter by `1 - lr * weight_decay` (AdamW; Loshchilov and Hutter, 2019) instead of adding
-    /// `weight_decay * param` to the gradient. Default: false for Adam, true for AdamW, as in torch.
+    /// Take `lr * weight_decay * param` from the parameter (AdamW; Loshchilov and Hutter, 2019) instead of adding
+    /// `weight_decay * param` to the gradient. Default: false for Adam, true for AdamW, as in torch. torch multiplies the
+    /// parameter by `1 - lr * weight_decay`, rounded to f32, by which the decay is off: by 20 % where it is 1e-7.
     pub decoupled_weight_decay: bool,
 }
 

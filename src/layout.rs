@@ -14,7 +14,7 @@ pub struct Hyper {
     pub weight_decay: f32,
     pub grad_scale: f32,
     pub clip_value: f32,
-    pub skip: u32,
+    pub flags: u32,
 }
 
 /// `Frame` in adam.wgsl: one dispatch. Places are in elements from the start of their binding.
@@ -92,6 +92,14 @@ pub struct State {
     pub taken_high: u32,
     pub skipped_low: u32,
     pub skipped_high: u32,
+}
+
+/// Bits of `Hyper::flags`, named as in adam.wgsl.
+pub mod hyper_flags {
+    #[allow(dead_code, reason = "control.wgsl alone sets it")]
+    pub const SKIP: u32 = 1;
+    pub const EXP_AVG_BETA: u32 = 2;
+    pub const EXP_AVG_SQ_BETA: u32 = 4;
 }
 
 /// Bits of `Request::flags`, named as in control.wgsl.

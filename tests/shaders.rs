@@ -5,13 +5,13 @@
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{Layouter, TypeLayout};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{Module, ScalarKind, ShaderStage, TypeInner};
+use naga::{Expression, Literal, Module, ScalarKind, ShaderStage, TypeInner};
 
 #[allow(dead_code, reason = "the test reads what it compares")]
 #[path = "../src/layout.rs"]
 mod layout;
 
-use layout::{Frame, Hyper, Tile, binding, overrides};
+use layout::{Frame, Hyper, Tile, binding, hyper_flags, overrides};
 
 const ADAM: &str = include_str!("../shaders/adam.wgsl");
 /// The modules: a storage prelude, then adam.wgsl.
@@ -41,6 +41,12 @@ const NUMBERS: [(&str, Option<u32>); 4] = [
     (overrides::GRID_WIDTH, Some(layout::GRID_WIDTH)),
     (overrides::QUADS_LOG2, Some(0)),
     ("TILE_INVOCATIONS_LOG2", None),
+];
+
+const HYPER_FLAGS: [(&str, u32); 3] = [
+    ("SKIP", hyper_flags::SKIP),
+    ("EXP_AVG_BETA", hyper_flags::EXP_AVG_BETA),
+    ("EXP_AVG_SQ_BETA", hyper_flags::EXP_AVG_SQ_BETA),
 ];
 
 /// Collects failures, and shows them together.
@@ -177,7 +183,7 @@ fn hyper() -> HostStruct {
         weight_decay,
         grad_scale,
         clip_value,
-        skip,
+        flags,
     })
 }
 
@@ -219,6 +225,17 @@ fn declared_overrides(module: &Module) -> Vec<(String, bool, bool)> {
     overrides
 }
 
+/// A module's constants that are u32, sorted.
+fn constants(module: &Module) -> Vec<(String, u32)> {
+    let constants = module.constants.iter().filter_map(|(_, constant)| {
+        let Expression::Literal(Literal::U32(value)) = module.global_expressions[constant.init] else { return None };
+        Some((constant.name.clone()?, value))
+    });
+    let mut constants: Vec<_> = constants.collect();
+    constants.sort();
+    constants
+}
+
 #[test]
 fn host_and_shaders_agree() {
     let mut report = Report::default();
@@ -252,11 +269,14 @@ fn host_and_shaders_agree() {
         report.equal(|| format!("{name}: length of hypers"), hypers(&module), Some(layout::HYPERS));
         let entries: Vec<&str> = module.entry_points.iter().map(|entry| entry.name.as_str()).collect();
         report.equal(|| format!("{name}: entry points"), entries, vec![layout::ENTRY_POINT]);
+        let mut flags = HYPER_FLAGS.map(|(name, flag)| (name.to_owned(), flag));
+        flags.sort();
+        report.equal(|| format!("{name}: flags of Hyper"), constants(&module), flags.into());
     }
     let quads_log2 = (layout::TILE_ELEMENTS / 4).ilog2();
     let declared = format!("override TILE_INVOCATIONS_LOG2: u32 = {quads_log2}u - QUADS_LOG2;");
     report.equal(|| "adam.wgsl: TILE_INVOCATIONS_LOG2".into(), ADAM.contains(&declared), true);
-    report.finish(2 * 7 + 1);
+    report.finish(2 * 8 + 1);
 }
 
 /// shaders/README.md says what the shaders say.
@@ -282,12 +302,15 @@ fn the_manual_agrees() {
             format!("| `{number}` | u32 | {}", default.map_or(String::new(), |number| format!("{number} |"))),
         );
     }
+    for (name, flag) in HYPER_FLAGS {
+        row("flags", format!("| `{name}` | {flag} |"));
+    }
     for name in ["Hyper", "Frame", "Tile"] {
         let (members, size) = members(&module, name).unwrap_or_default();
         let members: Vec<String> = members.into_iter().map(|(name, _)| name).collect();
         row("structs", format!("| `{name}` | {size} | {} (", members.join(", ")));
     }
-    report.finish(6 + 8 + 4 + 3);
+    report.finish(6 + 8 + 4 + 3 + 3);
 }
 
 fn hypers(module: &Module) -> Option<u32> {

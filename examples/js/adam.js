@@ -24,19 +24,28 @@ export async function fetchShader(folder) {
   return parts.join('');
 }
 
+// Flags of Hyper: its weight is beta, not 1 - beta. The smaller one keeps more digits in float32.
+const EXP_AVG_BETA = 2;
+const EXP_AVG_SQ_BETA = 4;
+
 // What a step needs to know, computed in float64 and rounded once: the members of Hyper, in order.
 export function hyper(options, t) {
   const { lr, beta1, beta2, eps, weightDecay, maximize, decoupled } = options;
   const sqrtCorrection2 = Math.sqrt(1 - beta2 ** t);
-  return Float32Array.of(
-    maximize ? beta1 - 1 : 1 - beta1,
-    1 - beta2,
+  const weight1 = Math.min(beta1, 1 - beta1);
+  const members = Float32Array.of(
+    maximize ? -weight1 : weight1,
+    Math.min(beta2, 1 - beta2),
     lr * sqrtCorrection2 / (1 - beta1 ** t),
     eps === 0 ? 0 : Math.max(eps * sqrtCorrection2, 2 ** -126),
-    decoupled ? 1 - lr * weightDecay : maximize ? -weightDecay : weightDecay,
+    decoupled ? lr * weightDecay : maximize ? -weightDecay : weightDecay,
     // Heeded with GRADIENT_CONTROL and CLIP_VALUE only.
-    1, Infinity, 0,
+    1, Infinity,
+    0,
   );
+  // The last is a u32.
+  new Uint32Array(members.buffer)[7] = (beta1 > 0.5 ? 0 : EXP_AVG_BETA) | (beta2 > 0.5 ? 0 : EXP_AVG_SQ_BETA);
+  return members;
 }
 
 export class Adam {

@@ -1,10 +1,12 @@
 //! The same of the shaders of gradient control: gradient_norm.wgsl, control.wgsl with bias_correction.wgsl, and
 //! move_counts.wgsl.
 
-use naga::{ArraySize, Expression, Literal, Module, TypeInner};
+use naga::{ArraySize, Module, TypeInner};
 
-use crate::layout::{self, ClassRequest, Request, State, binding, flags, overrides};
-use crate::{HostStruct, Report, bindings, declared_overrides, frame, hyper, members, parse, tile, translate};
+use crate::layout::{self, ClassRequest, Request, State, binding, flags, hyper_flags, overrides};
+use crate::{
+    HostStruct, Report, bindings, constants, declared_overrides, frame, hyper, members, parse, tile, translate,
+};
 
 const BIAS_CORRECTION: &str = include_str!("../../shaders/bias_correction.wgsl");
 
@@ -200,7 +202,7 @@ fn host_and_control_agree() {
     let (correction, _) = parse(BIAS_CORRECTION).unwrap_or_else(|problem| panic!("bias_correction.wgsl: {problem}"));
     let none = correction.global_variables.is_empty() && correction.overrides.is_empty();
     report.equal(|| "bias_correction.wgsl: functions alone".into(), none, true);
-    report.finish(2 * 6 + 12 + 3 + 1);
+    report.finish(2 * 6 + 13 + 3 + 1);
 }
 
 /// What control.wgsl alone has: the request and its array, flags, arrays of the workgroup.
@@ -221,9 +223,9 @@ fn control(report: &mut Report, module: &Module) {
     let host = flags![SKIP_NONFINITE, CLIP_NORM, INFINITY_NORM, DYNAMIC_SCALE, DEVICE_STEPS, FOUND_INF];
     let mut host: Vec<(String, u32)> = host.map(|(name, flag)| (name.to_owned(), flag)).into();
     host.sort();
-    // INFINITY is no flag.
-    let wgsl: Vec<_> = constants(module).into_iter().filter(|(name, _)| name != "INFINITY").collect();
-    report.equal(|| "control.wgsl: flags".into(), wgsl, host);
+    report.equal(|| "control.wgsl: flags".into(), request_flags(module), host);
+    let skip = constants(module).into_iter().find(|(name, _)| name == "SKIP").map(|(_, flag)| flag);
+    report.equal(|| "control.wgsl: the flag of Hyper that it sets".into(), skip, Some(hyper_flags::SKIP));
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).unwrap_or_else(|problem| panic!("control.wgsl: {problem}"));
     let shared = module.global_variables.iter().filter(|(_, global)| global.space == naga::AddressSpace::WorkGroup);
@@ -248,15 +250,9 @@ fn stride(module: &Module) -> Option<u32> {
     }
 }
 
-/// A module's constants that are u32, sorted.
-fn constants(module: &Module) -> Vec<(String, u32)> {
-    let constants = module.constants.iter().filter_map(|(_, constant)| {
-        let Expression::Literal(Literal::U32(value)) = module.global_expressions[constant.init] else { return None };
-        Some((constant.name.clone()?, value))
-    });
-    let mut constants: Vec<_> = constants.collect();
-    constants.sort();
-    constants
+/// The constants of control.wgsl that are flags of its request: SKIP is one of Hyper, INFINITY is none.
+fn request_flags(module: &Module) -> Vec<(String, u32)> {
+    constants(module).into_iter().filter(|(name, _)| !["SKIP", "INFINITY"].contains(&name.as_str())).collect()
 }
 
 /// shaders/README.md says of each, under its heading, what it says.
@@ -295,7 +291,7 @@ fn the_manual_agrees_with_control() {
                 size_of::<ClassRequest>(),
                 members.join(", ")
             ));
-            for (name, flag) in constants(&module).into_iter().filter(|(name, _)| name != "INFINITY") {
+            for (name, flag) in request_flags(&module) {
                 row(format!("| `{name}` | {flag} |"));
             }
         }

@@ -149,7 +149,7 @@ impl Loop {
             weight_decay: 0.0,
             grad_scale: 1.0,
             clip_value: f32::INFINITY,
-            skip: 0,
+            flags: 0,
         }
     }
 }

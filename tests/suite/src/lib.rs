@@ -4,9 +4,11 @@
 //! every adapter of the machine, a browser runs the same ones in a page.
 
 pub mod adapter;
+mod averages;
 pub mod calls;
 mod checkpoints;
 mod control;
+pub mod decay;
 pub mod dump;
 pub mod fixed_point;
 pub mod golden;
@@ -72,6 +74,8 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             placing::BODIES,
             parts::BODIES,
             numbers::BODIES,
+            averages::BODIES,
+            decay::BODIES,
             ordering::BODIES,
             gradients::BODIES,
             mistakes::BODIES,

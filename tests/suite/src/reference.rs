@@ -47,7 +47,7 @@ impl Reference {
                 }
             }
             let m = &mut self.exp_avg[i];
-            *m = lerp(*m, g, 1.0 - beta1);
+            *m = average(*m, g, beta1);
             let v = &mut self.exp_avg_sq[i];
             *v = beta2 * *v + (1.0 - beta2) * g * g;
             let largest = &mut self.max_exp_avg_sq[i];
@@ -64,9 +64,10 @@ impl Reference {
     }
 }
 
-/// torch.lerp: the branch keeps the end exact whose weight is the larger one.
-fn lerp(start: f64, end: f64, weight: f64) -> f64 {
-    if weight < 0.5 { start + weight * (end - start) } else { end - (end - start) * (1.0 - weight) }
+/// torch.lerp with a weight of 1 - beta: the branch keeps the end exact whose weight is the larger one. Unlike torch it does
+/// not make a beta out of the weight, in which one of 1e-30 is lost.
+fn average(start: f64, end: f64, beta: f64) -> f64 {
+    if beta > 0.5 { start + (1.0 - beta) * (end - start) } else { end - (end - start) * beta }
 }
 
 /// torch.maximum: unlike `f64::max` it keeps a NaN.

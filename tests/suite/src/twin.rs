@@ -65,8 +65,6 @@ pub struct Twin<'a> {
     steps: u64,
     /// The sum of the learning rates so far: what a parameter may have moved, give or take a factor.
     moved: f64,
-    /// Whether a step has multiplied parameters by a decay: two roundings more.
-    decayed: bool,
     /// Whether steps may have been skipped: their counts are those of state dicts then.
     pub counted_by_device: bool,
 }
@@ -75,7 +73,7 @@ impl<'a> Twin<'a> {
     pub fn new(gpu: &'a Gpu, tensors: Vec<TwinTensor>, config: AdamConfig) -> Result<Self> {
         let params: Vec<Param> = tensors.iter().map(TwinTensor::as_param).collect();
         let adam = WgpuAdam::new(&gpu.device, &gpu.queue, params, config)?;
-        Ok(Self { gpu, adam, tensors, steps: 0, moved: 0.0, decayed: false, counted_by_device: false })
+        Ok(Self { gpu, adam, tensors, steps: 0, moved: 0.0, counted_by_device: false })
     }
 
     pub fn id(&self, name: &str) -> Result<ParamId> {
@@ -99,7 +97,6 @@ impl<'a> Twin<'a> {
         for group in self.adam.param_groups() {
             let config = group.config();
             largest = largest.max(config.lr);
-            self.decayed |= config.decoupled_weight_decay && config.weight_decay != 0.0;
             for &id in group.params() {
                 let name = self.adam.name(id)?.context("a tensor without a name")?;
                 let tensor = self.tensors.iter_mut().find(|tensor| tensor.name == name).context("unknown name")?;
@@ -158,7 +155,7 @@ impl<'a> Twin<'a> {
             let param = read_tensor(self.gpu, &tensor.param, tensor.length).await?;
             compare(&format!("{case} param"), &param, &tensor.reference.param, |i, want| {
                 let size = want.abs().max(f64::from(tensor.initial[i].abs()));
-                (if self.decayed { 2.0 } else { 1.0 }) * steps * ulp(size) + 32.0 * self.moved * f64::from(f32::EPSILON)
+                steps * ulp(size) + 32.0 * self.moved * f64::from(f32::EPSILON)
             })?;
             // Gradients are below 1, and so are both moments.
             let moment = |_, _: f64| 4.0 * steps.min(1000.0) * f64::from(f32::EPSILON);

@@ -24,7 +24,6 @@ pub struct Rig<'a> {
     largest: Vec<f64>,
     /// The sum of the learning rates of the steps taken.
     moved: f64,
-    decays: bool,
 }
 
 /// All that a skipped step must leave as it is: step counts, and values down to their bits.
@@ -63,7 +62,7 @@ impl<'a> Rig<'a> {
         ensure!(*adam.gradient_control() == control, "the control given is not the control kept");
         let tensors: Vec<TwinTensor> = groups.into_iter().flat_map(|(tensors, _)| tensors).collect();
         let largest = vec![0.0; tensors.len()];
-        Ok(Self { gpu, adam, tensors, largest, moved: 0.0, decays: false })
+        Ok(Self { gpu, adam, tensors, largest, moved: 0.0 })
     }
 
     /// Tensors of buffers of their own, in one group.
@@ -147,7 +146,6 @@ impl<'a> Rig<'a> {
         for group in self.adam.param_groups() {
             let config = group.config();
             lr = lr.max(config.lr);
-            self.decays |= config.decoupled_weight_decay && config.weight_decay != 0.0;
             for &id in group.params() {
                 let name = self.adam.name(id)?.context("a tensor without a name")?;
                 let index = self.tensors.iter().position(|tensor| tensor.name == name).context("an unknown name")?;
@@ -190,7 +188,7 @@ impl<'a> Rig<'a> {
             let steps = step.clamp(1, 1000) as f64;
             compare(&format!("{case} param"), param, &reference.param, |i, want| {
                 let size = want.abs().max(f64::from(initial[i].abs()));
-                (if self.decays { 2.0 } else { 1.0 }) * steps * ulp(size) + 32.0 * self.moved * epsilon
+                steps * ulp(size) + 32.0 * self.moved * epsilon
             })?;
             let Some(entry) = state.get(name) else { continue };
             // A gradient is multiplied once more than without control, by a factor of some roundings.
