@@ -11,9 +11,11 @@ use futures::channel::oneshot;
 use crate::Error;
 use crate::config::AdamConfig;
 use crate::gradient_control::GradScalerState;
+use crate::load_options::LoadOptions;
 use crate::map::map_of;
 use crate::optimizer::WgpuAdam;
 use crate::registry::{Registry, Tensor};
+use crate::spoiled::{Impossible, NOT_LOADED, Scan};
 use crate::state_dict::{MAX_STEP, StateDict, StateGroup, TensorState};
 use crate::upload::{self, Bytes, Staging, Target, What};
 use crate::wait::Poller;
@@ -41,8 +43,8 @@ impl WgpuAdam {
     /// Names that have nothing in common match by position, and stay; torch takes the dict's.
     /// Saved options win; a group added later has the constructor's defaults. The whole state is replaced: a parameter
     /// without an entry starts anew. Names of an optimizer that has none are taken from the dict. Stricter than torch:
-    /// shapes must agree, options must be in range, moments finite, `exp_avg_sq` not negative, all moments zero at
-    /// step 0, and steps at most 2^53.
+    /// shapes must agree, options must be in range, moments not NaN, `exp_avg` finite, `exp_avg_sq` not negative, all moments
+    /// zero at step 0, and steps at most 2^53.
     ///
     /// A state of up to the [staging size](Self::set_staging_size) is loaded into new buffers, so steps recorded before are
     /// not disturbed; they act on the state that is given up. A larger one is loaded into the buffers that are there,
@@ -62,10 +64,19 @@ impl WgpuAdam {
     /// replaced, or has missed different steps and as many.
     ///
     /// # Errors
-    /// A dict that does not fit; no memory; a lost device. Nothing has changed then, unless the device was lost while
-    /// buffers were filled.
+    /// A dict that does not fit; [`SpoiledState`](Error::SpoiledState) for moments that are not finite, which torch loads; no
+    /// memory; a lost device. Nothing has changed then, unless the device was lost while buffers were filled.
     pub fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), Error> {
-        let loading = self.plan_loading(dict, TensorState::check_moments)?;
+        self.load_state_dict_with(dict, &LoadOptions::default())
+    }
+
+    /// As [`load_state_dict`](Self::load_state_dict), and lets pass what the options say.
+    ///
+    /// # Errors
+    /// As for [`load_state_dict`](Self::load_state_dict).
+    pub fn load_state_dict_with(&mut self, dict: &StateDict, options: &LoadOptions) -> Result<(), Error> {
+        let allow = options.allow_nonfinite;
+        let loading = self.plan_loading(dict, |entry, tensor, number| entry.check_moments(tensor, number, allow))?;
         if loading.size <= self.staging {
             return self.load_anew(loading, dict);
         }
@@ -194,7 +205,7 @@ impl WgpuAdam {
             });
             Poller::new(&self.gpu.device, self.gpu.queue.submit([encoder.finish()]))
         })?;
-        let gone = || Error::Device { what: WHAT.into(), message: "the device is lost".into() };
+        let gone = || Error::DeviceLost { what: WHAT.into() };
         poller.wait(count).await.ok_or_else(gone)
     }
 }
@@ -362,21 +373,19 @@ impl TensorState {
         Ok(())
     }
 
-    /// Whether the moments are of the tensor's length, and numbers that a run arrives at.
-    fn check_moments(&self, tensor: &Tensor, number: u32) -> Result<(), Error> {
-        let wrong = |key, problem| Err(Error::StateEntry { tensor: tensor.describe(number), key, problem });
+    /// Whether the moments are of the tensor's length, and numbers that a run arrives at; spoiled ones if they are allowed.
+    fn check_moments(&self, tensor: &Tensor, number: u32, allow_nonfinite: bool) -> Result<(), Error> {
+        let wrong = |key, problem| Error::StateEntry { tensor: tensor.describe(number), key, problem };
         for (key, moment) in self.moments() {
-            let least = if key == "exp_avg" { f32::NEG_INFINITY } else { 0.0 };
             if moment.len() as u64 != tensor.length {
-                return wrong(key, format!("has {} elements instead of {}", moment.len(), tensor.length));
+                return Err(wrong(key, format!("has {} elements instead of {}", moment.len(), tensor.length)));
             }
-            if self.step == 0 && moment.iter().any(|value| *value != 0.0) {
-                return wrong("step", format!("is 0, but {key} is not zero"));
-            }
-            let bad = moment.iter().enumerate().find(|(_, value)| !value.is_finite() || **value < least);
-            if let Some((element, value)) = bad {
-                let what = if value.is_finite() { "is negative" } else { "is not finite" };
-                return wrong(key, format!("{what} at element {element}: {value}"));
+            let mut scan = Scan::new(key, self.step);
+            let impossible =
+                |Impossible { element, value, problem }| wrong(key, format!("{problem} at element {element}: {value}"));
+            scan.feed(moment.iter().copied()).map_err(impossible)?;
+            if let Some(spoiled) = scan.spoiled().filter(|_| !allow_nonfinite) {
+                return Err(spoiled.error(tensor.describe(number), NOT_LOADED));
             }
         }
         Ok(())
