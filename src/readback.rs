@@ -92,7 +92,6 @@ impl Readback {
     pub(crate) async fn for_each(mut self, mut sink: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         let gone = || Error::DeviceLost { what: WHAT.into() };
         let guard = self.gpu.guard.clone();
-        let failed = |error: &dyn std::fmt::Display| guard.refused(WHAT, error);
         match self.round.poller.wait(self.unsubmitted).await.ok_or_else(gone)? {
             0 => {}
             steps => return Err(Error::UnsubmittedSteps { steps }),
@@ -101,8 +100,8 @@ impl Readback {
             let Round { staged, poller } = self.round;
             let mut buffers = Vec::with_capacity(staged.len());
             for Staged { buffer, used, mapped } in staged {
-                poller.wait(mapped).await.ok_or_else(gone)?.map_err(|error| failed(&error))?;
-                let range = buffer.get_mapped_range(..used).map_err(|error| failed(&error))?;
+                poller.wait(mapped).await.ok_or_else(gone)?.map_err(|error| guard.refused(WHAT, error))?;
+                let range = buffer.get_mapped_range(..used).map_err(|error| guard.refused(WHAT, error))?;
                 sink(&range)?;
                 drop(range);
                 self.gpu.guard.unmap(WHAT, &buffer)?;
