@@ -15,7 +15,6 @@ use crate::load_options::LoadOptions;
 use crate::map::map_of;
 use crate::optimizer::WgpuAdam;
 use crate::registry::{Registry, Tensor};
-use crate::spoiled::{Impossible, NOT_LOADED, Scan};
 use crate::state_dict::{MAX_STEP, StateDict, StateGroup, TensorState};
 use crate::upload::{self, Bytes, Staging, Target, What};
 use crate::wait::Poller;
@@ -369,24 +368,6 @@ impl TensorState {
         }
         if amsgrad && self.step > 0 && self.max_exp_avg_sq.is_none() {
             return wrong("max_exp_avg_sq", "is missing, and the group uses amsgrad".into());
-        }
-        Ok(())
-    }
-
-    /// Whether the moments are of the tensor's length, and numbers that a run arrives at; spoiled ones if they are allowed.
-    fn check_moments(&self, tensor: &Tensor, number: u32, allow_nonfinite: bool) -> Result<(), Error> {
-        let wrong = |key, problem| Error::StateEntry { tensor: tensor.describe(number), key, problem };
-        for (key, moment) in self.moments() {
-            if moment.len() as u64 != tensor.length {
-                return Err(wrong(key, format!("has {} elements instead of {}", moment.len(), tensor.length)));
-            }
-            let mut scan = Scan::new(key, self.step);
-            let impossible =
-                |Impossible { element, value, problem }| wrong(key, format!("{problem} at element {element}: {value}"));
-            scan.feed(moment.iter().copied()).map_err(impossible)?;
-            if let Some(spoiled) = scan.spoiled().filter(|_| !allow_nonfinite) {
-                return Err(spoiled.error(tensor.describe(number), NOT_LOADED));
-            }
         }
         Ok(())
     }

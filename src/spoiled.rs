@@ -5,6 +5,8 @@
 //! rests from then on. What no gradients lead to at all is *impossible*, and always refused.
 
 use crate::Error;
+use crate::registry::Tensor;
+use crate::state_dict::TensorState;
 
 /// What is to be done about spoiled state that is not saved.
 #[cfg(feature = "safetensors")]
@@ -91,6 +93,26 @@ impl Spoiled {
     pub(crate) fn error(self, tensor: String, remedy: &'static str) -> Error {
         let Self { key, count, elements, element, value } = self;
         Error::SpoiledState { tensor, key, count, elements, element, value, remedy }
+    }
+}
+
+impl TensorState {
+    /// Whether the moments are of the tensor's length, and numbers that a run arrives at; spoiled ones if they are allowed.
+    pub(crate) fn check_moments(&self, tensor: &Tensor, number: u32, allow_nonfinite: bool) -> Result<(), Error> {
+        let wrong = |key, problem| Error::StateEntry { tensor: tensor.describe(number), key, problem };
+        for (key, moment) in self.moments() {
+            if moment.len() as u64 != tensor.length {
+                return Err(wrong(key, format!("has {} elements instead of {}", moment.len(), tensor.length)));
+            }
+            let mut scan = Scan::new(key, self.step);
+            let impossible =
+                |Impossible { element, value, problem }| wrong(key, format!("{problem} at element {element}: {value}"));
+            scan.feed(moment.iter().copied()).map_err(impossible)?;
+            if let Some(spoiled) = scan.spoiled().filter(|_| !allow_nonfinite) {
+                return Err(spoiled.error(tensor.describe(number), NOT_LOADED));
+            }
+        }
+        Ok(())
     }
 }
 
