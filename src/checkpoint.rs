@@ -15,6 +15,7 @@ mod contents;
 mod data;
 mod entries;
 mod error;
+mod foreign;
 mod groups;
 mod header;
 mod layout;
@@ -33,6 +34,7 @@ pub use optimizer::CheckpointLoad;
 pub use safetensors::Dtype;
 
 use crate::Error;
+use crate::spoiled::Spoiled;
 use crate::state_dict::{MOMENTS, StateDict};
 use data::Data;
 use header::{Header, Located};
@@ -40,6 +42,10 @@ use outline::Outline;
 
 /// A checkpoint that was opened and found whole: header, names, types, shapes, places, options, step counts and the
 /// numbers of all moments. Readable without a GPU.
+///
+/// Moments that are NaN or infinite do not keep a file from being opened, so that it can be looked into; loading refuses
+/// them, see [`Error::SpoiledState`]. Names of parameters may be any text: whoever makes folders or files of them must see to
+/// it that none leads elsewhere.
 ///
 /// Holds the header only: tensors are read when they are asked for. A file must not be written to meanwhile, while another
 /// may take its place, as [`save_checkpoint`](crate::WgpuAdam::save_checkpoint) makes it do.
@@ -55,6 +61,8 @@ pub struct Checkpoint {
     extra: BTreeMap<String, String>,
     /// And the entry `grad_scaler`.
     grad_scaler_extra: BTreeMap<String, String>,
+    /// The first spoiled moment of each parameter that has one, by id.
+    spoiled: BTreeMap<u64, Spoiled>,
 }
 
 impl Checkpoint {
@@ -79,7 +87,8 @@ impl Checkpoint {
     fn verified(data: Data) -> Result<Self, Error> {
         let header = Header::read(&data)?;
         let Outline { dict: outline, extra, grad_scaler_extra } = outline::outline(&data, &header)?;
-        let checkpoint = Self { names: names::by_id(&outline), data, header, outline, extra, grad_scaler_extra };
+        let (names, spoiled) = (names::by_id(&outline), BTreeMap::new());
+        let mut checkpoint = Self { names, data, header, outline, extra, grad_scaler_extra, spoiled };
         checkpoint.verify_values()?;
         Ok(checkpoint)
     }
@@ -144,8 +153,9 @@ impl StateDict {
     /// The dict as a checkpoint file's bytes, with whatever else is to be in it: the same bytes for the same contents.
     ///
     /// # Errors
-    /// Whatever could not be read again: options out of range, moments that are not finite, a name or a tensor that cannot
-    /// be in a file. Contents that ask for parameters' values, which a dict does not have.
+    /// [`SpoiledState`](Error::SpoiledState) for moments that are not finite, unless the contents
+    /// [allow](CheckpointContents::allow_nonfinite) them. Whatever could not be read again: options out of range, negative
+    /// squares, a tensor that cannot be in a file. Contents that ask for parameters' values, which a dict does not have.
     #[doc(alias = "serialize")]
     pub fn to_safetensors(&self, contents: &CheckpointContents) -> Result<Vec<u8>, Error> {
         let layout = layout::Layout::new(self, contents, None)?;

@@ -300,6 +300,31 @@ pub enum Error {
         problem: String,
     },
 
+    /// State that infinite or NaN gradients have spoiled: NaN in a moment, or an infinite `exp_avg`, of which every further
+    /// step makes NaN. It is neither saved nor loaded unless that is asked for; torch does both without a word. An infinite
+    /// `exp_avg_sq` or `max_exp_avg_sq` beside a finite `exp_avg` is legal: there the parameter rests, as in torch.
+    #[error(
+        "{key} of {tensor} is spoiled: {count} of its {elements} element(s) are {}, the first of them element {element}: \
+         {value}; {remedy}",
+        if *.key == "exp_avg" { "NaN or infinite" } else { "NaN" }
+    )]
+    SpoiledState {
+        /// The parameter.
+        tensor: String,
+        /// exp_avg, exp_avg_sq or max_exp_avg_sq: the first of the parameter's moments that is spoiled.
+        key: &'static str,
+        /// How many of its elements are.
+        count: u64,
+        /// How many it has.
+        elements: u64,
+        /// The first spoiled one.
+        element: u64,
+        /// Its value.
+        value: f32,
+        /// What can be done.
+        remedy: &'static str,
+    },
+
     /// An id of a state dict that its groups do not list, or list twice.
     #[error("the state dict has an entry for id {id}, which {problem}")]
     StateId {
@@ -333,7 +358,18 @@ pub enum Error {
         what: String,
     },
 
-    /// wgpu refused what this crate had checked: the device is lost, or a buffer was destroyed or is another device's.
+    /// The device is lost: its driver crashed or was updated, the machine slept, its memory ran out, or it was destroyed. In a
+    /// browser, where nothing says so, it may be [`Device`](Self::Device) instead.
+    #[error(
+        "the device is lost, as {what} has shown; open a new device, make the buffers and the optimizer anew on it, and load \
+         the last state dict or checkpoint"
+    )]
+    DeviceLost {
+        /// What was being made when it was noticed.
+        what: String,
+    },
+
+    /// wgpu refused what this crate had checked: a buffer was destroyed or is another device's.
     #[error("wgpu refused {what}: {message}")]
     Device {
         /// What was being made.

@@ -57,12 +57,46 @@ impl Guard {
 
     #[cfg(not(target_family = "wasm"))]
     fn settle(&self, what: &str, error: impl Future<Output = Option<wgpu::Error>>) -> Result<(), Error> {
-        // Native wgpu knows the answer when the scope is popped: one poll reads it.
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match std::pin::pin!(error).poll(&mut context) {
-            std::task::Poll::Ready(Some(error)) => Err(translate(what, &error)),
-            _ => Ok(()),
+        match known(error) {
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory { what: what.into() }),
+            Some(error) => Err(self.refused(what, error)),
+            None => Ok(()),
         }
+    }
+
+    /// The error of what wgpu refused. Of a lost device it tells by what was not made there being invalid, which nobody
+    /// understands; so it is asked whether the device is lost.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn refused(&self, what: &str, message: impl ToString) -> Error {
+        if self.is_lost() {
+            return Error::DeviceLost { what: what.into() };
+        }
+        Error::Device { what: what.into(), message: message.to_string() }
+    }
+
+    /// The error of what the browser refused. No scope of errors tells of a lost device, nor of one without memory.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn refused(&self, what: &str, message: impl ToString) -> Error {
+        let message = format!("{}; the device may be lost or out of memory", message.to_string());
+        Error::Device { what: what.into(), message }
+    }
+
+    /// Whether the device is lost: whether it does not make even a small buffer. wgpu tells of the loss to one callback
+    /// alone, which is the application's.
+    #[cfg(not(target_family = "wasm"))]
+    fn is_lost(&self) -> bool {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let probe = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("wgpu_adam.probe"),
+            size: 4,
+            usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: true,
+        });
+        // A buffer that was not made is invalid, and to unmap it a mistake.
+        probe.unmap();
+        let (validation, memory) = (known(validation.pop()), known(memory.pop()));
+        validation.is_some() && memory.is_none()
     }
 
     #[cfg(target_family = "wasm")]
@@ -96,6 +130,17 @@ impl std::fmt::Debug for Guard {
     }
 }
 
+/// The error of scopes that were popped: native wgpu knows it then, and one poll reads it.
+#[cfg(not(target_family = "wasm"))]
+fn known(error: impl Future<Output = Option<wgpu::Error>>) -> Option<wgpu::Error> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(error).poll(&mut context) {
+        std::task::Poll::Ready(error) => error,
+        std::task::Poll::Pending => None,
+    }
+}
+
+#[cfg(target_family = "wasm")]
 fn translate(what: &str, error: &wgpu::Error) -> Error {
     match error {
         wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { what: what.into() },

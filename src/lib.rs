@@ -33,6 +33,7 @@ mod registry;
 mod saving;
 mod sharing;
 mod slots;
+mod spoiled;
 mod state;
 mod state_dict;
 mod statistics;

@@ -41,8 +41,8 @@ impl WgpuAdam {
     /// no names; see [`StateMatching`]. Options match by the position of the group.
     /// Saved options win; a group added later has the constructor's defaults. The whole state is replaced: a parameter
     /// without an entry starts anew. Names of an optimizer that has none are taken from the dict. Stricter than torch:
-    /// shapes must agree, options must be in range, moments finite, `exp_avg_sq` not negative, all moments zero at
-    /// step 0, and steps at most 2^53.
+    /// shapes must agree, options must be in range, moments not NaN, `exp_avg` finite, `exp_avg_sq` not negative, all moments
+    /// zero at step 0, and steps at most 2^53.
     ///
     /// A state of up to the [staging size](Self::set_staging_size) is loaded into new buffers, so steps recorded before are
     /// not disturbed; they act on the state that is given up. A larger one is loaded into the buffers that are there,
@@ -62,18 +62,20 @@ impl WgpuAdam {
     /// replaced, or has missed different steps and as many.
     ///
     /// # Errors
-    /// A dict that does not fit; no memory; a lost device. Nothing has changed then, unless the device was lost while
-    /// buffers were filled.
+    /// A dict that does not fit; [`SpoiledState`](Error::SpoiledState) for moments that are not finite, which torch loads; no
+    /// memory; a lost device. Nothing has changed then, unless the device was lost while buffers were filled.
     pub fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), Error> {
         self.load_state_dict_with(dict, &LoadOptions::new())
     }
 
-    /// As [`load_state_dict`](Self::load_state_dict), with options: what belongs to which parameter.
+    /// As [`load_state_dict`](Self::load_state_dict), with options: what belongs to which parameter, and what passes.
     ///
     /// # Errors
     /// As for [`load_state_dict`](Self::load_state_dict).
     pub fn load_state_dict_with(&mut self, dict: &StateDict, options: &LoadOptions) -> Result<(), Error> {
-        let loading = self.plan_loading(dict, options.matching, TensorState::check_moments)?;
+        let allow = options.allow_nonfinite;
+        let check = |entry: &TensorState, tensor: &Tensor, number| entry.check_moments(tensor, number, allow);
+        let loading = self.plan_loading(dict, options.matching, check)?;
         if loading.size <= self.staging {
             return self.load_anew(loading, dict);
         }
@@ -205,7 +207,7 @@ impl WgpuAdam {
             });
             Poller::new(&self.gpu.device, self.gpu.queue.submit([encoder.finish()]))
         })?;
-        let gone = || Error::Device { what: WHAT.into(), message: "the device is lost".into() };
+        let gone = || Error::DeviceLost { what: WHAT.into() };
         poller.wait(count).await.ok_or_else(gone)
     }
 }
@@ -297,26 +299,6 @@ impl TensorState {
         }
         if amsgrad && self.step > 0 && self.max_exp_avg_sq.is_none() {
             return wrong("max_exp_avg_sq", "is missing, and the group uses amsgrad".into());
-        }
-        Ok(())
-    }
-
-    /// Whether the moments are of the tensor's length, and numbers that a run arrives at.
-    fn check_moments(&self, tensor: &Tensor, number: u32) -> Result<(), Error> {
-        let wrong = |key, problem| Err(Error::StateEntry { tensor: tensor.describe(number), key, problem });
-        for (key, moment) in self.moments() {
-            let least = if key == "exp_avg" { f32::NEG_INFINITY } else { 0.0 };
-            if moment.len() as u64 != tensor.length {
-                return wrong(key, format!("has {} elements instead of {}", moment.len(), tensor.length));
-            }
-            if self.step == 0 && moment.iter().any(|value| *value != 0.0) {
-                return wrong("step", format!("is 0, but {key} is not zero"));
-            }
-            let bad = moment.iter().enumerate().find(|(_, value)| !value.is_finite() || **value < least);
-            if let Some((element, value)) = bad {
-                let what = if value.is_finite() { "is negative" } else { "is not finite" };
-                return wrong(key, format!("{what} at element {element}: {value}"));
-            }
         }
         Ok(())
     }

@@ -90,7 +90,8 @@ impl Readback {
     /// Gives all bytes to `sink`, in the order of the sources; an error, and nothing given, if recorded steps are not in
     /// them.
     pub(crate) async fn for_each(mut self, mut sink: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
-        let gone = || failed("the device is lost");
+        let gone = || Error::DeviceLost { what: WHAT.into() };
+        let guard = self.gpu.guard.clone();
         match self.round.poller.wait(self.unsubmitted).await.ok_or_else(gone)? {
             0 => {}
             steps => return Err(Error::UnsubmittedSteps { steps }),
@@ -99,8 +100,8 @@ impl Readback {
             let Round { staged, poller } = self.round;
             let mut buffers = Vec::with_capacity(staged.len());
             for Staged { buffer, used, mapped } in staged {
-                poller.wait(mapped).await.ok_or_else(gone)?.map_err(failed)?;
-                let range = buffer.get_mapped_range(..used).map_err(failed)?;
+                poller.wait(mapped).await.ok_or_else(gone)?.map_err(|error| guard.refused(WHAT, error))?;
+                let range = buffer.get_mapped_range(..used).map_err(|error| guard.refused(WHAT, error))?;
                 sink(&range)?;
                 drop(range);
                 self.gpu.guard.unmap(WHAT, &buffer)?;
@@ -177,8 +178,4 @@ fn staging_buffers(gpu: &Gpu, bytes: u64) -> Vec<wgpu::Buffer> {
     let (full, rest) = (bytes / most, bytes % most);
     let sizes = std::iter::repeat_n(most, full as usize).chain((rest > 0).then_some(rest));
     sizes.map(buffer).collect()
-}
-
-fn failed(message: impl ToString) -> Error {
-    Error::Device { what: WHAT.into(), message: message.to_string() }
 }

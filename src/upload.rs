@@ -104,7 +104,7 @@ impl Staging {
         bytes: &impl Bytes,
     ) -> Result<Vec<(u64, &'a Target, u64, u64)>, Error> {
         self.map().await?;
-        let mut view = self.buffer.get_mapped_range_mut(..).map_err(failed)?;
+        let mut view = self.buffer.get_mapped_range_mut(..).map_err(|error| self.gpu.guard.refused(WHAT, error))?;
         let (mut used, mut copies) = (0, Vec::new());
         // Mapped memory is written only and in order: it may be slow to read.
         let mut part = vec![0; PART.min(self.buffer.size()) as usize];
@@ -130,8 +130,8 @@ impl Staging {
             // A submit to wait for: what the buffer is still read by was submitted before.
             Poller::new(device, queue.submit([]))
         })?;
-        let gone = || failed("the device is lost");
-        poller.wait(mapped).await.ok_or_else(gone)?.map_err(failed)
+        let gone = || Error::DeviceLost { what: WHAT.into() };
+        poller.wait(mapped).await.ok_or_else(gone)?.map_err(|error| guard.refused(WHAT, error))
     }
 }
 
@@ -153,8 +153,4 @@ impl<'a> Cursor<'a> {
         }
         None
     }
-}
-
-fn failed(message: impl ToString) -> Error {
-    Error::Device { what: WHAT.into(), message: message.to_string() }
 }

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::io::Write;
 
+use crate::Error;
 use crate::checkpoint::data::Data;
-use crate::checkpoint::{CheckpointError, values};
+use crate::checkpoint::{CheckpointError, names};
+use crate::spoiled::{Impossible, NOT_SAVED, Scan};
 
 /// A file of which the header is written.
 #[derive(Debug)]
@@ -28,8 +30,12 @@ pub(crate) enum Segment {
 pub(crate) struct Fed {
     /// The tensor's name in the file.
     pub name: String,
-    /// A moment's key, and the step count it is of; parameters' values may be any numbers.
-    pub moment: Option<(&'static str, u64)>,
+    /// Whether its parameter has a name, or an id alone.
+    pub named: bool,
+    /// What looks at a moment's numbers; parameters' values may be any.
+    pub scan: Option<Scan>,
+    /// Whether spoiled moments are written.
+    pub allow_nonfinite: bool,
     /// Bytes that were fed.
     pub done: u64,
     pub size: u64,
@@ -45,17 +51,18 @@ impl<W: Write> Body<W> {
     }
 
     /// Writes the next bytes of the parts, which may be cut between any numbers. Moments that loading would refuse are
-    /// refused here, so that they never take the place of good ones.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), CheckpointError> {
+    /// refused here, so that they never take the place of good ones: spoiled ones behind their last bytes, when they are
+    /// counted.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         while !bytes.is_empty() {
             self.write_own()?;
             let Some(Segment::Fed(fed)) = self.rest.front_mut() else {
-                return Err(CheckpointError::header("more bytes were given than the tensors have"));
+                return Err(CheckpointError::header("more bytes were given than the tensors have").into());
             };
             let left = usize::try_from(fed.size - fed.done).unwrap_or(usize::MAX);
             let (now, later) = bytes.split_at(bytes.len().min(left));
-            fed.check(now)?;
             fed.done += now.len() as u64;
+            fed.check(now)?;
             self.write(now)?;
             bytes = later;
         }
@@ -102,10 +109,16 @@ impl<W: Write> Body<W> {
 }
 
 impl Fed {
-    /// Whether the next bytes would be loaded again.
-    fn check(&self, bytes: &[u8]) -> Result<(), CheckpointError> {
-        let bad = self.moment.and_then(|(key, step)| values::first_bad(bytes, key, step));
-        let Some((index, value, problem)) = bad else { return Ok(()) };
-        Err(CheckpointError::NotSaved { name: self.name.clone(), problem, element: self.done / 4 + index, value })
+    /// Whether the next bytes, and the moment if it ends with them, would be loaded again.
+    fn check(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let Some(scan) = &mut self.scan else { return Ok(()) };
+        scan.feed_bytes(bytes).map_err(|Impossible { element, value, problem }| CheckpointError::NotSaved {
+            name: self.name.clone(),
+            problem,
+            element,
+            value,
+        })?;
+        let spoiled = scan.spoiled().filter(|_| self.done == self.size && !self.allow_nonfinite);
+        spoiled.map_or(Ok(()), |spoiled| Err(spoiled.error(names::describe(&self.name, self.named), NOT_SAVED)))
     }
 }

@@ -13,6 +13,7 @@ pub struct CheckpointContents {
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) tensors: BTreeMap<String, CheckpointTensor>,
     pub(super) kept: Option<Checkpoint>,
+    pub(super) allow_nonfinite: bool,
 }
 
 impl CheckpointContents {
@@ -26,6 +27,15 @@ impl CheckpointContents {
     #[must_use]
     pub fn params(mut self) -> Self {
         self.params = true;
+        self
+    }
+
+    /// State that infinite or NaN gradients have spoiled too, as torch saves it; else that is an
+    /// [error](crate::Error::SpoiledState). Such a file can be opened and looked into, and is loaded by
+    /// [`LoadOptions::allow_nonfinite`](crate::LoadOptions::allow_nonfinite).
+    #[must_use]
+    pub fn allow_nonfinite(mut self) -> Self {
+        self.allow_nonfinite = true;
         self
     }
 

@@ -42,7 +42,21 @@ pub enum CheckpointError {
         reason: &'static str,
     },
 
-    /// A number that no Adam run arrives at whose gradients are finite.
+    /// A file of tensors that says nothing of an optimizer, as files of a model's weights alone.
+    #[error(
+        "there is no optimizer state in the file: it has {tensors} tensor(s), the first of them \"{first}\", and no metadata \
+         \"optimizer\"; if these are a model's weights, write them to the parameters' buffers and begin with a new \
+         optimizer, for a run is resumed from a file of save_checkpoint, or of tools/torch_checkpoint.py from one of \
+         torch's that has an optimizer in it"
+    )]
+    NoState {
+        /// How many tensors there are.
+        tensors: usize,
+        /// The first of them by name.
+        first: String,
+    },
+
+    /// A number that no Adam run arrives at, whatever its gradients: a negative square, a moment before the first step.
     #[error("tensor \"{name}\" of the checkpoint {problem} at element {element}: {value}")]
     Value {
         /// The tensor.
@@ -55,11 +69,12 @@ pub enum CheckpointError {
         value: f32,
     },
 
-    /// A moment that loading would refuse, as infinite gradients leave them. Nothing was saved: a file that was there is
-    /// still the old one.
+    /// A moment that no Adam run arrives at, whatever its gradients, and that could not be loaded: something else has written
+    /// to it. Nothing was saved: a file that was there is still the old one. What infinite gradients leave is
+    /// [`SpoiledState`](crate::Error::SpoiledState).
     #[error(
-        "tensor \"{name}\" is not saved, for it could not be loaded: it {problem} at element {element}: {value}; go on \
-         from the last checkpoint, with skip_nonfinite in a GradientControl"
+        "tensor \"{name}\" is not saved, for it could not be loaded: it {problem} at element {element}: {value}, which no \
+         step leaves; start the parameter anew with record_reset_state, or go on from the last checkpoint"
     )]
     NotSaved {
         /// The tensor.
@@ -79,15 +94,6 @@ pub enum CheckpointError {
         key: String,
         /// What is wrong with it.
         problem: String,
-    },
-
-    /// A parameter's name that is not written to a file, nor taken from one.
-    #[error("the name {name:?} {problem}")]
-    Name {
-        /// The name.
-        name: String,
-        /// What is wrong with it.
-        problem: &'static str,
     },
 }
 

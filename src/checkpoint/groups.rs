@@ -149,7 +149,6 @@ fn check_names(groups: &[StateGroup]) -> Result<(), CheckpointError> {
             return Err(CheckpointError::metadata(place, problem));
         }
         for name in names {
-            names::check(name)?;
             if !seen.insert(name) {
                 return Err(CheckpointError::metadata(
                     place,

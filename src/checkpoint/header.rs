@@ -9,8 +9,8 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
-use crate::checkpoint::CheckpointError;
 use crate::checkpoint::data::Data;
+use crate::checkpoint::{CheckpointError, foreign};
 use crate::map::map_of;
 
 /// Bytes of the length with which a file begins.
@@ -43,33 +43,52 @@ pub(crate) struct Header {
 impl Header {
     /// Reads a file's header and checks that the tensors it tells of fill the rest of the file exactly.
     pub(crate) fn read(data: &Data) -> Result<Self, CheckpointError> {
-        let len = data.len();
-        if len < LENGTH {
-            return Err(CheckpointError::header(format!("{len} bytes are too few for the length of a header")));
-        }
-        let mut length = [0; LENGTH as usize];
-        data.read(0, &mut length)?;
-        let length = u64::from_le_bytes(length);
-        if length > MAX_HEADER {
-            return Err(CheckpointError::header(format!(
-                "it claims a header of {length} bytes; {MAX_HEADER} are the most"
-            )));
-        }
-        if length > len - LENGTH {
-            let rest = len - LENGTH;
-            return Err(CheckpointError::header(format!("it claims a header of {length} bytes and has {rest} more")));
-        }
-        let mut text = vec![0; length as usize];
-        data.read(LENGTH, &mut text)?;
-        let text = String::from_utf8(text)
-            .map_err(|error| CheckpointError::header(format!("the header is no text: {error}")))?;
-        if !text.starts_with('{') {
-            return Err(CheckpointError::header("the header does not begin with {"));
-        }
+        let text = Self::text(data).map_err(|error| foreign::explained(data, error))?;
+        let (len, length) = (data.len(), text.len() as u64);
         let parsed: Parsed = serde_json::from_str(&text)
             .map_err(|error| CheckpointError::header(format!("the header cannot be read: {error}")))?;
         let start = LENGTH + length;
         Ok(Self { metadata: parsed.metadata, tensors: locate(parsed.tensors, start, len - start)? })
+    }
+}
+
+impl Header {
+    /// The header's text, if the file begins as one of the format does.
+    fn text(data: &Data) -> Result<String, CheckpointError> {
+        let len = data.len();
+        if len == 0 {
+            return Err(CheckpointError::header(
+                "the file is empty, 0 bytes are too few for the length of a header: nothing was ever written to it, or a \
+                 copy of it failed",
+            ));
+        }
+        if len < LENGTH {
+            return Err(CheckpointError::header(format!(
+                "it is no safetensors file, or is cut short: {len} bytes are too few for the length of a header"
+            )));
+        }
+        let mut bytes = [0; LENGTH as usize];
+        data.read(0, &mut bytes)?;
+        let length = u64::from_le_bytes(bytes);
+        if length > MAX_HEADER {
+            return Err(foreign::no_length(bytes, len));
+        }
+        if length > len - LENGTH {
+            let rest = len - LENGTH;
+            return Err(CheckpointError::header(format!(
+                "the file is cut short, or is no safetensors file: it claims a header of {length} bytes and has {rest} more"
+            )));
+        }
+        let mut text = vec![0; length as usize];
+        data.read(LENGTH, &mut text)?;
+        let text = String::from_utf8(text).map_err(|error| {
+            CheckpointError::header(format!("it is no safetensors file, or is damaged: the header is no text: {error}"))
+        })?;
+        if !text.starts_with('{') {
+            let problem = "it is no safetensors file, or is damaged: the header does not begin with {";
+            return Err(CheckpointError::header(problem));
+        }
+        Ok(text)
     }
 }
 

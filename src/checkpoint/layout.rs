@@ -15,6 +15,7 @@ use crate::checkpoint::groups::Groups;
 use crate::checkpoint::{CheckpointError, header, names, scaler};
 use crate::gradient_control::GradScalerState;
 use crate::map::map_of;
+use crate::spoiled::Scan;
 use crate::state_dict::{MAX_STEP, StateDict, TensorState};
 
 /// What is given to [`Body::feed`]: a moment of a parameter, or its values where there is no key.
@@ -51,6 +52,9 @@ pub(crate) struct Layout {
     steps: BTreeMap<u64, u64>,
     /// What another checkpoint, which is kept, says of the loss scale beyond what is known.
     grad_scaler_extra: BTreeMap<String, String>,
+    /// Whether parameters have names, and whether spoiled state is written too.
+    named: bool,
+    allow_nonfinite: bool,
 }
 
 /// Bytes of which the data's place is a multiple.
@@ -102,7 +106,9 @@ impl Layout {
         let optimizer = Groups { groups: dict.param_groups.clone(), extra }.to_json()?;
         let grad_scaler_extra = contents.kept.as_ref().map(|kept| kept.grad_scaler_extra.clone()).unwrap_or_default();
         let steps = map_of(dict.state.iter().map(|(id, entry)| (*id, entry.step)));
-        let mut layout = Self { tensors, metadata: contents.metadata.clone(), steps, grad_scaler_extra };
+        let named = dict.param_groups.iter().any(|group| group.param_names.is_some());
+        let (metadata, allow_nonfinite) = (contents.metadata.clone(), contents.allow_nonfinite);
+        let mut layout = Self { tensors, metadata, steps, grad_scaler_extra, named, allow_nonfinite };
         let mut known: BTreeMap<String, &[usize]> = BTreeMap::new();
         for (id, name) in &by_id {
             let shape = shapes.and_then(|shapes| shapes.get(id)).or_else(|| Some(&dict.state.get(id)?.shape));
@@ -206,16 +212,16 @@ impl Layout {
         let length = (header.len() as u64).to_le_bytes();
         let written = writer.write_all(&length).and_then(|()| writer.write_all(&header));
         written.map_err(|error| CheckpointError::io("writing", path, &error))?;
-        let steps = self.steps;
+        let Self { tensors, steps, named, allow_nonfinite, .. } = self;
         let segment = |Tensor { name, size, content, .. }| match content {
             Content::Bytes(bytes) => Segment::Bytes(bytes),
             Content::Kept(data, begin) => Segment::Kept(data, begin, size),
             Content::Fed(Part { id, moment }) => {
-                let moment = moment.map(|key| (key, steps.get(&id).copied().unwrap_or_default()));
-                Segment::Fed(Fed { name, moment, done: 0, size })
+                let scan = moment.map(|key| Scan::new(key, steps.get(&id).copied().unwrap_or_default()));
+                Segment::Fed(Fed { name, named, scan, allow_nonfinite, done: 0, size })
             }
         };
-        Ok(Body::new(writer, path, self.tensors.into_iter().map(segment)))
+        Ok(Body::new(writer, path, tensors.into_iter().map(segment)))
     }
 }
 

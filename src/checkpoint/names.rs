@@ -1,8 +1,8 @@
-//! What things are called in a file.
+//! What things are called in a file. A parameter's name may be any text: those of different parameters give different names of
+//! tensors, for a parameter's name stands between a beginning and a key that has no dots.
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::CheckpointError;
 use crate::state_dict::{MOMENTS, StateDict};
 
 /// The metadata entry with groups and names.
@@ -49,21 +49,10 @@ pub(crate) fn by_id(dict: &StateDict) -> BTreeMap<u64, String> {
     all
 }
 
-/// Whether a parameter's name may stand in a file. Tools make folders and files of such names, so none may lead out of a
-/// folder.
-pub(crate) fn check(name: &str) -> Result<(), CheckpointError> {
-    let wrong = |problem| Err(CheckpointError::Name { name: name.into(), problem });
-    if name.is_empty() {
-        return wrong("is empty");
-    }
-    if name.chars().any(char::is_control) {
-        return wrong("has a control character");
-    }
-    let leads_out = |part: &str| part == "..";
-    if name.starts_with(['/', '\\']) || name.contains(":\\") || name.split(['/', '\\']).any(leads_out) {
-        return wrong("is a path that leads out of its folder");
-    }
-    Ok(())
+/// How errors call the parameter that a tensor of state is of: by its name, or by its id where parameters have no names.
+pub(crate) fn describe(tensor: &str, named: bool) -> String {
+    let param = of_state(tensor).map_or("", |(param, _)| param);
+    if named { format!("parameter \"{param}\"") } else { format!("parameter {param}") }
 }
 
 /// Whether a key is one of torch.optim.Adam's.

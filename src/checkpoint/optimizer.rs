@@ -1,6 +1,6 @@
 //! An optimizer's checkpoints, streamed between the GPU and a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use safetensors::Dtype;
 
@@ -11,6 +11,7 @@ use crate::load_options::LoadOptions;
 use crate::optimizer::WgpuAdam;
 use crate::readback::{Readback, Source};
 use crate::saving::Decided;
+use crate::spoiled::NOT_LOADED;
 use crate::state_dict::{MOMENTS, StateDict};
 use crate::upload::{Bytes, Target, What};
 
@@ -36,9 +37,9 @@ impl WgpuAdam {
     /// The future writes files while it is polled.
     ///
     /// # Errors
-    /// As for [`state_dict`](Self::state_dict); a name that cannot be in a file; whatever the system refuses;
-    /// [`NotSaved`](CheckpointError::NotSaved) if the moments are not finite, which torch would save: gradients were
-    /// infinite or NaN, and no step was skipped for it. The file that is there stays in all of these cases but one: if
+    /// As for [`state_dict`](Self::state_dict); whatever the system refuses; [`SpoiledState`](Error::SpoiledState) if moments
+    /// are not finite, which torch would save: gradients were infinite or NaN, and no step was skipped for it
+    /// ([`CheckpointContents::allow_nonfinite`] saves them). The file that is there stays in all of these cases but one: if
     /// only the folder cannot be flushed, as the message says, the new file is in its place, which a crash may undo.
     #[cfg(not(target_family = "wasm"))]
     pub fn save_checkpoint<P: AsRef<std::path::Path>>(
@@ -66,7 +67,7 @@ impl WgpuAdam {
             let path = path.as_ref();
             let file = crate::checkpoint::atomic::AtomicFile::create(path)?;
             let mut body = layout.begin(file, &path.display().to_string())?;
-            readback.for_each(|bytes| Ok(body.feed(bytes)?)).await?;
+            readback.for_each(|bytes| body.feed(bytes)).await?;
             Ok(body.finish()?.commit()?)
         }
     }
@@ -84,7 +85,7 @@ impl WgpuAdam {
         async move {
             let (layout, readback) = begun?.settle().await?;
             let mut body = layout.begin(Vec::new(), "")?;
-            readback.for_each(|bytes| Ok(body.feed(bytes)?)).await?;
+            readback.for_each(|bytes| body.feed(bytes)).await?;
             Ok(body.finish()?)
         }
     }
@@ -117,7 +118,7 @@ impl WgpuAdam {
         self.load_from_with(checkpoint, load, &LoadOptions::new()).await
     }
 
-    /// As [`load_from`](Self::load_from), with options: what belongs to which parameter.
+    /// As [`load_from`](Self::load_from), with options: what belongs to which parameter, and what passes.
     ///
     /// # Errors
     /// As for [`load_from`](Self::load_from).
@@ -127,13 +128,25 @@ impl WgpuAdam {
         load: CheckpointLoad,
         options: &LoadOptions,
     ) -> Result<(), Error> {
-        // The moments were verified when the checkpoint was opened.
+        // The moments were looked at when the checkpoint was opened.
         let loading = self.plan_loading(checkpoint.outline(), options.matching, |_, _, _| Ok(()))?;
+        if !options.allow_nonfinite {
+            self.check_spoiled(checkpoint, loading.ids())?;
+        }
         let values = match load {
             CheckpointLoad::State => Vec::new(),
             CheckpointLoad::StateAndParams => self.value_targets(checkpoint, loading.ids())?,
         };
         self.load_staged(loading, values, checkpoint).await
+    }
+
+    /// An error if one of these parameters would get spoiled state: the first by its id.
+    fn check_spoiled(&self, checkpoint: &Checkpoint, ids: &HashMap<u32, u64>) -> Result<(), Error> {
+        let spoiled = ids.iter().filter_map(|(param, id)| Some((id, param, checkpoint.spoiled.get(id)?)));
+        match spoiled.min_by_key(|(id, ..)| **id) {
+            Some((_, param, spoiled)) => Err(spoiled.error(self.registry.describe(*param), NOT_LOADED)),
+            None => Ok(()),
+        }
     }
 
     fn begin_checkpoint(&self, contents: &CheckpointContents) -> Result<Begun, Error> {
@@ -171,11 +184,7 @@ impl WgpuAdam {
     }
 
     /// Where values in a file go, by the parameter's number and its id in the file.
-    fn value_targets(
-        &self,
-        checkpoint: &Checkpoint,
-        ids: &std::collections::HashMap<u32, u64>,
-    ) -> Result<Vec<Target>, Error> {
+    fn value_targets(&self, checkpoint: &Checkpoint, ids: &HashMap<u32, u64>) -> Result<Vec<Target>, Error> {
         let mut targets = Vec::new();
         for (&param, &id) in ids {
             let tensor = self.registry.tensor(param).ok_or(Error::NoSuchParam)?;

@@ -23,7 +23,7 @@ pub(crate) struct Outline {
 
 pub(crate) fn outline(data: &Data, header: &Header) -> Result<Outline, Error> {
     check_version(header)?;
-    let missing = || CheckpointError::metadata(names::OPTIMIZER, "is missing");
+    let missing = || no_optimizer(header);
     let Groups { groups, extra } = Groups::parse(header.metadata.get(names::OPTIMIZER).ok_or_else(missing)?)?;
     let mut dict = StateDict { param_groups: groups, ..Default::default() };
     for (number, group) in dict.param_groups.iter().enumerate() {
@@ -47,6 +47,20 @@ pub(crate) fn outline(data: &Data, header: &Header) -> Result<Outline, Error> {
         }
     }
     Ok(Outline { dict, extra, grad_scaler_extra })
+}
+
+/// The error of a file that says nothing of an optimizer.
+fn no_optimizer(header: &Header) -> CheckpointError {
+    let mut others = header.tensors.keys().filter(|name| !names::is_state(name));
+    match (header.tensors.keys().any(|name| names::is_state(name)), others.next()) {
+        (true, _) => {
+            let problem = "is missing, though there is state of an optimizer: whatever wrote the file anew has dropped its \
+                           metadata; take the file that was there before";
+            CheckpointError::metadata(names::OPTIMIZER, problem)
+        }
+        (false, None) => CheckpointError::metadata(names::OPTIMIZER, "is missing, and so are all tensors: it is empty"),
+        (false, Some(first)) => CheckpointError::NoState { tensors: header.tensors.len(), first: first.clone() },
+    }
 }
 
 fn check_version(header: &Header) -> Result<(), CheckpointError> {

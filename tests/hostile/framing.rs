@@ -5,6 +5,43 @@ use super::{C, Header, Row, Tensor};
 pub fn rows() -> Vec<Row> {
     vec![
         row!("nothing", |f| f.raw(&[]), C(Header { .. }), "0 bytes are too few for the length of a header"),
+        row!("an empty file", |f| f.raw(&[]), C(Header { .. }), "the file is empty"),
+        row!(
+            "torch's own file",
+            |f| f.raw(b"PK\x03\x04\x00\x00\x08\x08\x00\x00\x00\x00 archive/data.pkl"),
+            C(Header { .. }),
+            "it is a zip archive, as torch.save writes them (.pt, .pth, .bin): convert it with tools/torch_checkpoint.py"
+        ),
+        row!(
+            "a zip archive whose first bytes could be a length",
+            |f| f.raw(b"PK\x03\x04\x00\x00\x00\x00\x00\x00\x00\x00 archive/data.pkl"),
+            C(Header { .. }),
+            "tools/torch_checkpoint.py"
+        ),
+        row!(
+            "torch's file of old",
+            |f| f.raw(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."),
+            C(Header { .. }),
+            "it is a Python pickle, as torch.save wrote them before torch 1.6 (.pt, .pth): convert it with tools/torch_checkpoint.py"
+        ),
+        row!("a short pickle", |f| f.raw(b"\x80\x04N."), C(Header { .. }), "it is a Python pickle"),
+        row!("gzip", |f| f.raw(b"\x1f\x8b\x08\0\0\0\0\0\0\x03abcdef"), C(Header { .. }), "compressed with gzip"),
+        row!("zstd", |f| f.raw(b"\x28\xb5\x2f\xfd\x24\x05\0\0\0\0abc"), C(Header { .. }), "compressed with zstd"),
+        row!("HDF5", |f| f.raw(b"\x89HDF\r\n\x1a\n\0\0\0\0abcdef"), C(Header { .. }), "it is an HDF5 file"),
+        row!("a pointer", |f| f.raw(b"version https://git-lfs.\noid sha256:"), C(Header { .. }), "git lfs pull"),
+        row!(
+            "text",
+            |f| f.raw(b"hello world, this is no checkpoint\n"),
+            C(Header { .. }),
+            "no checkpoint: it is no safetensors file, or is damaged: such a file begins with the length of its header, this \
+             one with the bytes \"hello wo\"; as a length, it claims a header of 8031924123371070824 bytes in a file of 35"
+        ),
+        row!(
+            "JSON without a length",
+            |f| f.raw(br#"{"epoch": 3, "loss": 0.5}"#),
+            C(Header { .. }),
+            r#"it is no safetensors file, or is damaged: such a file begins with the length of its header, this one with the bytes "{\"epoch\"""#
+        ),
         row!("seven bytes", |f| f.raw(&[0; 7]), C(Header { .. }), "7 bytes are too few"),
         row!(
             "a length alone",

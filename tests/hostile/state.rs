@@ -150,16 +150,37 @@ pub fn rows() -> Vec<Row> {
             "\"optimizer.state.a.exp_avg\" of the checkpoint has taken no step and is not zero at element 0"
         ),
         row!(
-            "NaN in exp_avg",
-            |f| f.write_at("optimizer.state.a.exp_avg", 20, &f32::NAN.to_le_bytes()),
-            C(Value { element: 5, .. }),
-            "\"optimizer.state.a.exp_avg\" of the checkpoint is not finite at element 5: NaN"
+            "NaN before the first step",
+            |f| {
+                f.write("optimizer.state.a.step", &0_f32.to_le_bytes());
+                f.write("optimizer.state.a.exp_avg", &f32::NAN.to_le_bytes());
+            },
+            C(Value { element: 0, .. }),
+            "\"optimizer.state.a.exp_avg\" of the checkpoint has taken no step and is not zero at element 0: NaN"
         ),
         row!(
-            "infinite exp_avg_sq",
-            |f| f.write_at("optimizer.state.b.exp_avg_sq", 4, &f32::INFINITY.to_le_bytes()),
+            "negative infinite exp_avg_sq",
+            |f| f.write_at("optimizer.state.b.exp_avg_sq", 4, &f32::NEG_INFINITY.to_le_bytes()),
             C(Value { element: 1, .. }),
-            "is not finite at element 1: inf"
+            "\"optimizer.state.b.exp_avg_sq\" of the checkpoint is negative at element 1: -inf"
+        ),
+        row!(
+            "negative exp_avg_sq behind NaN",
+            |f| {
+                f.write_at("optimizer.state.b.exp_avg_sq", 0, &f32::NAN.to_le_bytes());
+                f.write_at("optimizer.state.b.exp_avg_sq", 12, &(-2_f32).to_le_bytes());
+            },
+            C(Value { element: 3, .. }),
+            "is negative at element 3: -2"
+        ),
+        row!(
+            "a negative square behind another tensor's NaN",
+            |f| {
+                f.write("optimizer.state.a.exp_avg", &f32::NAN.to_le_bytes());
+                f.write("optimizer.state.b.exp_avg_sq", &(-2_f32).to_le_bytes());
+            },
+            C(Value { element: 0, .. }),
+            "\"optimizer.state.b.exp_avg_sq\" of the checkpoint is negative at element 0: -2"
         ),
         row!(
             "negative exp_avg_sq",

@@ -43,6 +43,17 @@ pub fn good_dict() -> StateDict {
     }
 }
 
+/// A dict without its moments, and their bits: for NaN is not even itself.
+pub fn bits(dict: &StateDict) -> (StateDict, Vec<Vec<u32>>) {
+    let (mut rest, mut all) = (dict.clone(), Vec::new());
+    for entry in rest.state.values_mut() {
+        let moments = [Some(&mut entry.exp_avg), Some(&mut entry.exp_avg_sq), entry.max_exp_avg_sq.as_mut()];
+        let taken = moments.into_iter().flatten().map(std::mem::take);
+        all.extend(taken.map(|moment| moment.into_iter().map(f32::to_bits).collect()));
+    }
+    (rest, all)
+}
+
 impl Parts {
     /// A file of 9 tensors: the state, `model.a`, and a tensor of somebody else's.
     pub fn good() -> Self {

@@ -1,6 +1,7 @@
 //! Checkpoints and state dicts through staging buffers that are much smaller than the state; what travels beside it.
 
 mod refused;
+mod spoiled;
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{
@@ -24,7 +25,10 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("checkpoints/loaded in place", gpu => in_place(gpu)),
     body!("checkpoints/recorded steps keep their state", gpu => recorded_steps(gpu)),
     body!("checkpoints/the last step count", gpu => refused::last_step(gpu)),
-    body!("checkpoints/what is not finite is not saved", gpu => refused::not_finite(gpu)),
+    body!("checkpoints/an element at rest is saved", gpu => spoiled::resting(gpu)),
+    body!("checkpoints/what is not finite is not saved unless asked for", gpu => spoiled::refused_unless_allowed(gpu)),
+    body!("checkpoints/a parameter begun anew is saved", gpu => spoiled::reset(gpu)),
+    body!("checkpoints/names of any kind", gpu => spoiled::names(gpu)),
 ];
 
 /// Small enough that every tensor is cut somewhere.

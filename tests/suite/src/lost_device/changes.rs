@@ -1,11 +1,22 @@
 //! The device lost before what changes, saves or loads an optimizer.
 
-use wgpu_adam::{Error, Moments, Param, ParamGroup, StateDict, ZeroGrad};
+use wgpu_adam::{
+    Checkpoint, CheckpointContents, CheckpointLoad, Error, Moments, Param, ParamGroup, StateDict, TensorArena, ZeroGrad,
+};
 
 use super::running::{
     Expect::{Either, Fine, Refused},
-    Point, buffer, lost, made, param, points, steady,
+    Point, Running, buffer, lost, made, param, points, steady,
 };
+
+/// In steady state, with more state than the least of staging buffers holds.
+fn large(device: &wgpu::Device, queue: &wgpu::Queue) -> Running {
+    let mut running = steady(device, queue);
+    let arena = TensorArena::new(device, [("large", [5000])]).unwrap();
+    running.adam.add_param_group(ParamGroup::new(arena.params())).unwrap();
+    running.adam.step().unwrap();
+    running
+}
 
 pub const POINTS: &[Point] = points! {
     Refused, "before a changed plan, by a gradient taken away", |device, queue| {
@@ -110,6 +121,41 @@ pub const POINTS: &[Point] = points! {
     Refused, "before load_state_dict, of no steps", |device, queue| {
         let mut running = made(device, queue);
         let dict: StateDict = running.adam.state_dict().await?;
+        running.lose();
+        running.adam.load_state_dict(&dict)
+    };
+    Refused, "before load_from", |device, queue| {
+        let mut running = steady(device, queue);
+        let bytes = running.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
+        running.lose();
+        running.adam.load_from(&Checkpoint::from_bytes(bytes)?, CheckpointLoad::State).await
+    };
+    Refused, "before load_from, of no steps", |device, queue| {
+        let mut running = made(device, queue);
+        let bytes = running.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
+        running.lose();
+        running.adam.load_from(&Checkpoint::from_bytes(bytes)?, CheckpointLoad::State).await
+    };
+    Refused, "before checkpoint_bytes", |device, queue| {
+        lost(device, queue).adam.checkpoint_bytes(&CheckpointContents::new().params()).await.map(drop)
+    };
+    Either, "between checkpoint_bytes and its await", |device, queue| {
+        let mut running = steady(device, queue);
+        let bytes = running.adam.checkpoint_bytes(&CheckpointContents::new());
+        running.lose();
+        bytes.await.map(drop)
+    };
+    Either, "between the parts of a state dict that are copied one after another", |device, queue| {
+        let mut running = large(device, queue);
+        running.adam.set_staging_size(4096);
+        let copy = running.adam.state_dict();
+        running.lose();
+        copy.await.map(drop)
+    };
+    Refused, "before a load through small staging buffers", |device, queue| {
+        let mut running = large(device, queue);
+        running.adam.set_staging_size(4096);
+        let dict = running.adam.state_dict().await?;
         running.lose();
         running.adam.load_state_dict(&dict)
     };

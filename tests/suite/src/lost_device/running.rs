@@ -8,7 +8,7 @@ use wgpu_adam::{AdamConfig, Error, Moments, Param, TensorArena, WgpuAdam};
 pub enum Expect {
     /// No error: nothing is made, so nothing tells of the loss.
     Fine,
-    /// `Error::Device`.
+    /// `Error::DeviceLost`.
     Refused,
     /// One or the other, whichever was first.
     Either,
@@ -20,7 +20,12 @@ impl Expect {
     pub fn is_met_by(self, result: &Result<(), Error>) -> bool {
         match result {
             Ok(()) => self != Self::Refused || cfg!(target_family = "wasm"),
-            Err(Error::Device { .. }) => self != Self::Fine,
+            Err(error @ Error::DeviceLost { .. }) => {
+                self != Self::Fine && error.to_string().contains("the device is lost")
+            }
+            Err(Error::Device { message, .. }) => {
+                self != Self::Fine && cfg!(target_family = "wasm") && message.contains("lost")
+            }
             Err(_) => false,
         }
     }

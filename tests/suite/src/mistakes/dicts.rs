@@ -159,26 +159,26 @@ fn entries() -> Vec<Wrong> {
         wrong!(
             "NaN in exp_avg",
             |d| entry(d, A).exp_avg[7] = f32::NAN,
-            Error::StateEntry { key: "exp_avg", .. },
-            "exp_avg of parameter \"a\" in the state dict is not finite at element 7: NaN"
+            Error::SpoiledState { key: "exp_avg", count: 1, elements: 10, element: 7, .. },
+            "exp_avg of parameter \"a\" is spoiled: 1 of its 10 element(s) are NaN or infinite, the first of them element 7: NaN"
         ),
         wrong!(
             "infinite exp_avg",
-            |d| entry(d, A).exp_avg[0] = f32::NEG_INFINITY,
-            Error::StateEntry { key: "exp_avg", .. },
-            "is not finite at element 0: -inf"
+            |d| entry(d, A).exp_avg[..4].fill(f32::NEG_INFINITY),
+            Error::SpoiledState { key: "exp_avg", count: 4, element: 0, .. },
+            "4 of its 10 element(s) are NaN or infinite, the first of them element 0: -inf; nothing was loaded"
         ),
         wrong!(
             "NaN in exp_avg_sq",
             |d| entry(d, C).exp_avg_sq[32] = f32::NAN,
-            Error::StateEntry { key: "exp_avg_sq", .. },
-            "is not finite at element 32: NaN"
+            Error::SpoiledState { key: "exp_avg_sq", count: 1, element: 32, .. },
+            "exp_avg_sq of parameter \"c\" is spoiled: 1 of its 33 element(s) are NaN, the first of them element 32: NaN"
         ),
         wrong!(
-            "infinite exp_avg_sq",
-            |d| entry(d, C).exp_avg_sq[3] = f32::INFINITY,
+            "negative infinite exp_avg_sq",
+            |d| entry(d, C).exp_avg_sq[3] = f32::NEG_INFINITY,
             Error::StateEntry { key: "exp_avg_sq", .. },
-            "is not finite at element 3: inf"
+            "exp_avg_sq of parameter \"c\" in the state dict is negative at element 3: -inf"
         ),
         wrong!(
             "negative exp_avg_sq",
@@ -189,14 +189,21 @@ fn entries() -> Vec<Wrong> {
         wrong!(
             "NaN in max_exp_avg_sq",
             |d| max_exp_avg_sq(d)[1] = f32::NAN,
-            Error::StateEntry { key: "max_exp_avg_sq", .. },
-            "max_exp_avg_sq of parameter \"c\" in the state dict is not finite at element 1"
+            Error::SpoiledState { key: "max_exp_avg_sq", count: 1, element: 1, .. },
+            "max_exp_avg_sq of parameter \"c\" is spoiled: 1 of its 33 element(s) are NaN, the first of them element 1: NaN; \
+             nothing was loaded; load it all the same, as torch does, with LoadOptions::allow_nonfinite"
         ),
         wrong!(
             "negative max_exp_avg_sq",
             |d| max_exp_avg_sq(d)[1] = -1.0,
             Error::StateEntry { key: "max_exp_avg_sq", .. },
             "is negative at element 1: -1"
+        ),
+        wrong!(
+            "moments before the first step",
+            |d| entry(d, B).step = 0,
+            Error::StateEntry { key: "exp_avg", .. },
+            "exp_avg of parameter \"b\" in the state dict has taken no step and is not zero at element 0"
         ),
         wrong!(
             "a step past f64's whole numbers",
