@@ -1,5 +1,6 @@
 //! The optimizer: what it holds, and how it is made ready to record.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Error;
@@ -56,7 +57,7 @@ pub struct WgpuAdam {
     pub(crate) defaults: AdamConfig,
     pub(crate) registry: Registry,
     pub(crate) buffers: Buffers,
-    pub(crate) kernels: Kernels,
+    pub(crate) kernels: Arc<Kernels>,
     pub(crate) slots: Slots,
     pub(crate) limits: Limits,
     pub(crate) control: Control,
@@ -131,7 +132,7 @@ impl WgpuAdam {
             return Err(Error::EmptyParameterList);
         }
         let gpu = Gpu::new(device, queue);
-        let kernels = Kernels::new(&gpu)?;
+        let kernels = Kernels::of(&gpu)?;
         let limits = Limits {
             // Elements are counted in u32 in shaders, four at a time.
             binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(1 << 31),
