@@ -216,3 +216,41 @@ fn translate(what: &str, error: &wgpu::Error) -> Error {
         other => Error::Device { what: what.into(), message: other.to_string() },
     }
 }
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::{is_same_device, now};
+
+    fn noop() -> (wgpu::Device, wgpu::Queue) {
+        wgpu::Device::noop(&wgpu::DeviceDescriptor::default())
+    }
+
+    #[test]
+    fn devices_are_told_apart_and_nobody_notices() {
+        let ((one, _), (other, _)) = (noop(), noop());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        for device in [&one, &other] {
+            let seen = Arc::clone(&seen);
+            device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+                seen.lock().unwrap().push(error.to_string());
+            }));
+        }
+        // The application's own scopes, around all of it.
+        let scopes = [&one, &other].map(|device| device.push_error_scope(wgpu::ErrorFilter::Validation));
+        assert_eq!(one, other, "wgpu tells devices of two instances apart");
+        assert!(is_same_device(&one, &one.clone()));
+        assert!(!is_same_device(&one, &other));
+        assert!(!is_same_device(&other, &one));
+        for scope in scopes {
+            assert!(now(scope.pop()).is_none(), "an error reached the application's scope");
+        }
+        assert!(!is_same_device(&one, &other));
+        one.destroy();
+        assert!(!is_same_device(&one, &one.clone()), "a lost device");
+        assert!(!is_same_device(&other, &one));
+        assert!(!is_same_device(&one, &other));
+        assert_eq!(*seen.lock().unwrap(), Vec::<String>::new(), "the application's handler");
+    }
+}

@@ -112,8 +112,9 @@ impl WgpuAdam {
     /// Makes an optimizer over parameters (one group) or groups. `config` is for options that a group does not set
     /// itself, now and for groups added later.
     ///
-    /// Allocates the state, compiles what the parameters need, and waits for nothing. On software adapters the first
-    /// dispatch compiles once more. In a browser, [`ready`](Self::ready) tells whether the device could do it.
+    /// Allocates the state, compiles what the parameters need and no optimizer on the device has yet, and waits for
+    /// nothing. On software adapters the first dispatch compiles once more. In a browser, [`ready`](Self::ready) tells
+    /// whether the device could do it.
     ///
     /// # Errors
     /// An empty parameter list; options out of range; buffers too small, of the wrong usage or misaligned; parameters

@@ -69,3 +69,70 @@ impl<K: Copy + PartialEq, T: Clone> Made<K, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::Made;
+    use crate::Error;
+    use crate::guard::Guard;
+
+    fn guard() -> (wgpu::Device, Guard) {
+        let (device, _) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let guard = Guard::new(&device);
+        (device, guard)
+    }
+
+    #[test]
+    fn what_failed_is_not_kept_and_what_is_kept_is_not_made_again() {
+        let (device, guard) = guard();
+        let (made, times) = (Made::default(), Cell::new(0));
+        let get = |key: u32, fails: bool| {
+            made.get(&guard, key, "a thing", || {
+                times.set(times.get() + 1);
+                if fails {
+                    drop(device.create_sampler(&wgpu::SamplerDescriptor { lod_min_clamp: -1.0, ..Default::default() }));
+                }
+                times.get()
+            })
+        };
+        for time in 1..=2 {
+            assert!(matches!(get(7, true), Err(Error::Device { .. })), "the failure number {time}");
+        }
+        assert_eq!(get(7, false), Ok(3));
+        assert_eq!(get(7, true), Ok(3));
+        assert_eq!(get(8, false), Ok(4));
+        assert_eq!(get(7, true), Ok(3));
+    }
+
+    /// As a handler of the application does that makes an optimizer.
+    #[test]
+    fn making_may_ask_for_the_same() {
+        let (_device, guard) = guard();
+        let made = Made::default();
+        let got = made.get(&guard, (), "a thing", || {
+            assert_eq!(made.get(&guard, (), "a thing", || "inner"), Ok("inner"));
+            "outer"
+        });
+        assert_eq!(got, Ok("inner"), "the first to come back is kept");
+        assert_eq!(made.get(&guard, (), "a thing", || "late"), Ok("inner"));
+    }
+
+    #[test]
+    fn threads_get_the_same() {
+        let (_device, guard) = guard();
+        let (made, times, start) = (Made::default(), AtomicU32::new(0), Barrier::new(8));
+        let all: Vec<u32> = std::thread::scope(|scope| {
+            let get = || {
+                start.wait();
+                made.get(&guard, (), "a thing", || times.fetch_add(1, Ordering::Relaxed)).unwrap()
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(get)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(all.iter().all(|got| got == &all[0]), "{all:?}");
+    }
+}

@@ -23,6 +23,7 @@ pub mod program;
 pub mod readback;
 pub mod reference;
 pub mod replay;
+mod sharing;
 mod states;
 pub mod stats;
 mod surgery;
@@ -70,6 +71,7 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             placing::BODIES,
             numbers::BODIES,
             ordering::BODIES,
+            sharing::BODIES,
             gradients::BODIES,
             mistakes::BODIES,
             states::BODIES,
