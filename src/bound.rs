@@ -68,7 +68,7 @@ impl Binder<'_> {
         self,
         plan: &Plan,
         norm_grids: &[NormGrid],
-        kernels: &mut Kernels,
+        kernels: &Kernels,
         before: &Bound,
         label: impl Fn(&Dispatch) -> String,
     ) -> Result<Bound, Error> {

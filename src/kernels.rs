@@ -1,13 +1,21 @@
-//! The compute pipelines: one for each way of storing and combination of options in use, made when first needed.
+//! The compute pipelines: one for each way of storing and combination of options in use, made when first needed. All
+//! optimizers on a device share them.
 
 mod control;
+mod devices;
+mod made;
 mod moving;
+
+use std::sync::Arc;
 
 use crate::Error;
 use crate::gpu::Gpu;
+use crate::guard::Outcome;
 use crate::layout::{ENTRY_POINT, Frame, GRID_WIDTH, HYPERS, Hyper, WORKGROUP_SIZE, binding, overrides};
 use crate::plan::{Kernel, Storage};
 use crate::sharing::Sharing;
+
+use made::Made;
 
 pub(crate) use control::ControlPipelines;
 pub(crate) use moving::MovePipeline;
@@ -25,8 +33,12 @@ pub(crate) struct Layouts {
     pub request: wgpu::BindGroupLayout,
 }
 
+/// What depends on the device alone. Nobody but optimizers holds it: it goes with the last of them.
 #[derive(Debug)]
 pub(crate) struct Kernels {
+    device: wgpu::Device,
+    /// Of making all but the pipelines.
+    outcome: Outcome,
     pub layouts: Layouts,
     pub workgroup_size: u32,
     /// Workgroups in a row of a folded grid.
@@ -37,54 +49,69 @@ pub(crate) struct Kernels {
     pipeline_layout: wgpu::PipelineLayout,
     vec4: wgpu::ShaderModule,
     scalar: wgpu::ShaderModule,
-    /// Few, so searched one by one.
-    pipelines: Vec<(Kernel, wgpu::ComputePipeline)>,
+    pipelines: Made<Kernel, wgpu::ComputePipeline>,
+    control: Made<(), Arc<ControlPipelines>>,
+    moving: Made<(), MovePipeline>,
+}
+
+/// What is made at once, before any pipeline.
+struct Parts {
+    layouts: Layouts,
+    unused: wgpu::Buffer,
+    pipeline_layout: wgpu::PipelineLayout,
+    vec4: wgpu::ShaderModule,
+    scalar: wgpu::ShaderModule,
 }
 
 impl Kernels {
-    pub(crate) fn new(gpu: &Gpu) -> Result<Self, Error> {
+    fn new(gpu: &Gpu) -> Result<Self, Error> {
         let Gpu { device, guard, .. } = gpu;
         let limits = device.limits();
         let sharing = Sharing::of(&device.adapter_info());
         let tile = sharing.tile_invocations();
         let most = limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
-        guard.run("the shader modules and layouts", || {
-            let layouts = Layouts::new(device);
-            let bind_group_layouts = [Some(&layouts.tensors), Some(&layouts.plan), Some(&layouts.step)];
-            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: Some("wgpu_adam"),
-                bind_group_layouts: &bind_group_layouts,
-                immediate_size: 0,
-            });
-            let module = |label, source: &'static str| {
-                let source = wgpu::ShaderSource::Wgsl(source.into());
-                device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source })
-            };
-            Self {
-                pipeline_layout,
-                layouts,
-                unused: device.create_buffer(&wgpu::BufferDescriptor {
-                    label: Some("wgpu_adam.unused"),
-                    size: 16,
-                    usage: wgpu::BufferUsages::STORAGE,
-                    mapped_at_creation: false,
-                }),
-                workgroup_size: WORKGROUP_SIZE.min(most / tile * tile),
-                grid_width: GRID_WIDTH.min(limits.max_compute_workgroups_per_dimension),
-                sharing,
-                vec4: module("wgpu_adam.adam [storage_vec4]", VEC4),
-                scalar: module("wgpu_adam.adam [storage_scalar]", SCALAR),
-                pipelines: Vec::new(),
-            }
+        let (parts, outcome) = guard.run_shared("the shader modules and layouts", || Parts::new(device))?;
+        let Parts { layouts, unused, pipeline_layout, vec4, scalar } = parts;
+        Ok(Self {
+            device: device.clone(),
+            outcome,
+            layouts,
+            workgroup_size: WORKGROUP_SIZE.min(most / tile * tile),
+            grid_width: GRID_WIDTH.min(limits.max_compute_workgroups_per_dimension),
+            sharing,
+            unused,
+            pipeline_layout,
+            vec4,
+            scalar,
+            pipelines: Made::default(),
+            control: Made::default(),
+            moving: Made::default(),
         })
     }
 
+    /// The pipelines of gradient control, made if this is the first request for them.
+    pub(crate) fn control(&self, gpu: &Gpu) -> Result<Arc<ControlPipelines>, Error> {
+        self.control.get(&gpu.guard, (), "the pipelines of gradient control", || {
+            #[cfg_attr(
+                target_family = "wasm",
+                expect(clippy::arc_with_non_send_sync, reason = "in a browser no wgpu object leaves its thread")
+            )]
+            Arc::new(ControlPipelines::new(&gpu.device, self))
+        })
+    }
+
+    /// The pipeline that moves counts of skipped steps, made if this is the first request for it.
+    pub(crate) fn moving(&self, gpu: &Gpu) -> Result<MovePipeline, Error> {
+        let what = "the pipeline that moves counts of skipped steps";
+        self.moving.get(&gpu.guard, (), what, || MovePipeline::new(&gpu.device, self))
+    }
+
     /// The pipeline, compiled if this is the first request for it.
-    pub(crate) fn pipeline(&mut self, gpu: &Gpu, kernel: Kernel) -> Result<wgpu::ComputePipeline, Error> {
-        let Gpu { device, guard, .. } = gpu;
-        if let Some((_, pipeline)) = self.pipelines.iter().find(|(made, _)| *made == kernel) {
-            return Ok(pipeline.clone());
-        }
+    pub(crate) fn pipeline(&self, gpu: &Gpu, kernel: Kernel) -> Result<wgpu::ComputePipeline, Error> {
+        self.pipelines.get(&gpu.guard, kernel, "a compute pipeline", || self.compile(&gpu.device, kernel))
+    }
+
+    fn compile(&self, device: &wgpu::Device, kernel: Kernel) -> wgpu::ComputePipeline {
         let flag = |on: bool| f64::from(u8::from(on));
         let label = label(kernel);
         let module = match kernel.storage {
@@ -104,18 +131,42 @@ impl Kernels {
             (overrides::CLIP_VALUE, flag(kernel.code.clip_value)),
             (overrides::GRAD_IN_PARAM_BUFFER, flag(kernel.grad_in_param_buffer)),
         ];
-        let pipeline = guard.run("a compute pipeline", || {
-            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(&label),
-                layout: Some(&self.pipeline_layout),
-                module,
-                entry_point: Some(ENTRY_POINT),
-                compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
-                cache: None,
-            })
-        })?;
-        self.pipelines.push((kernel, pipeline.clone()));
-        Ok(pipeline)
+        device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&self.pipeline_layout),
+            module,
+            entry_point: Some(ENTRY_POINT),
+            compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
+            cache: None,
+        })
+    }
+}
+
+impl Parts {
+    fn new(device: &wgpu::Device) -> Self {
+        let layouts = Layouts::new(device);
+        let bind_group_layouts = [Some(&layouts.tensors), Some(&layouts.plan), Some(&layouts.step)];
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some("wgpu_adam"),
+            bind_group_layouts: &bind_group_layouts,
+            immediate_size: 0,
+        });
+        let module = |label, source: &'static str| {
+            let source = wgpu::ShaderSource::Wgsl(source.into());
+            device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source })
+        };
+        Self {
+            pipeline_layout,
+            layouts,
+            unused: device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("wgpu_adam.unused"),
+                size: 16,
+                usage: wgpu::BufferUsages::STORAGE,
+                mapped_at_creation: false,
+            }),
+            vec4: module("wgpu_adam.adam [storage_vec4]", VEC4),
+            scalar: module("wgpu_adam.adam [storage_scalar]", SCALAR),
+        }
     }
 }
 

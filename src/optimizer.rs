@@ -1,6 +1,7 @@
 //! The optimizer: what it holds, and how it is made ready to record.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Error;
@@ -58,7 +59,7 @@ pub struct WgpuAdam {
     pub(crate) defaults: AdamConfig,
     pub(crate) registry: Registry,
     pub(crate) buffers: Buffers,
-    pub(crate) kernels: Kernels,
+    pub(crate) kernels: Arc<Kernels>,
     pub(crate) slots: Slots,
     pub(crate) limits: Limits,
     pub(crate) control: Control,
@@ -117,8 +118,9 @@ impl WgpuAdam {
     /// Makes an optimizer over parameters (one group) or groups. `config` is for options that a group does not set
     /// itself, now and for groups added later. There may be no parameters yet.
     ///
-    /// Allocates the state, compiles what the parameters need, and waits for nothing. On software adapters the first
-    /// dispatch compiles once more. In a browser, [`ready`](Self::ready) tells whether the device could do it.
+    /// Allocates the state, compiles what the parameters need and no optimizer on the device has yet, and waits for
+    /// nothing. On software adapters the first dispatch compiles once more. In a browser, [`ready`](Self::ready) tells
+    /// whether the device could do it.
     ///
     /// # Errors
     /// Options out of range; buffers too small, of the wrong usage or misaligned; parameters
@@ -134,7 +136,7 @@ impl WgpuAdam {
         config.validate(None)?;
         let groups = params.into().0;
         let gpu = Gpu::new(device, queue);
-        let kernels = Kernels::new(&gpu)?;
+        let kernels = Kernels::of(&gpu)?;
         let limits = Limits {
             // Elements are counted in u32 in shaders, four at a time.
             binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(1 << 31),

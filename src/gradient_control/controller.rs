@@ -1,6 +1,8 @@
 //! What lives on the device from step to step: the loss scale, what was decided last, how many steps each tensor did
 //! not take.
 
+use std::sync::Arc;
+
 use crate::Error;
 use crate::gpu::Gpu;
 use crate::gradient_control::counts::Counts;
@@ -15,7 +17,7 @@ pub(crate) struct Controller {
     pub state: wgpu::Buffer,
     pub skipped: Counts,
     pub question: Question,
-    pub pipelines: ControlPipelines,
+    pub pipelines: Arc<ControlPipelines>,
     pub ring: Ring,
 }
 
@@ -30,7 +32,7 @@ impl Controller {
             let remedy = "or do without clipping by norm, skipping and loss scales";
             return Err(Error::DeviceLimit { what, limit, needed, allowed, remedy });
         }
-        let pipelines = ControlPipelines::new(gpu, kernels)?;
+        let pipelines = kernels.control(gpu)?;
         let ring = Ring::new(gpu)?;
         let skipped = Counts::new(gpu)?;
         gpu.guard.run(WHAT, || {

@@ -63,7 +63,7 @@ impl Counts {
         }
         let pipeline = match &self.pipeline {
             Some(pipeline) => pipeline.clone(),
-            None => MovePipeline::new(gpu, kernels)?,
+            None => kernels.moving(gpu)?,
         };
         gpu.guard.run(WHAT, || {
             let current = buffer(gpu, needed.next_power_of_two().min(allowed / 4 * 4));

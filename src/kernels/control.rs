@@ -4,6 +4,7 @@ use crate::Error;
 use crate::gpu::Gpu;
 use crate::gradient_control::NormType;
 use crate::kernels::Kernels;
+use crate::kernels::made::Made;
 use crate::layout::{CONTROL_ENTRY_POINT, NORM_ENTRY_POINT, binding, overrides};
 use crate::plan::{Kernel, NormGrid, Storage};
 
@@ -35,77 +36,74 @@ pub(crate) struct ControlPipelines {
     norm_layout: wgpu::PipelineLayout,
     vec4: wgpu::ShaderModule,
     scalar: wgpu::ShaderModule,
-    norms: Vec<(Norm, wgpu::ComputePipeline)>,
+    norms: Made<Norm, wgpu::ComputePipeline>,
 }
 
 impl ControlPipelines {
-    pub(crate) fn new(gpu: &Gpu, kernels: &Kernels) -> Result<Self, Error> {
-        let device = &gpu.device;
-        gpu.guard.run("the pipelines of gradient control", || {
-            let storage = |(_, binding): (u32, u32), read_only| wgpu::BindGroupLayoutEntry {
-                binding,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: wgpu::BufferBindingType::Storage { read_only },
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
-                },
-                count: None,
-            };
-            let layout = |label, entries: &[wgpu::BindGroupLayoutEntry]| {
-                device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries })
-            };
-            let grads = layout("wgpu_adam.grads", &[storage(binding::GRAD, true)]);
-            let partials = layout("wgpu_adam.control.partials", &[storage(binding::PARTIALS, false)]);
-            let control_layout = layout(
+    pub(crate) fn new(device: &wgpu::Device, kernels: &Kernels) -> Self {
+        let storage = |(_, binding): (u32, u32), read_only| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Storage { read_only },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        };
+        let layout = |label, entries: &[wgpu::BindGroupLayoutEntry]| {
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries })
+        };
+        let grads = layout("wgpu_adam.grads", &[storage(binding::GRAD, true)]);
+        let partials = layout("wgpu_adam.control.partials", &[storage(binding::PARTIALS, false)]);
+        let control_layout = layout(
+            "wgpu_adam.control",
+            &[binding::LEDGER, binding::STATE, binding::SKIPPED].map(|place| storage(place, false)),
+        );
+        let pipeline_layout = |label, bind_group_layouts: &[Option<&wgpu::BindGroupLayout>]| {
+            device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(label),
+                bind_group_layouts,
+                immediate_size: 0,
+            })
+        };
+        let module = |label, source: &'static str| {
+            let source = wgpu::ShaderSource::Wgsl(source.into());
+            device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source })
+        };
+        // The tree of its sums halves.
+        let most = kernels.workgroup_size.checked_ilog2().map_or(1, |log2| 1_u32 << log2);
+        let size = most.min(kernels.sharing.control_invocations);
+        let constants = [(overrides::WORKGROUP_SIZE, f64::from(size))];
+        let control = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some("wgpu_adam.control"),
+            layout: Some(&pipeline_layout(
                 "wgpu_adam.control",
-                &[binding::LEDGER, binding::STATE, binding::SKIPPED].map(|place| storage(place, false)),
-            );
-            let pipeline_layout = |label, bind_group_layouts: &[Option<&wgpu::BindGroupLayout>]| {
-                device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                    label: Some(label),
-                    bind_group_layouts,
-                    immediate_size: 0,
-                })
-            };
-            let module = |label, source: &'static str| {
-                let source = wgpu::ShaderSource::Wgsl(source.into());
-                device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source })
-            };
-            // The tree of its sums halves.
-            let most = kernels.workgroup_size.checked_ilog2().map_or(1, |log2| 1_u32 << log2);
-            let size = most.min(kernels.sharing.control_invocations);
-            let constants = [(overrides::WORKGROUP_SIZE, f64::from(size))];
-            let control = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some("wgpu_adam.control"),
-                layout: Some(&pipeline_layout(
-                    "wgpu_adam.control",
-                    &[Some(&control_layout), Some(&kernels.layouts.request)],
-                )),
-                module: &module("wgpu_adam.control", CONTROL),
-                entry_point: Some(CONTROL_ENTRY_POINT),
-                compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
-                cache: None,
-            });
-            Self {
-                norm_layout: pipeline_layout(
-                    "wgpu_adam.gradient_norm",
-                    &[Some(&grads), Some(&kernels.layouts.plan), Some(&partials)],
-                ),
-                vec4: module("wgpu_adam.gradient_norm [storage_vec4]", VEC4),
-                scalar: module("wgpu_adam.gradient_norm [storage_scalar]", SCALAR),
-                norms: Vec::new(),
-                grads,
-                partials,
-                control_layout,
-                control,
-            }
-        })
+                &[Some(&control_layout), Some(&kernels.layouts.request)],
+            )),
+            module: &module("wgpu_adam.control", CONTROL),
+            entry_point: Some(CONTROL_ENTRY_POINT),
+            compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
+            cache: None,
+        });
+        Self {
+            norm_layout: pipeline_layout(
+                "wgpu_adam.gradient_norm",
+                &[Some(&grads), Some(&kernels.layouts.plan), Some(&partials)],
+            ),
+            vec4: module("wgpu_adam.gradient_norm [storage_vec4]", VEC4),
+            scalar: module("wgpu_adam.gradient_norm [storage_scalar]", SCALAR),
+            norms: Made::default(),
+            grads,
+            partials,
+            control_layout,
+            control,
+        }
     }
 
     /// What measures the gradients of a dispatch of this kernel in such a grid, compiled if this is the first request for it.
     pub(crate) fn norm(
-        &mut self,
+        &self,
         gpu: &Gpu,
         kernels: &Kernels,
         kernel: Kernel,
@@ -114,9 +112,6 @@ impl ControlPipelines {
     ) -> Result<wgpu::ComputePipeline, Error> {
         let workgroup_size = grid.workgroup_size;
         let norm = Norm { storage: kernel.storage, tiled: kernel.tiled, norm_type, workgroup_size };
-        if let Some((_, pipeline)) = self.norms.iter().find(|(made, _)| *made == norm) {
-            return Ok(pipeline.clone());
-        }
         let (module, storage) = match norm.storage {
             Storage::Vec4 => (&self.vec4, "vec4"),
             Storage::Scalar => (&self.scalar, "scalar"),
@@ -129,7 +124,7 @@ impl ControlPipelines {
             (overrides::LARGEST, flag(norm_type == NormType::Infinity)),
         ];
         let tiled = if norm.tiled { " tiled" } else { "" };
-        let pipeline = gpu.guard.run("a compute pipeline", || {
+        self.norms.get(&gpu.guard, norm, "a compute pipeline", || {
             gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(&format!("wgpu_adam.gradient_norm [{storage}{tiled}] {norm_type:?} in {workgroup_size}")),
                 layout: Some(&self.norm_layout),
@@ -138,8 +133,6 @@ impl ControlPipelines {
                 compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
                 cache: None,
             })
-        })?;
-        self.norms.push((norm, pipeline.clone()));
-        Ok(pipeline)
+        })
     }
 }

@@ -27,6 +27,7 @@ pub mod program;
 pub mod readback;
 pub mod reference;
 pub mod replay;
+mod sharing;
 mod states;
 pub mod stats;
 mod surgery;
@@ -77,6 +78,7 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             averages::BODIES,
             decay::BODIES,
             ordering::BODIES,
+            sharing::BODIES,
             gradients::BODIES,
             mistakes::BODIES,
             states::BODIES,

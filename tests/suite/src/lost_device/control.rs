@@ -4,7 +4,7 @@ use wgpu_adam::{CheckpointContents, Error, GradientControl, LossScale, ParamGrou
 
 use super::running::{
     Expect::{Either, Fine, Refused},
-    Point, Running, buffer, made, param, points, steady,
+    Point, Running, buffer, made, optimizer, param, points, steady,
 };
 
 const CONTROL: GradientControl = GradientControl {
@@ -50,6 +50,12 @@ pub const POINTS: &[Point] = points! {
         let mut running = steady(device, queue);
         running.lose();
         running.adam.set_gradient_control(CONTROL)
+    };
+    Refused, "before the first set_gradient_control, beside an optimizer whose pipelines it would share", |device, queue| {
+        let mut running = controlled(device, queue);
+        let mut second = optimizer(device, queue, &running.arena)?;
+        running.lose();
+        second.set_gradient_control(CONTROL)
     };
     Fine, "between set_gradient_control and the first step", |device, queue| {
         let mut running = made(device, queue);

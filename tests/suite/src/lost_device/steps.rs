@@ -30,6 +30,10 @@ pub const POINTS: &[Point] = points! {
         device.destroy();
         optimizer(device, queue, &arena(device)?).map(drop)
     };
+    Refused, "before new, beside an optimizer whose pipelines it would share", |device, queue| {
+        let running = lost(device, queue);
+        optimizer(device, queue, &running.arena).map(drop)
+    };
     Either, "before new, without gradients", |device, queue| {
         let own = buffer(device, wgpu::BufferUsages::empty());
         device.destroy();
