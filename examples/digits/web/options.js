@@ -22,6 +22,11 @@ export class Options {
     });
     element('amsgrad').addEventListener('change', () => this.#change('amsgrad', element('amsgrad').checked));
     element('options').addEventListener('submit', event => event.preventDefault());
+    // Who leaves the page leaves the field that was being filled in, too.
+    addEventListener('pagehide', () => {
+      const { id, value } = document.activeElement;
+      if (FIELDS.includes(id) && value !== String(this.current[id])) this.#change(id, number(value));
+    });
     this.show();
   }
 
@@ -36,6 +41,13 @@ export class Options {
   // Whether steps taken now are those that torch took.
   get areTorchs() {
     return Object.entries(this.#torch).every(([name, value]) => name === 'epochs' || this.current[name] === value);
+  }
+
+  // What there is of options in something that was stored, perhaps by another version of the page.
+  known(stored) {
+    const isKnown = ([name, value]) => typeof value === typeof this.#torch[name]
+      && (name !== 'epochs' || isNumberOfEpochs(value));
+    return Object.fromEntries(Object.entries(stored ?? {}).filter(isKnown));
   }
 
   // Shows options that are in force already.
@@ -80,6 +92,8 @@ export class Options {
     element(`${name}-note`).textContent = text;
   }
 }
+
+export function isNumberOfEpochs(value) { return Number.isInteger(value) && value > 0 && value <= 10000; }
 
 // Number('') would be 0.
 function number(text) {
