@@ -247,6 +247,12 @@ impl Page {
         Ok(())
     }
 
+    /// Waits for a notice with this title.
+    fn noticed(&self, title: &str) -> Result<()> {
+        let seen = format!("document.getElementById('notice-title').textContent === {title:?}");
+        self.until(&format!("!document.getElementById('notice').hidden && {seen}"))
+    }
+
     fn notice(&self) -> Result<Option<String>> {
         let hidden = "document.getElementById('notice').hidden ? null : document.getElementById('notice').innerText";
         self.tab.eval(hidden)

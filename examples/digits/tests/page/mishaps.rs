@@ -15,7 +15,7 @@ pub fn lost_device(site: &Site) -> Result<()> {
     page.state("paused")?;
     let (accuracy, losses) = (page.number("accuracy")?, page.losses()?);
     destroy()?;
-    page.shows("notice-title", "=== 'The GPU device was lost'")?;
+    page.noticed("The GPU device was lost")?;
     ensure!(said()?.contains(&format!("kept up to step {}", losses.len())), "{}", said()?);
     // Nothing that is clicked now may disturb it.
     for id in ["#start", "#step", "#reset", "#sample"] {
@@ -29,7 +29,7 @@ pub fn lost_device(site: &Site) -> Result<()> {
 
     page.when_past(losses.len() as u64, "gpuDevice.destroy()")?;
     page.tab.click("#start")?;
-    page.shows("notice-title", "=== 'The GPU device was lost'")?;
+    page.noticed("The GPU device was lost")?;
     ensure!(said()?.contains("kept up to step"), "{}", said()?);
     // It was training, and goes on.
     go_on()?;
@@ -48,8 +48,8 @@ pub fn told_late(site: &Site) -> Result<()> {
     page.state("ready")?;
     page.when_past(30, "gpuDevice.destroy()")?;
     page.tab.click("#start")?;
-    page.shows("notice-title", "=== 'Something went wrong'")?;
-    page.shows("notice-title", "=== 'The GPU device was lost'")?;
+    page.noticed("Something went wrong")?;
+    page.noticed("The GPU device was lost")?;
     page.tab.click("#notice-action")?;
     // It was training, and goes on.
     page.state("done")?;
