@@ -14,13 +14,13 @@ export class Keeping {
   #storage = new Storage(reason => {
     tell(`This browser will not keep the run over a reload: ${reason}. A checkpoint that you download keeps it.`);
   });
-  // The number of the run that is stored; null for one without steps, of which only the options are.
+  // The number of the run that is stored. A run without steps is not stored and has none.
   #run = null;
-  // The number of one that may be stored all the same: the browser does not say.
+  // The number of a run that may be stored although the browser did not give it.
   #unseen;
-  // Whether a new run is about to take the place of the one that is shown.
+  // Whether the run that is shown is given up, and the next one is not there yet.
   #renewing = false;
-  // What the page that was here before has noted.
+  // The note that the page before this one has left.
   #noted;
 
   // `parts` are the page's run, options, pace that was chosen, and comparable steps; `page` has `apply`, which gives
@@ -91,14 +91,15 @@ export class Keeping {
     tell(`${file.name} opened: ${place(run)}.`, { near: true });
   }
 
-  // Goes on with the stored run, if there is one that can be read: whether it does. `loading` is what `load` gave, if this
-  // page may go on with what is stored; `wanted` are options that count more than the stored ones.
+  // Goes on with the stored run, if there is one that can be read; returns whether it does. `loading` is what `load`
+  // returned, and undefined in a page that begins anew. The options in `wanted` take the place of stored ones.
   async resume(loading, wanted) {
     const stored = loading ? await this.#storage.answer(loading) : [];
     const noted = this.#noted;
     const { run } = this.#parts;
     const isNoted = record => noted !== undefined && noted.run === record?.run;
-    // Those of a run that was given up are left; if there are two, the one that the note belongs to comes first.
+    // A note without a number says that the last run was given up: its record was to be deleted. Of two records, the one
+    // that the note belongs to is the last run.
     const records = (stored ?? []).filter(record => !(record?.run && noted?.run === null));
     records.sort((a, b) => isNoted(b) - isNoted(a));
     let checkpoint, found, trouble;
@@ -131,7 +132,7 @@ export class Keeping {
     return true;
   }
 
-  // The run and its options change together: what is stored in between would be a run with the options of another.
+  // Run and options change together. Otherwise this run would be stored with the options of the one before.
   async #goOn(checkpoint, number, adopt) {
     const { run } = this.#parts;
     run.stop();

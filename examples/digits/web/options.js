@@ -22,7 +22,7 @@ export class Options {
     });
     element('amsgrad').addEventListener('change', () => this.#change('amsgrad', element('amsgrad').checked));
     element('options').addEventListener('submit', event => event.preventDefault());
-    // Who leaves the page leaves the field that was being filled in, too.
+    // Leaving the page is leaving the field: a value that was typed last counts.
     addEventListener('pagehide', () => {
       const { id, value } = document.activeElement;
       if (FIELDS.includes(id) && value !== String(this.current[id])) this.#change(id, number(value));
@@ -43,7 +43,7 @@ export class Options {
     return Object.entries(this.#torch).every(([name, value]) => name === 'epochs' || this.current[name] === value);
   }
 
-  // What there is of options in something that was stored, perhaps by another version of the page.
+  // The options in an object that was stored. Another version of the page may have stored it.
   known(stored) {
     const isKnown = ([name, value]) => typeof value === typeof this.#torch[name]
       && (name !== 'epochs' || isNumberOfEpochs(value));

@@ -39,7 +39,7 @@ let announced = '';
 function enter(next) {
   state = next;
   if (next !== 'error') parts.broken = undefined;
-  // What the page has stored is not known before, and would take the place of what is filled in.
+  // Stored options come while the page loads, and would take the place of what is filled in before.
   $('options').inert = state === 'loading' || !parts.run;
   const allowed = {
     start: ['ready', 'paused', 'done'], pause: ['training'], step: ['ready', 'paused', 'done'],
@@ -80,7 +80,7 @@ async function guarded(action) {
   try {
     await action();
   } catch (error) {
-    // The loss of the device explains what failed on it, but may be told later than this.
+    // The loss of the device explains what failed on it, but the page may hear of it later.
     parts.broken ??= state;
     await new Promise(resolve => setTimeout(resolve, 50));
     if (!parts.lost) notice('Something went wrong', error.message ?? String(error));

@@ -20,7 +20,7 @@ export class Run {
   firstLayer;
   probabilities;
   rate = 0;
-  // How many drawings there were to classify, and how many of them when the last was that has been.
+  // How many drawings were given to `look`, and the number of the last one that was classified.
   looks = 0;
   looked = 0;
   pace = 'watch';
@@ -76,8 +76,8 @@ export class Run {
     });
   }
 
-  // Goes on with the run of a checkpoint that was opened; where that cannot be, with this one. `adopt` is called as soon
-  // as the other run has taken the place of this one, before that is told.
+  // Goes on with the run of a checkpoint that was opened; where that cannot be, with this one. `adopt` is called when the
+  // other run has taken the place of this one, before `changed` and `kept` are.
   load(opened, adopt) {
     return this.#alone(async () => {
       const saved = opened.saved();

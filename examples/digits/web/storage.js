@@ -1,5 +1,5 @@
-// The last run, kept in the browser so that a reload goes on with it: in IndexedDB, which answers when it likes; and what
-// it has not answered for when the page goes, in localStorage, which does not wait.
+// The last run, kept in the browser so that a reload goes on with it. It lies in IndexedDB, which takes its time: when the
+// page goes, a write may still be under way. Then the run lies in localStorage too, which is written at once.
 
 import { packed, unpacked } from './checkpoint.js';
 import { drop, read, write } from './local.js';
@@ -29,8 +29,8 @@ export class Storage {
     };
   }
 
-  // A promise of what was stored last: nothing, one record, or two of which the first is the newer. Undefined if the
-  // browser refuses.
+  // A promise of the records that are stored: none, one, or two of which the first is newer. It is undefined if the browser
+  // refuses.
   load() {
     const late = unpacked(read(LATE));
     return this.#attempt(async () => {
@@ -73,8 +73,8 @@ export class Storage {
     return this.#attempt(() => this.#transact('readwrite', store => store.delete(KEY)));
   }
 
-  // The page may be gone after this call: what is not on the disk for sure goes where it need not wait. A browser that
-  // refuses to store it is not asked to do so in another way.
+  // The page may be gone after this call. So what IndexedDB has not written yet is written into localStorage; not where
+  // IndexedDB has refused it, because the page has said then that the run is not kept.
   leave() {
     if (this.#unsure && this.#works) this.#attempt(() => write(LATE, packed(this.#unsure())));
   }
