@@ -58,7 +58,7 @@ thread_local! {
 
 type Body = fn(&Site) -> Result<()>;
 
-const BODIES: [(&str, Body); 30] = [
+const BODIES: [(&str, Body); 31] = [
     ("forty epochs follow torch", training::forty_epochs_follow_torch),
     ("start, pause, step and reset", training::buttons),
     ("by keyboard alone", training::keyboard),
@@ -87,6 +87,7 @@ const BODIES: [(&str, Body); 30] = [
     ("left when a file was opened", leaving::opening),
     ("left when it was reset", leaving::reset),
     ("storage that answers late", leaving::late_answer),
+    ("IndexedDB alone", leaving::indexed_db_alone),
     ("what is downloaded is small", training::download),
     ("plain JavaScript takes a step", javascript::step),
 ];

@@ -8,12 +8,14 @@ export function read(key) {
   }
 }
 
-// What cannot be written is not read again as it was before either.
+// Returns whether it is written. If not, what was there before is gone too, because it is out of date.
 export function write(key, value) {
   try {
     localStorage.setItem(key, JSON.stringify(value));
+    return true;
   } catch {
     drop(key);
+    return false;
   }
 }
 

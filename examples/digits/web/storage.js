@@ -76,7 +76,10 @@ export class Storage {
   // The page may be gone after this call. So what IndexedDB has not written yet is written into localStorage; not where
   // IndexedDB has refused it, because the page has said then that the run is not kept.
   leave() {
-    if (this.#unsure && this.#works) this.#attempt(() => write(LATE, packed(this.#unsure())));
+    const make = this.#unsure;
+    if (!make || !this.#works) return;
+    // Without localStorage there is hope only.
+    this.#attempt(() => write(LATE, packed(make())) || this.#transact('readwrite', store => store.put(make(), KEY)));
   }
 
   #settle() {

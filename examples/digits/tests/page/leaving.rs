@@ -257,3 +257,18 @@ pub fn late_answer(site: &Site) -> Result<()> {
     ensure!(page.options()?[0] == "0.02", "the learning rate is {}", page.options()?[0]);
     page.check()
 }
+
+pub fn indexed_db_alone(site: &Site) -> Result<()> {
+    let denied = "Object.defineProperty(window, 'localStorage', {
+        get() { throw new DOMException('The operation is insecure.', 'SecurityError'); } });";
+    let page = site.forgetful_with("?epochs=1&pace=full", denied)?;
+    page.tab.fill("#lr", "0.02")?;
+    page.click("start")?;
+    page.state("done")?;
+    page.stored("record.options.epochs === 1")?;
+    page.tab.navigate(&site.address(""))?;
+    page.told("Resumed at epoch 1, step 23")?;
+    page.state("done")?;
+    ensure!(page.options()?[0] == "0.02", "the learning rate is {}", page.options()?[0]);
+    page.check()
+}
