@@ -54,7 +54,7 @@ pub fn tests() -> Result<Outcome> {
     web::build_suite()?;
     web::build()?;
     // The whole workspace, so that cargo selects the features it has built before.
-    let mut tests = cargo("test --workspace");
+    let mut tests = cargo("test --workspace --no-fail-fast");
     tests.args(TESTS.iter().flat_map(|test| ["--test", test]));
     run(swiftshader::added(tests).env("WGPU_ADAM_PAGES", target_dir()?))?;
     Ok(Outcome::DoneOn(vec![name]))

@@ -18,7 +18,8 @@ pub enum Outcome {
 enum Verdict {
     /// With the adapters that the step was done on, if it needs any.
     Passed(Vec<String>),
-    Failed,
+    /// With the reason.
+    Failed(String),
     NotDone(String),
 }
 
@@ -35,32 +36,29 @@ pub struct Report {
 }
 
 impl Report {
-    /// Runs a step under a heading; after a failure the remaining steps are only noted.
+    /// Runs a step under a heading, whatever became of those before: one failure must not hide another.
     pub fn step(&mut self, name: &'static str, step: impl FnOnce() -> Result<Outcome>) {
         let start = Instant::now();
-        let verdict = if self.count(|verdict| matches!(verdict, Verdict::Failed)) > 0 {
-            Verdict::NotDone("an earlier step failed".to_owned())
-        } else {
-            println!("\n=== {name} ===");
-            match step() {
-                Ok(Outcome::Done) => Verdict::Passed(Vec::new()),
-                Ok(Outcome::DoneOn(adapters)) => Verdict::Passed(adapters),
-                Ok(Outcome::NotDone(reason)) => {
-                    println!("not done: {reason}");
-                    Verdict::NotDone(reason)
-                }
-                Err(error) => {
-                    println!("failed: {error:#}");
-                    Verdict::Failed
-                }
+        println!("\n=== {name} ===");
+        let verdict = match step() {
+            Ok(Outcome::Done) => Verdict::Passed(Vec::new()),
+            Ok(Outcome::DoneOn(adapters)) => Verdict::Passed(adapters),
+            Ok(Outcome::NotDone(reason)) => {
+                println!("not done: {reason}");
+                Verdict::NotDone(reason)
+            }
+            Err(error) => {
+                let reason = format!("{error:#}");
+                println!("failed: {reason}");
+                Verdict::Failed(reason)
             }
         };
         self.entries.push(Entry { name, verdict, time: start.elapsed() });
     }
 
-    /// Whether no step failed.
-    pub fn is_success(&self) -> bool {
-        self.count(|verdict| matches!(verdict, Verdict::Failed)) == 0
+    /// How many steps failed.
+    pub fn failed(&self) -> usize {
+        self.count(|verdict| matches!(verdict, Verdict::Failed(_)))
     }
 
     fn count(&self, which: impl Fn(&Verdict) -> bool) -> usize {
@@ -78,12 +76,16 @@ impl Display for Report {
                     writeln!(f, "passed on")?;
                     adapters.iter().try_for_each(|adapter| writeln!(f, "{:36}{adapter}", ""))?;
                 }
-                Verdict::Failed => writeln!(f, "FAILED")?,
+                // Errors may have many lines; this is a table.
+                Verdict::Failed(reason) => {
+                    writeln!(f, "FAILED")?;
+                    reason.lines().try_for_each(|line| writeln!(f, "{:36}{line}", ""))?;
+                }
                 Verdict::NotDone(reason) => writeln!(f, "not done: {reason}")?,
             }
         }
         let passed = self.count(|verdict| matches!(verdict, Verdict::Passed(_)));
-        let failed = self.count(|verdict| matches!(verdict, Verdict::Failed));
+        let failed = self.failed();
         let not_done = self.entries.len() - passed - failed;
         // Alone on its line and in this form, because programs that watch test runs read it.
         write!(f, "\n{passed} passed, {failed} failed")?;
@@ -99,15 +101,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_runs_after_a_failure() {
+    fn a_failure_hides_no_other() {
         let mut report = Report::default();
         report.step("first", || Ok(Outcome::Done));
         report.step("second", || Ok(Outcome::NotDone("no tool".to_owned())));
-        assert!(report.is_success());
-        report.step("third", || anyhow::bail!("broken"));
-        report.step("fourth", || unreachable!("a step after a failure"));
-        assert!(!report.is_success());
-        assert!(report.to_string().ends_with("\n1 passed, 1 failed, 2 skipped"));
+        assert_eq!(report.failed(), 0);
+        report.step("third", || anyhow::bail!("broken\nin two places"));
+        let mut ran = false;
+        report.step("fourth", || {
+            ran = true;
+            Ok(Outcome::Done)
+        });
+        report.step("fifth", || Err(anyhow::anyhow!("no such file").context("reading it")));
+        assert!(ran && report.failed() == 2);
+        let text = report.to_string();
+        let line = |line: &str| text.lines().any(|other| other.trim() == line);
+        assert!(text.matches("FAILED").count() == 2, "{text}");
+        assert!(line("broken") && line("in two places") && line("reading it: no such file"), "{text}");
+        assert!(text.ends_with("\n2 passed, 2 failed, 1 skipped"), "{text}");
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn listing() -> Result<Command> {
 }
 
 pub fn tests() -> Result<Outcome> {
-    run(&mut swiftshader::added(cargo("test --workspace")))?;
+    run(&mut swiftshader::added(cargo("test --workspace --no-fail-fast")))?;
     Ok(Outcome::DoneOn(Listing::from(&mut listing()?)?.lines))
 }
 

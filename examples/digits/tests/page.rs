@@ -6,6 +6,8 @@ mod checkpoints;
 mod drawing;
 #[path = "page/javascript.rs"]
 mod javascript;
+#[path = "page/leaving.rs"]
+mod leaving;
 #[path = "page/mishaps.rs"]
 mod mishaps;
 #[path = "page/options.rs"]
@@ -30,11 +32,19 @@ use wgpu_adam_browser::{Browser, Look, NO_PAGES, Server, Tab, pages};
 const LOSS_BOUND: f64 = 1e-4;
 /// How long a software adapter may take for what a test waits for.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Keeps the page's device where a test can destroy it.
+/// Keeps the page's device where a test can destroy it. While `window.held` is true nothing comes back from the GPU: the
+/// page stays where it is.
 const KEEP_DEVICE: &str = "const request = GPUAdapter.prototype.requestDevice;
     GPUAdapter.prototype.requestDevice = async function (...all) {
         return window.gpuDevice = await request.apply(this, all);
+    };
+    const map = GPUBuffer.prototype.mapAsync;
+    GPUBuffer.prototype.mapAsync = async function (...all) {
+        while (window.held) await new Promise(done => setTimeout(done, 10));
+        return map.apply(this, all);
     };";
+/// Pauses as a click on the button does.
+const PAUSE: &str = "document.getElementById('pause').click()";
 
 /// A browser and what it is shown, for all tests, which run on one thread.
 struct Site {
@@ -48,7 +58,7 @@ thread_local! {
 
 type Body = fn(&Site) -> Result<()>;
 
-const BODIES: [(&str, Body); 22] = [
+const BODIES: [(&str, Body); 31] = [
     ("forty epochs follow torch", training::forty_epochs_follow_torch),
     ("start, pause, step and reset", training::buttons),
     ("by keyboard alone", training::keyboard),
@@ -60,6 +70,7 @@ const BODIES: [(&str, Body); 22] = [
     ("options that cannot be", options::refused),
     ("a learning rate of 1e9", options::diverging),
     ("a device lost at rest and in training", mishaps::lost_device),
+    ("a device whose loss is told late", mishaps::told_late),
     ("no WebGPU and no adapter", mishaps::no_gpu),
     ("a checkpoint of the terminal goes on here", checkpoints::from_the_terminal),
     ("a download goes on in the terminal", checkpoints::to_the_terminal),
@@ -69,6 +80,14 @@ const BODIES: [(&str, Body); 22] = [
     ("who resumes and who does not", resuming::addresses),
     ("stored runs that cannot be read", resuming::unreadable),
     ("storage that is denied, full or silent", resuming::no_storage),
+    ("edits behind a write that hangs", leaving::edits),
+    ("edits before the first step", leaving::first_edits),
+    ("a run behind a write that hangs", leaving::whole_run),
+    ("left while it resumes", leaving::resuming),
+    ("left when a file was opened", leaving::opening),
+    ("left when it was reset", leaving::reset),
+    ("storage that answers late", leaving::late_answer),
+    ("IndexedDB alone", leaving::indexed_db_alone),
     ("what is downloaded is small", training::download),
     ("plain JavaScript takes a step", javascript::step),
 ];
@@ -162,6 +181,24 @@ impl Page {
         self.until(&format!("document.body.dataset.step > {step}"))
     }
 
+    /// Has the page itself do something as soon as it is past a step, from now on. Whoever only looks at it may come when the
+    /// run is over.
+    fn when_past(&self, step: u64, action: &str) -> Result<()> {
+        self.tab.eval::<serde_json::Value>(&format!(
+            "void new MutationObserver((_, observer) => {{
+                if (!(document.body.dataset.step > {step})) return;
+                observer.disconnect();
+                {action};
+            }}).observe(document.body, {{ attributeFilter: ['data-step'] }})"
+        ))?;
+        Ok(())
+    }
+
+    /// Waits for what is drawn, which comes with the next frame.
+    fn shows(&self, id: &str, condition: &str) -> Result<()> {
+        self.until(&format!("document.getElementById('{id}').textContent {condition}"))
+    }
+
     fn text(&self, id: &str) -> Result<String> {
         self.tab.eval(&format!("document.getElementById('{id}').textContent"))
     }
@@ -209,6 +246,12 @@ impl Page {
             ensure!(self.number("loss")? == *last, "the last loss is {last}");
         }
         Ok(())
+    }
+
+    /// Waits for a notice with this title.
+    fn noticed(&self, title: &str) -> Result<()> {
+        let seen = format!("document.getElementById('notice-title').textContent === {title:?}");
+        self.until(&format!("!document.getElementById('notice').hidden && {seen}"))
     }
 
     fn notice(&self) -> Result<Option<String>> {

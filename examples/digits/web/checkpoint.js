@@ -37,10 +37,10 @@ export function download(bytes, steps) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60e3);
 }
 
-// What is stored of a run: its checkpoint, options that may have been changed since, and how many of its steps can be
-// compared with torch's.
-export function record(checkpoint, options, comparable) {
-  return { version: VERSION, checkpoint, options: { ...options }, comparable };
+// What is stored of a run: its checkpoint, a number that other runs do not have, options that may have been changed since,
+// and how many of its steps can be compared with torch's.
+export function record(checkpoint, run, options, comparable) {
+  return { version: VERSION, checkpoint, run, options: { ...options }, comparable };
 }
 
 // The checkpoint in a stored record, opened.
@@ -48,4 +48,20 @@ export function recorded(record, perEpoch) {
   if (record.version !== VERSION) throw new Error(`it is of version ${record.version}, and this page reads ${VERSION}`);
   if (!(record.checkpoint instanceof Uint8Array)) throw new Error('it has no checkpoint');
   return opened(record.checkpoint, perEpoch);
+}
+
+// A record as JSON can say it...
+export function packed(record) {
+  const bytes = Array.from(record.checkpoint, byte => String.fromCharCode(byte));
+  return { ...record, checkpoint: btoa(bytes.join('')) };
+}
+
+// ...and as it was; nothing if it is none.
+export function unpacked(record) {
+  try {
+    const checkpoint = Uint8Array.from(atob(record.checkpoint), letter => letter.charCodeAt(0));
+    return { ...record, checkpoint };
+  } catch {
+    return undefined;
+  }
 }

@@ -1,8 +1,12 @@
 // How a run outlives its page: as a file that is downloaded and opened, and as the last run that the browser stores.
 
 import { chosen, download, record, recorded } from './checkpoint.js';
+import { read, write } from './local.js';
 import { hush, tell } from './message.js';
 import { Storage } from './storage.js';
+
+// What is small and must not wait for the run: options, pace, and the number of the run that they belong to.
+const NOTE = 'wgpu-adam digits';
 
 export class Keeping {
   #parts;
@@ -10,23 +14,56 @@ export class Keeping {
   #storage = new Storage(reason => {
     tell(`This browser will not keep the run over a reload: ${reason}. A checkpoint that you download keeps it.`);
   });
+  // The number of the run that is stored. A run without steps is not stored and has none.
+  #run = null;
+  // The number of a run that may be stored although the browser did not give it.
+  #unseen;
+  // Whether the run that is shown is given up, and the next one is not there yet.
+  #renewing = false;
+  // The note that the page before this one has left.
+  #noted;
 
-  // `parts` are the page's run, options and comparable steps; `page` has `apply`, which gives options to the optimizer,
-  // `settled`, which follows on a run that has come to rest, and `startOver`.
+  // `parts` are the page's run, options, pace that was chosen, and comparable steps; `page` has `apply`, which gives
+  // options to the optimizer, `settled`, which follows on a run that has come to rest, and `startOver`.
   constructor(parts, page) {
     this.#parts = parts;
     this.#page = page;
-    for (const type of ['visibilitychange', 'pagehide']) addEventListener(type, () => this.#storage.flush(), true);
+    addEventListener('pagehide', () => this.#storage.leave(), true);
+    // A page behind others may be ended without another word.
+    addEventListener('visibilitychange', () => document.hidden && this.#storage.leave(), true);
   }
 
   // A promise of what the browser has stored, for `resume`.
-  load() { return this.#storage.load(); }
+  load() {
+    this.#noted = read(NOTE);
+    return this.#storage.load();
+  }
 
-  // Stores the run for a reload; training does not wait for it.
+  // The pace that was chosen before, after `load`.
+  get pace() { return this.#noted?.pace; }
+
+  // Keeps the run for a reload; training does not wait for it. Options and pace are kept when this returns.
   keep() {
     const { run, options } = this.#parts;
-    if (run.saved?.steps) this.#storage.put(() => record(run.checkpoint(), options.current, this.#parts.comparable));
-    else if (run.saved) this.#storage.forget();
+    if (!this.#renewing && !run.saved) return;
+    if (!this.#renewing && run.saved.steps) {
+      this.#run ??= newNumber();
+      this.#storage.put(() => record(run.checkpoint(), this.#run, options.current, this.#parts.comparable));
+    }
+    this.#note();
+  }
+
+  // Makes a new run with `make`. From now on a reload does not go on with the old one.
+  async renew(make) {
+    this.#renewing = true;
+    this.#forget();
+    this.#note();
+    try {
+      await make();
+    } finally {
+      this.#renewing = false;
+      this.keep();
+    }
   }
 
   async download() {
@@ -49,30 +86,43 @@ export class Keeping {
       // The same file may be chosen again.
       input.value = '';
     }
-    await this.#goOn(checkpoint);
+    await this.#goOn(checkpoint, newNumber());
     this.#page.settled();
     tell(`${file.name} opened: ${place(run)}.`, { near: true });
   }
 
-  // Goes on with the stored run, if there is one that can be read: whether it does. `epochs`, if given, are wanted
-  // rather than those of the stored run.
-  async resume(stored, keepsEpochs) {
-    if (!stored) return false;
-    const { run, options } = this.#parts;
-    let checkpoint;
-    try {
-      checkpoint = recorded(stored, run.session.stepsPerEpoch);
-    } catch (error) {
-      this.#storage.forget();
-      tell(`The run that this browser had kept was dropped: ${error.message}.`, { bad: true });
+  // Goes on with the stored run, if there is one that can be read; returns whether it does. `loading` is what `load`
+  // returned, and undefined in a page that begins anew. The options in `wanted` take the place of stored ones.
+  async resume(loading, wanted) {
+    const stored = loading ? await this.#storage.answer(loading) : [];
+    const noted = this.#noted;
+    const { run } = this.#parts;
+    const isNoted = record => noted !== undefined && noted.run === record?.run;
+    // A note without a number says that the last run was given up: its record was to be deleted. Of two records, the one
+    // that the note belongs to is the last run.
+    const records = (stored ?? []).filter(record => !(record?.run && noted?.run === null));
+    records.sort((a, b) => isNoted(b) - isNoted(a));
+    let checkpoint, found, trouble;
+    for (const record of records) {
+      try {
+        checkpoint ??= recorded(record, run.session.stepsPerEpoch);
+        found ??= record;
+      } catch (error) {
+        trouble ??= error;
+      }
+    }
+    if (!checkpoint) {
+      // Where the browser does not say what it has stored, that stays.
+      if (stored) this.#forget();
+      else this.#unseen = noted?.run;
+      if (trouble) tell(`The run that this browser had kept was dropped: ${trouble.message}.`, { bad: true });
+      if (noted) this.#adopt(noted.options, Infinity, wanted);
       return false;
     }
-    await this.#goOn(checkpoint);
-    const { epochs } = options.current;
-    options.adopt(stored.options);
-    if (keepsEpochs) options.adopt({ epochs });
-    this.#parts.comparable = stored.comparable;
-    this.#page.apply(options.current);
+    const { options, comparable } = isNoted(found) ? noted : found;
+    // JSON has no infinity.
+    const least = Math.min(comparable ?? Infinity, found.comparable ?? Infinity);
+    await this.#goOn(checkpoint, found.run, () => this.#adopt(options, least, wanted));
     this.#page.settled();
     const action = () => {
       hush();
@@ -82,17 +132,54 @@ export class Keeping {
     return true;
   }
 
-  async #goOn(checkpoint) {
-    const { run, options } = this.#parts;
+  // Run and options change together. Otherwise this run would be stored with the options of the one before.
+  async #goOn(checkpoint, number, adopt) {
+    const { run } = this.#parts;
     run.stop();
-    await run.load(checkpoint);
-    checkpoint.free();
-    const { session } = run;
+    try {
+      await run.load(checkpoint, () => {
+        this.#run = number;
+        this.#adoptSession();
+        adopt?.();
+      });
+    } finally {
+      checkpoint.free();
+    }
+  }
+
+  #adoptSession() {
+    const { run: { session }, options } = this.#parts;
     const [lr, beta1, beta2, decay] = session.options;
     options.adopt({ lr, beta1, beta2, 'weight-decay': decay, amsgrad: session.amsgrad });
     // Options before its last step are not known; the distance from torch tells.
     this.#parts.comparable = options.areTorchs && session.hasDefaults ? Infinity : 0;
   }
+
+  #adopt(stored, comparable, wanted) {
+    const { options } = this.#parts;
+    options.adopt({ ...options.known(stored), ...wanted });
+    this.#parts.comparable = comparable;
+    try {
+      this.#page.apply(options.current);
+    } catch {
+      // No page has stored these.
+      this.#adoptSession();
+    }
+  }
+
+  #forget() {
+    this.#run = null;
+    this.#unseen = undefined;
+    this.#storage.forget();
+  }
+
+  #note() {
+    const { options, comparable, pace } = this.#parts;
+    write(NOTE, { run: this.#run ?? this.#unseen ?? null, options: options.current, comparable, pace });
+  }
 }
+
+// Other runs have others.
+function newNumber() { return 1 + Math.random(); }
 
 function place(run) { return `epoch ${run.accuracies.length}, step ${run.steps}`; }

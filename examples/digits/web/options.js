@@ -22,6 +22,11 @@ export class Options {
     });
     element('amsgrad').addEventListener('change', () => this.#change('amsgrad', element('amsgrad').checked));
     element('options').addEventListener('submit', event => event.preventDefault());
+    // Leaving the page is leaving the field: a value that was typed last counts.
+    addEventListener('pagehide', () => {
+      const { id, value } = document.activeElement;
+      if (FIELDS.includes(id) && value !== String(this.current[id])) this.#change(id, number(value));
+    });
     this.show();
   }
 
@@ -36,6 +41,13 @@ export class Options {
   // Whether steps taken now are those that torch took.
   get areTorchs() {
     return Object.entries(this.#torch).every(([name, value]) => name === 'epochs' || this.current[name] === value);
+  }
+
+  // The options in an object that was stored. Another version of the page may have stored it.
+  known(stored) {
+    const isKnown = ([name, value]) => typeof value === typeof this.#torch[name]
+      && (name !== 'epochs' || isNumberOfEpochs(value));
+    return Object.fromEntries(Object.entries(stored ?? {}).filter(isKnown));
   }
 
   // Shows options that are in force already.
@@ -80,6 +92,8 @@ export class Options {
     element(`${name}-note`).textContent = text;
   }
 }
+
+export function isNumberOfEpochs(value) { return Number.isInteger(value) && value > 0 && value <= 10000; }
 
 // Number('') would be 0.
 function number(text) {

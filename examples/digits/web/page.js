@@ -6,7 +6,7 @@ import { fetchDigits, fetchTorch } from './data.js';
 import { percent, short, small } from './format.js';
 import { Keeping } from './keeping.js';
 import { hush } from './message.js';
-import { Options } from './options.js';
+import { Options, isNumberOfEpochs } from './options.js';
 import { Pad } from './pad.js';
 import { drawDigit, drawWeights } from './pictures.js';
 import { Run, hasDiverged } from './run.js';
@@ -38,6 +38,9 @@ let announced = '';
 
 function enter(next) {
   state = next;
+  if (next !== 'error') parts.broken = undefined;
+  // Stored options come while the page loads, and would take the place of what is filled in before.
+  $('options').inert = state === 'loading' || !parts.run;
   const allowed = {
     start: ['ready', 'paused', 'done'], pause: ['training'], step: ['ready', 'paused', 'done'],
     reset: ['training', 'paused', 'done', 'error'], download: ['training', 'paused', 'done'],
@@ -77,7 +80,8 @@ async function guarded(action) {
   try {
     await action();
   } catch (error) {
-    // The loss of the device explains what failed on it.
+    // The loss of the device explains what failed on it, but the page may hear of it later.
+    parts.broken ??= state;
     await new Promise(resolve => setTimeout(resolve, 50));
     if (!parts.lost) notice('Something went wrong', error.message ?? String(error));
   }
@@ -129,9 +133,9 @@ function calm() {
 }
 
 async function reset() {
-  const { run, options } = parts;
+  const { run, options, keeping } = parts;
   run.stop();
-  await run.reset();
+  await keeping.renew(() => run.reset());
   apply(options.current);
   $('notice').hidden = true;
   enter('ready');
@@ -146,9 +150,7 @@ async function resetAll() {
 // Gives options to the optimizer: one by its name, or all.
 function apply(options, name) {
   if (name === 'epochs') {
-    if (!(Number.isInteger(options.epochs) && options.epochs > 0 && options.epochs <= 10000)) {
-      throw new Error('It must be a whole number from 1 to 10000');
-    }
+    if (!isNumberOfEpochs(options.epochs)) throw new Error('It must be a whole number from 1 to 10000');
     parts.keeping.keep();
     return show();
   }
@@ -180,7 +182,7 @@ async function open() {
 
 function lost(reason) {
   const { run } = parts;
-  parts.lost = { training: state === 'training' };
+  parts.lost = { training: (parts.broken ?? state) === 'training' };
   run?.stop();
   const step = run?.saved?.steps ?? 0;
   const text = `Drivers that restart and machines that wake up can do this. ${reason ? `The browser says: ${reason}\n` : ''}`
@@ -250,6 +252,7 @@ function drawBars(probabilities) {
     bar.lastChild.textContent = probabilities ? `${Math.round(100 * share)} %` : '';
   });
   document.body.dataset.digit = best < 0 ? '' : best;
+  document.body.dataset.looked = parts.run.looked === parts.run.looks;
   const told = best < 0 ? '' : `Looks like a ${best}.`;
   if ($('verdict').textContent !== told) $('verdict').textContent = told;
 }
@@ -278,6 +281,7 @@ function look() {
   document.querySelector('.paper').classList.toggle('drawn', pixels !== undefined);
   drawDigit($('seen'), pixels);
   if (parts.sample) parts.pad.copy($('seen'));
+  document.body.dataset.looked = false;
   show();
   if (!parts.lost) guarded(() => parts.run.look(pixels));
 }
@@ -299,7 +303,7 @@ async function begin() {
   const keeping = parts.keeping = new Keeping(parts, { apply, settled: calm, startOver: () => guarded(resetAll) });
   // Who starts a run by an address wants it from its first step...
   const resumes = query.get('resume') ?? (autostart ? '0' : '1');
-  const stored = resumes === '1' ? keeping.load() : undefined;
+  const loading = resumes === '1' ? keeping.load() : undefined;
   [parts.digits, parts.torch] = await Promise.all([fetchDigits(), fetchTorch(), init()]);
   const session = await open();
   if (!session) return;
@@ -327,17 +331,24 @@ async function begin() {
   $('defaults').onclick = () => parts.options.reset();
   $('clear').onclick = () => parts.pad.clear();
   $('sample').onclick = sample;
-  for (const radio of document.getElementsByName('pace')) radio.onchange = () => { run.pace = radio.value; };
+  for (const radio of document.getElementsByName('pace')) {
+    radio.onchange = () => {
+      run.pace = parts.pace = radio.value;
+      keeping.keep();
+    };
+  }
   for (const type of ['pointermove', 'pointerleave']) $('chart').addEventListener(type, under);
   new ResizeObserver(show).observe($('chart'));
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => (look(), show()));
 
   if (query.has('epochs')) parts.options.set('epochs', Number(query.get('epochs')));
+  const wanted = query.has('epochs') ? { epochs: parts.options.current.epochs } : {};
+  parts.pace = keeping.pace;
   // ...and wants its end.
-  setPace(query.get('pace') ?? (autostart ? 'full' : 'watch'));
+  setPace(query.get('pace') ?? (autostart ? 'full' : parts.pace ?? 'watch'));
   look();
   // A new run is the last one as soon as it is opened.
-  if (!await keeping.resume(await stored, query.has('epochs'))) {
+  if (!await keeping.resume(loading, wanted)) {
     await run.open();
     enter('ready');
   }

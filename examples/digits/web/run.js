@@ -20,6 +20,9 @@ export class Run {
   firstLayer;
   probabilities;
   rate = 0;
+  // How many drawings were given to `look`, and the number of the last one that was classified.
+  looks = 0;
+  looked = 0;
   pace = 'watch';
   diverged = false;
   training = false;
@@ -73,18 +76,23 @@ export class Run {
     });
   }
 
-  // Goes on with the run of a checkpoint that was opened; where that cannot be, with this one.
-  load(opened) {
+  // Goes on with the run of a checkpoint that was opened; where that cannot be, with this one. `adopt` is called when the
+  // other run has taken the place of this one, before `changed` and `kept` are.
+  load(opened, adopt) {
     return this.#alone(async () => {
       const saved = opened.saved();
       try {
         this.#session.restore(saved);
-      } finally {
+      } catch (error) {
         saved.free();
+        throw error;
       }
+      this.saved?.free();
+      this.saved = saved;
       this.#forget(0);
       for (const loss of opened.losses) this.losses.push(loss);
       this.accuracies = [...opened.accuracies];
+      adopt();
       await this.#settle();
     });
   }
@@ -115,12 +123,16 @@ export class Run {
   // Classifies 64 pixels, or none, from now on in every report, and at once if no report is due.
   async look(digit) {
     this.#digit = digit;
-    if (!digit) this.probabilities = undefined;
+    this.looks++;
+    if (!digit) {
+      this.probabilities = undefined;
+      this.looked = this.looks;
+    }
     if (!digit || this.#looking || this.training) return;
     this.#looking = true;
     await this.#alone(async () => {
       this.#looking = false;
-      this.#take(await this.#session.read(false, false, this.#digit));
+      this.#take(await this.#read(false, false));
     });
   }
 
@@ -147,7 +159,7 @@ export class Run {
         // The GPU works on these steps while the report on those before is waited for.
         if (pending) this.#take(await pending);
         if (copy) this.#keep(await copy, waiting);
-        pending = quiet(session.read(epochLeft === count, true, this.#digit));
+        pending = quiet(this.#read(epochLeft === count, true));
         // Behind the report and arriving with it, so that the losses of the copy's steps are there.
         const due = epochLeft === count && performance.now() - saved >= SAVE_MS;
         waiting = this.#waiting.splice(0);
@@ -176,7 +188,7 @@ export class Run {
 
   // All there is to tell, and the state for a device that may come.
   async #settle() {
-    this.#take(await this.#session.read(true, true, this.#digit));
+    this.#take(await this.#read(true, true));
     if (!this.diverged) this.#keep(await this.#session.save());
   }
 
@@ -189,7 +201,12 @@ export class Run {
     answer(waiting);
   }
 
-  #take(report) {
+  async #read(accuracy, firstLayer) {
+    const { looks } = this;
+    return [await this.#session.read(accuracy, firstLayer, this.#digit), looks];
+  }
+
+  #take([report, looks]) {
     for (const loss of report.losses) {
       this.losses.push(loss);
       if (hasDiverged(loss)) this.diverged = true;
@@ -200,6 +217,7 @@ export class Run {
     if (report.accuracy !== undefined && epochs > 0 && Number.isInteger(epochs)) this.accuracies[epochs - 1] = report.accuracy;
     this.firstLayer = report.firstLayer ?? this.firstLayer;
     this.probabilities = this.#digit ? report.probabilities ?? this.probabilities : undefined;
+    this.looked = Math.max(this.looked, looks);
     report.free();
     this.#changed();
   }

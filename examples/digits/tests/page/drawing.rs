@@ -45,9 +45,8 @@ fn draw(page: &Page, digit: &Digit, stroke: impl Fn(&[(f64, f64)]) -> Result<()>
         let points: Vec<_> = points.iter().map(|(x, y)| (left + x * width, top + y * height)).collect();
         stroke(&points)?;
     }
-    page.until("document.body.dataset.digit !== ''")?;
     // The last stroke has been seen, not only the first.
-    std::thread::sleep(std::time::Duration::from_millis(150));
+    page.until("document.body.dataset.digit !== '' && document.body.dataset.looked === 'true'")?;
     Ok(page.tab.eval::<String>("document.body.dataset.digit")?.parse().ok())
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::Site;
+use crate::{KEEP_DEVICE, PAUSE, Site};
 
 pub fn lost_device(site: &Site) -> Result<()> {
     let page = site.ready("?epochs=5&pace=full")?;
@@ -10,13 +10,12 @@ pub fn lost_device(site: &Site) -> Result<()> {
     let go_on = || page.tab.click("#notice-action");
     let said = || page.notice()?.context("nothing is said");
 
+    page.when_past(20, PAUSE)?;
     page.tab.click("#start")?;
-    page.past_step(60)?;
-    page.tab.click("#pause")?;
     page.state("paused")?;
     let (accuracy, losses) = (page.number("accuracy")?, page.losses()?);
     destroy()?;
-    page.state("error")?;
+    page.noticed("The GPU device was lost")?;
     ensure!(said()?.contains(&format!("kept up to step {}", losses.len())), "{}", said()?);
     // Nothing that is clicked now may disturb it.
     for id in ["#start", "#step", "#reset", "#sample"] {
@@ -28,16 +27,33 @@ pub fn lost_device(site: &Site) -> Result<()> {
     ensure!(page.losses()? == losses, "the losses have changed");
     ensure!(page.notice()?.is_none(), "the notice stays");
 
+    page.when_past(losses.len() as u64, "gpuDevice.destroy()")?;
     page.tab.click("#start")?;
-    page.past_step(losses.len() as u64 + 10)?;
-    destroy()?;
-    page.state("error")?;
+    page.noticed("The GPU device was lost")?;
     ensure!(said()?.contains("kept up to step"), "{}", said()?);
     // It was training, and goes on.
     go_on()?;
     page.state("done")?;
     page.check_losses(115)?;
     page.check()
+}
+
+/// What was on its way fails before the page hears why.
+pub fn told_late(site: &Site) -> Result<()> {
+    let late = "const { get } = Object.getOwnPropertyDescriptor(GPUDevice.prototype, 'lost');
+        Object.defineProperty(GPUDevice.prototype, 'lost', { get() {
+            return get.call(this).then(info => new Promise(done => setTimeout(done, 1000, info)));
+        } });";
+    let page = site.open("?epochs=5&pace=full", &format!("{KEEP_DEVICE}{late}"))?;
+    page.state("ready")?;
+    page.when_past(30, "gpuDevice.destroy()")?;
+    page.tab.click("#start")?;
+    page.noticed("Something went wrong")?;
+    page.noticed("The GPU device was lost")?;
+    page.tab.click("#notice-action")?;
+    // It was training, and goes on.
+    page.state("done")?;
+    page.check_losses(115)
 }
 
 pub fn no_gpu(site: &Site) -> Result<()> {

@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::Site;
+use crate::{PAUSE, Site};
 
 pub fn learning_rate(site: &Site) -> Result<()> {
-    let page = site.ready("?epochs=400&pace=full")?;
+    let page = site.ready("?epochs=10000&pace=full")?;
     page.tab.click("#start")?;
     page.past_step(30)?;
     page.tab.fill("#lr", "0")?;
@@ -14,7 +14,8 @@ pub fn learning_rate(site: &Site) -> Result<()> {
     let changed = page.losses()?.len() as u64 + 46;
     page.past_step(changed + 70)?;
     page.tab.fill("#lr", "0.01")?;
-    page.past_step(changed + 250)?;
+    // However many steps that took.
+    page.past_step(page.losses()?.len() as u64 + 200)?;
     page.tab.click("#pause")?;
     page.state("paused")?;
     let losses = page.losses()?;
@@ -80,9 +81,8 @@ pub fn diverging(site: &Site) -> Result<()> {
     page.tab.click("#notice-action")?;
     page.until("document.body.dataset.state === 'ready' && document.body.dataset.step === '0'")?;
     ensure!(page.notice()?.is_none(), "the notice stays");
+    page.when_past(100, PAUSE)?;
     page.tab.click("#start")?;
-    page.past_step(100)?;
-    page.tab.click("#pause")?;
     page.state("paused")?;
     let losses = page.losses()?;
     ensure!(losses[100] < 0.6, "the loss is {} after the reset", losses[100]);

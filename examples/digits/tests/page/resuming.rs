@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{KEEP_DEVICE, PATIENCE, Page, Site, shoot};
+use crate::{KEEP_DEVICE, PATIENCE, PAUSE, Page, Site, shoot};
 
 /// The address that resumes by itself, of a run that is over soon.
 const RESUMING: &str = "?epochs=6&pace=full";
@@ -22,7 +22,13 @@ const STORED: &str = "new Promise((resolve, reject) => {
 impl Site {
     /// The page at an address that resumes, in a browser that has nothing to resume.
     fn forgetful(&self, query: &str) -> Result<Page> {
-        let page = self.ready("?resume=0")?;
+        self.forgetful_with(query, "")
+    }
+
+    /// The same with a script, as [`Browser::open_with`](wgpu_adam_browser::Browser::open_with) takes it.
+    pub fn forgetful_with(&self, query: &str, script: &str) -> Result<Page> {
+        let page = self.open("?resume=0", &format!("{KEEP_DEVICE}{script}"))?;
+        page.state("ready")?;
         nothing_stored(&page)?;
         page.tab.navigate(&self.address(query))?;
         page.state("ready")?;
@@ -52,9 +58,8 @@ fn unbroken(site: &Site) -> Result<Vec<f64>> {
 pub fn reload(site: &Site) -> Result<()> {
     let whole = unbroken(site)?;
     let page = site.forgetful(RESUMING)?;
+    page.when_past(30, PAUSE)?;
     page.click("start")?;
-    page.past_step(30)?;
-    page.click("pause")?;
     page.state("paused")?;
     let (losses, accuracy) = (page.losses()?, page.number("accuracy")?);
     page.check()?;
@@ -103,6 +108,7 @@ pub fn reload_in_training(site: &Site) -> Result<()> {
     let whole = unbroken(site)?;
     for pace in ["full", "watch"] {
         let page = site.forgetful(&format!("?epochs=6&pace={pace}"))?;
+        page.when_past(60, "window.held = true")?;
         page.click("start")?;
         page.past_step(60)?;
         page.tab.reload()?;
