@@ -242,7 +242,7 @@ pub fn late_answer(site: &Site) -> Result<()> {
     page.click("start")?;
     page.state("done")?;
     page.stored("record.options.epochs === 1")?;
-    page.run("sessionStorage.late = 5000")?;
+    page.run("sessionStorage.late = 4000")?;
     page.tab.reload()?;
     page.told("Resumed at epoch 1, step 23")?;
     page.run("sessionStorage.late = 1e9")?;
