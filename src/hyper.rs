@@ -29,7 +29,8 @@ impl Hyper {
 /// Of an average's two weights, beta and 1 - beta, the smaller one, and the flag where that is beta: f32 holds it exactly
 /// to 2^-24 of itself. As 1 less the larger one it would be exact to 2^-24 of 1.
 fn smaller_weight(beta: f64, flag_of_beta: u32) -> (f64, u32) {
-    if beta > 0.5 { (1.0 - beta, 0) } else { (beta, flag_of_beta) }
+    // Without the sign of -0.0: that of exp_avg_weight means something.
+    if beta > 0.5 { (1.0 - beta, 0) } else { (beta.abs(), flag_of_beta) }
 }
 
 /// eps sqrt(1 - beta2^t), but positive and no denormal where eps is: a parameter at rest must not become 0/0 because

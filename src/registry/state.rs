@@ -14,6 +14,14 @@ struct Draft {
     pieces: Vec<Piece>,
 }
 
+/// What could be laid out together.
+#[derive(Default)]
+struct Together {
+    windows: HashSet<u32>,
+    /// By number, and whether they have max_exp_avg_sq.
+    tensors: Vec<(u32, bool)>,
+}
+
 impl Registry {
     /// Gives new state, all zeros, to tensors given as numbers and whether they need max_exp_avg_sq. What state they
     /// had goes.
@@ -61,20 +69,21 @@ impl Registry {
     /// whether they have max_exp_avg_sq. Of those without a step alone, if so asked, whose places nobody was lent.
     pub(crate) fn scattered(&self, fresh_only: bool, limits: &Limits) -> Vec<(u32, bool)> {
         let moves = |window: &Window| !fresh_only || (window.fresh == window.tensors && !window.is_lent());
-        let mut by_buffer: HashMap<(u32, u32), (HashSet<u32>, Vec<(u32, bool)>)> = HashMap::new();
+        // The windows and tensors of each parameter buffer, by how many planes the windows have.
+        let mut by_buffer: HashMap<(u32, u32), Together> = HashMap::new();
         for (piece, tensor) in self.pieces() {
             let Some(window) = self.window(piece.window).filter(|window| moves(window)) else { continue };
             let planes = window.layout.planes;
-            let (windows, tensors) = by_buffer.entry((tensor.param.place.buffer, planes)).or_default();
-            windows.insert(piece.window);
+            let together = by_buffer.entry((tensor.param.place.buffer, planes)).or_default();
+            together.windows.insert(piece.window);
             if piece.start == 0 {
-                tensors.push((piece.tensor, planes == 3));
+                together.tensors.push((piece.tensor, planes == 3));
             }
         }
-        let together = |(windows, tensors): &(HashSet<u32>, Vec<(u32, bool)>)| {
+        let is_scattered = |Together { windows, tensors }: &Together| {
             windows.len() > 1 && self.lay_out(tensors, limits).layouts.len() < windows.len()
         };
-        by_buffer.into_values().filter(together).flat_map(|(_, tensors)| tensors).collect()
+        by_buffer.into_values().filter(is_scattered).flat_map(|together| together.tensors).collect()
     }
 
     /// Brings together neighbours that have taken no step: their state is zero and nothing recorded needs it. `create`

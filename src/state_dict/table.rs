@@ -1,5 +1,6 @@
 //! The table that `Debug` prints of a state dict.
 
+use std::collections::HashSet;
 use std::fmt::{Debug, Formatter, Result, Write};
 
 use super::{StateDict, StateGroup, TensorState};
@@ -19,8 +20,8 @@ impl Debug for StateDict {
                 table.rows.push(row(*id, name.map_or("", String::as_str), self.state.get(id)));
             }
         }
-        let listed = |id: &u64| self.param_groups.iter().any(|group| group.params.contains(id));
-        let strays: Vec<_> = self.state.iter().filter(|(id, _)| !listed(id)).collect();
+        let listed: HashSet<u64> = self.param_groups.iter().flat_map(|group| group.params.iter().copied()).collect();
+        let strays: Vec<_> = self.state.iter().filter(|(id, _)| !listed.contains(id)).collect();
         if !strays.is_empty() {
             table.heads.push((table.rows.len(), "in no group".to_owned()));
             table.rows.extend(strays.into_iter().map(|(id, entry)| row(*id, "", Some(entry))));
@@ -51,8 +52,9 @@ impl Table {
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+        let mut heads = self.heads.iter().peekable();
         for number in 0..=self.rows.len() {
-            for (_, head) in self.heads.iter().filter(|(before, _)| *before == number) {
+            while let Some((_, head)) = heads.next_if(|(before, _)| *before == number) {
                 write!(f, "\n{head}")?;
             }
             let Some(row) = self.rows.get(number) else { break };

@@ -125,7 +125,7 @@ const ROWS: &[Row] = &[
         "infinite squares",
         |g| {
             g.entry(1, |e| {
-                e.exp_avg_sq.iter_mut().chain(e.max_exp_avg_sq.iter_mut().flatten()).for_each(|v| *v = f32::INFINITY)
+                e.exp_avg_sq.iter_mut().chain(e.max_exp_avg_sq.iter_mut().flatten()).for_each(|v| *v = f32::INFINITY);
             });
         },
         None,

@@ -10,8 +10,10 @@ type First = (u64, &'static str, u64, u64, u64);
 const INF: [u8; 4] = f32::INFINITY.to_le_bytes();
 const NAN: [u8; 4] = 0xffc1_2345_u32.to_le_bytes();
 
+type Row = (&'static str, fn(&mut Parts), Option<First>);
+
 /// What is written to a good file, and what of it is spoiled; nothing where all is legal.
-const ROWS: &[(&str, fn(&mut Parts), Option<First>)] = &[
+const ROWS: &[Row] = &[
     ("nothing", |_| {}, None),
     ("an infinite square", |f| f.write_at("optimizer.state.b.exp_avg_sq", 4, &INF), None),
     ("an infinite maximum", |f| f.write_at("optimizer.state.b.max_exp_avg_sq", 12, &INF), None),

@@ -67,13 +67,16 @@ async fn three_steps(gpu: &Gpu, arena: &TensorArena, adam: &mut WgpuAdam) -> Res
     bits(gpu, arena).await
 }
 
+/// An order in which parameters are added.
+type Order = (&'static str, fn(&mut Vec<Param>));
+
 async fn one_by_one(gpu: &Gpu) -> Result<()> {
     let group = |param: Param| ParamGroup::new([param]);
     let at_once = arena(gpu)?;
     let mut adam = new(gpu, at_once.params().into_iter().map(group).collect())?;
     ensure!(adam.dispatch_count() == 1, "{} dispatches, given at once", adam.dispatch_count());
     let want = three_steps(gpu, &at_once, &mut adam).await?;
-    let orders: [(&str, fn(&mut Vec<Param>)); 3] = [
+    let orders: [Order; 3] = [
         ("in order", |_| {}),
         ("from the last to the first", |params| params.reverse()),
         ("every seventh first", |params| {
@@ -233,12 +236,15 @@ async fn lent(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
+/// A group that cannot be added, and its error.
+type Wrong = (&'static str, Vec<Param>, fn(&Error) -> bool);
+
 /// A group that cannot be added leaves its names, its places and its neighbours as they were.
 async fn refused(gpu: &Gpu) -> Result<()> {
     let arena = arena(gpu)?;
     let mut adam = new(gpu, vec![ParamGroup::new(arena.params().into_iter().take(10))])?;
     let twice = arena.tensor("t20")?;
-    let wrong: [(&str, Vec<Param>, fn(&Error) -> bool); 3] = [
+    let wrong: [Wrong; 3] = [
         ("twice", vec![arena.tensor("t19")?, twice.clone(), twice], |e| matches!(e, Error::DuplicateName { .. })),
         (
             "there already",
