@@ -25,6 +25,7 @@ mod moments;
 mod optimizer;
 mod options;
 mod plan;
+mod prepared;
 mod ranges;
 mod readback;
 mod record;

@@ -5,7 +5,8 @@ use crate::gradient_control::question::Answer;
 use crate::gradient_control::request::{self, ClassStep};
 use crate::gradients::ZeroGrad;
 use crate::layout::Hyper;
-use crate::optimizer::{Prepared, WgpuAdam};
+use crate::optimizer::WgpuAdam;
+use crate::prepared::Prepared;
 use crate::slots::Maker;
 
 impl WgpuAdam {

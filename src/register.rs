@@ -3,8 +3,9 @@
 use crate::Error;
 use crate::group::{Group, ParamGroup};
 use crate::layout::binding;
-use crate::optimizer::{ParamId, Prepared, WgpuAdam};
+use crate::optimizer::{ParamId, WgpuAdam};
 use crate::plan::Place;
+use crate::prepared::Prepared;
 use crate::registry::{Registry, Spot, Tensor};
 use crate::tensor::{Param, TensorBuffer, elements};
 

@@ -101,6 +101,38 @@ fn steady_steps_write_once_and_do_nothing_else() {
     }
 }
 
+/// Groups with equal options are stepped as one: setting their rates keeps the plan as long as they stay equal, and the first step
+/// on which they differ makes another.
+#[test]
+fn groups_alike_plan_once_more_when_they_differ() {
+    for (name, device, queue) in devices() {
+        let arena = TensorArena::new(&device, [("a", [1 << 18]), ("b", [1 << 18])]).unwrap();
+        let groups = arena.params().into_iter().map(|param| ParamGroup::new([param])).collect::<Vec<_>>();
+        let mut adam = WgpuAdam::new(&device, &queue, groups, AdamConfig::default()).unwrap();
+        let mut step = |lrs: [f64; 2]| {
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let (counts, ()) = calls(|| {
+                for (group, lr) in lrs.into_iter().enumerate() {
+                    adam.set_lr(group, lr).unwrap();
+                }
+                adam.record_step(&mut encoder).unwrap();
+            });
+            let done = queue.submit([encoder.finish()]);
+            device.poll(wgpu::PollType::Wait { submission_index: Some(done), timeout: None }).unwrap();
+            (counts, adam.dispatch_count())
+        };
+        let once = only(&[("write_buffer", 1)]);
+        for lr in [0.1, 0.2, 0.3] {
+            assert_eq!(step([lr, lr]), (once.clone(), 1), "{name}: equal, {lr}");
+        }
+        let (counts, dispatches) = step([0.1, 0.2]);
+        assert!(counts.contains_key("create_buffer") && dispatches == 2, "{name}: {dispatches}, {counts:?}");
+        for lr in [0.3, 0.4] {
+            assert_eq!(step([lr, 0.5]), (once.clone(), 2), "{name}: different, {lr}");
+        }
+    }
+}
+
 /// torch's usual loop: gradients set to none after each step, and given back as the same buffers before the next.
 #[test]
 fn giving_the_same_gradients_back_plans_nothing() {

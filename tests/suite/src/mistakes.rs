@@ -31,6 +31,7 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("mistakes/arenas", gpu => run(gpu, arenas::rows())),
     body!("mistakes/state dicts", gpu => run(gpu, dicts::rows())),
     body!("mistakes/small bindings", gpu => small::bindings(gpu)),
+    body!("mistakes/controls that small bindings refuse", gpu => small::controls(gpu)),
     body!("mistakes/too small devices", gpu => small::devices(gpu)),
     body!("mistakes/unsubmitted steps", gpu => unsubmitted::found(gpu)),
     body!("mistakes/empty tensors and groups are none", gpu => legal::empty(gpu)),

@@ -1,5 +1,7 @@
 //! State dicts: what they hold, when they may be taken, and that a run goes on from them to the same bits.
 
+mod matching;
+
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{AdamConfig, Error, ParamGroup, TensorArena, WgpuAdam};
 
@@ -15,6 +17,7 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("states/a run goes on to the same bits", gpu => resume(gpu)),
     body!("states/unsubmitted steps", gpu => unsubmitted(gpu)),
     body!("states/steps recorded while a copy is under way", gpu => meanwhile(gpu)),
+    body!("states/which goes to which parameter", gpu => matching::cases(gpu)),
     body!("states/of more than one window", gpu => large(gpu)),
 ];
 

@@ -18,6 +18,7 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("surgery/removed", gpu => remove(gpu)),
     body!("surgery/reset", gpu => reset(gpu)),
     body!("surgery/replaced within one encoder", gpu => within_one_encoder(gpu)),
+    body!("surgery/kept where old and new are cut in other places", gpu => cut_elsewhere(gpu)),
 ];
 
 /// Rows of the old model that make up the new one: what remains of a pruning, and copies of some rows at the end.
@@ -231,4 +232,45 @@ async fn within_one_encoder(gpu: &Gpu) -> Result<()> {
     }
     gpu.queue.submit([encoder.finish()]);
     twin.check("one encoder").await
+}
+
+/// A tensor larger than a binding is cut into windows where its place modulo a quad says: its moments go from several old pieces
+/// into each new one.
+async fn cut_elsewhere(gpu: &Gpu) -> Result<()> {
+    let small = gpu.small(crate::placing::small_workgroups(64 << 10)).await?;
+    for (from, to) in
+        [((0_u64, 40_000_u64), (3_u64, 40_000_u64)), ((3, 30_001), (0, 50_000)), ((1, 50_000), (2, 20_001))]
+    {
+        let case = format!("from {} elements at {} to {} at {}", from.1, from.0, to.1, to.0);
+        let make = |(start, length): (u64, u64)| {
+            let place = || TensorBuffer::from((&storage(&small, (start + length) * 4), start * 4));
+            TwinTensor::new(&small, "a", length, place(), place())
+        };
+        let mut twin = Twin::new(&small, vec![make(from)], AdamConfig { amsgrad: true, ..Default::default() })?;
+        twin.step()?;
+        twin.step()?;
+        let id = twin.id("a")?;
+        let old = twin.adam.state(id)?;
+        let mut new = make(to);
+        let kept = |moment: &[f64]| (0..to.1 as usize).map(|i| moment.get(i).copied().unwrap_or(0.0)).collect();
+        let reference = &twin.tensors[0].reference;
+        new.reference = Reference {
+            param: new.reference.param,
+            exp_avg: kept(&reference.exp_avg),
+            exp_avg_sq: kept(&reference.exp_avg_sq),
+            max_exp_avg_sq: kept(&reference.max_exp_avg_sq),
+            step: 2,
+        };
+        let mut encoder = small.device.create_command_encoder(&Default::default());
+        twin.adam.record_replace_param(&mut encoder, id, new.as_param(), Moments::Keep)?;
+        small.queue.submit([encoder.finish()]);
+        twin.tensors[0] = new;
+        let starts = |state: &wgpu_adam::ParamState| state.pieces.iter().map(|piece| piece.start).collect::<Vec<_>>();
+        let (old, new) = (starts(&old), starts(&twin.adam.state(id)?));
+        ensure!(old.len() > 2 && new.len() > 2 && old[1] != new[1], "{case}: cut at {old:?} and {new:?}");
+        twin.check(&case).await?;
+        twin.step()?;
+        twin.check(&format!("{case}, and stepped")).await?;
+    }
+    small.check_errors()
 }

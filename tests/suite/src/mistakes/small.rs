@@ -1,10 +1,14 @@
 //! Mistakes that only devices with small limits make ones.
 
 use anyhow::{Context, Result, ensure};
-use wgpu_adam::{AdamConfig, Error, Moments, Param, ParamGroup, TensorArena, WgpuAdam};
+use wgpu_adam::{AdamConfig, Error, GradientControl, LossScale, Moments, Param, ParamGroup, TensorArena, WgpuAdam};
 
 use super::{Case, Row, row, run, subject::C};
-use crate::{Gpu, twin::storage};
+use crate::{
+    Gpu,
+    readback::read_tensor,
+    twin::{Twin, TwinTensor, same_bits, storage},
+};
 
 /// Bytes of a binding, and elements of the pool from a parameter to a gradient that is too far away by 4 bytes: a quad
 /// of both must be within one binding, wherever that may begin.
@@ -122,4 +126,67 @@ pub(super) async fn devices(gpu: &Gpu) -> Result<()> {
         small.check_errors().context(name)?;
     }
     Ok(())
+}
+
+/// A control for which the device is too small is refused at once: what was in force stays, and so does everything else.
+pub(super) async fn controls(gpu: &Gpu) -> Result<()> {
+    let small = gpu.small(crate::placing::small_workgroups(64 << 10)).await?;
+    let found_inf = storage(&small, 4);
+    let (skip, none) = (GradientControl { skip_nonfinite: true, ..Default::default() }, GradientControl::default());
+    let clip = GradientControl { clip_norm: Some(1.0), ..none };
+    let dynamic = GradientControl { loss_scale: LossScale::dynamic(), ..none };
+    type Set<'a> = &'a dyn Fn(&mut WgpuAdam) -> Result<(), Error>;
+    let refused: [(&str, Set<'_>); 4] = [
+        ("skipping", &|adam| adam.set_gradient_control(skip)),
+        ("clipping by norm", &|adam| adam.set_gradient_control(clip)),
+        ("a dynamic scale", &|adam| adam.set_gradient_control(dynamic)),
+        ("clipping and skipping, recorded", &|adam| {
+            let mut encoder = small.device.create_command_encoder(&Default::default());
+            adam.record_gradient_control(&mut encoder, GradientControl { clip_norm: Some(1.0), ..skip })
+        }),
+    ];
+    let run = async |set: Option<Set<'_>>, case: &str| -> Result<Vec<f32>> {
+        let mut twin = Twin::new(&small, vec![TwinTensor::alone(&small, "large", 1_000_000)], AdamConfig::default())?;
+        for step in 0..3 {
+            if let Some(set) = set {
+                let error = set(&mut twin.adam).err().with_context(|| format!("{case}: it was accepted"))?;
+                ensure!(matches!(error, Error::DeviceLimit { .. }), "{case}: {error}");
+                ensure!(*twin.adam.gradient_control() == none, "{case}: it is in force");
+                ensure!(twin.adam.loss_scale_buffer().is_none(), "{case}: it has left its buffers");
+                twin.adam.set_gradient_control(none).with_context(|| format!("{case}: withdrawn"))?;
+            }
+            if step == 1 {
+                let late = TwinTensor::alone(&small, "late", 99);
+                twin.adam.add_param_group(ParamGroup::new([late.as_param()])).with_context(|| case.to_owned())?;
+                twin.tensors.push(late);
+            }
+            if step == 2 {
+                let dict = twin.adam.state_dict().await?;
+                twin.adam.load_state_dict(&dict).with_context(|| case.to_owned())?;
+            }
+            twin.step().with_context(|| format!("{case}: step {step}"))?;
+        }
+        read_tensor(&small, &twin.tensors[0].param, 1_000_000).await
+    };
+    let want = run(None, "without").await?;
+    for (case, set) in refused {
+        same_bits(case, &run(Some(set), case).await?, &want)?;
+    }
+    // What measures nothing fits: a found_inf from outside. A group for which it would not fit any more is refused.
+    let mut twin = Twin::new(&small, vec![TwinTensor::alone(&small, "small", 99)], AdamConfig::default())?;
+    twin.adam.set_found_inf(Some((&found_inf, 0)))?;
+    twin.adam.set_gradient_control(skip)?;
+    twin.step()?;
+    let large = TwinTensor::alone(&small, "large", 1_000_000);
+    let error = twin.adam.add_param_group(ParamGroup::new([large.as_param()])).err().context("a group too large")?;
+    ensure!(matches!(error, Error::DeviceLimit { .. }), "a group too large: {error}");
+    twin.step()?;
+    // The remedy that the message names, and the group fits.
+    twin.adam.set_gradient_control(none)?;
+    twin.adam.add_param_group(ParamGroup::new([large.as_param()]))?;
+    twin.tensors.push(large);
+    twin.step()?;
+    twin.counted_by_device = true;
+    twin.check("a group that fits without skipping").await?;
+    small.check_errors()
 }
