@@ -182,6 +182,46 @@ impl WgpuAdam {
 mod tests {
     use crate::{AdamConfig, GradientControl, LossScale, TensorArena, WgpuAdam, wgpu};
 
+    /// Tensors of which a random half steps under skipping part into about as many classes as there are tensors. When all step
+    /// again, and the device has answered, there is one class for each step count.
+    #[test]
+    fn parted_tensors_rejoin() {
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let arena = TensorArena::new(&device, (0..500).map(|number| (number.to_string(), [8]))).unwrap();
+        let mut adam = WgpuAdam::new(&device, &queue, arena.params(), AdamConfig::default()).unwrap();
+        adam.set_gradient_control(GradientControl { skip_nonfinite: true, ..Default::default() }).unwrap();
+        let ids = adam.param_groups()[0].params().to_vec();
+        let mut random = 1_u32;
+        let mut record = |adam: &mut WgpuAdam, encoder: &mut wgpu::CommandEncoder, all: bool| {
+            for (id, param) in ids.iter().zip(arena.params()) {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                if all || random >> 31 == 1 {
+                    adam.set_grad(*id, param.grad_buffer().unwrap().clone()).unwrap();
+                } else {
+                    adam.set_grad_to_none(*id).unwrap();
+                }
+            }
+            adam.record_step(encoder).unwrap();
+            adam.prepared.classes.len()
+        };
+        // In one encoder, so that no answer comes.
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for _ in 0..12 {
+            record(&mut adam, &mut encoder, false);
+        }
+        let parted = record(&mut adam, &mut encoder, true);
+        assert!(parted > 400, "{parted} classes");
+        for _ in 0..4 {
+            queue.submit([encoder.finish()]);
+            device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+            encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            record(&mut adam, &mut encoder, true);
+        }
+        let counts: std::collections::BTreeSet<u64> = ids.iter().map(|id| adam.step_count(*id).unwrap()).collect();
+        assert_eq!(adam.prepared.classes.len(), counts.len());
+        assert!(counts.len() < 14, "{counts:?}");
+    }
+
     /// Control that is off leaves the plan, its kernels and what a step writes as if it had never been on.
     #[test]
     fn off_is_plain() {

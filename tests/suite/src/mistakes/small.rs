@@ -130,7 +130,8 @@ pub(super) async fn devices(gpu: &Gpu) -> Result<()> {
 
 /// A control for which the device is too small is refused at once: what was in force stays, and so does everything else.
 pub(super) async fn controls(gpu: &Gpu) -> Result<()> {
-    let small = gpu.small(crate::placing::small_workgroups(64 << 10)).await?;
+    let limits = wgpu::Limits { max_buffer_size: 8 << 20, ..crate::placing::small_workgroups(64 << 10) };
+    let small = gpu.small(limits).await?;
     let found_inf = storage(&small, 4);
     let (skip, none) = (GradientControl { skip_nonfinite: true, ..Default::default() }, GradientControl::default());
     let clip = GradientControl { clip_norm: Some(1.0), ..none };
