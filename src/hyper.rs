@@ -27,9 +27,8 @@ impl Hyper {
 }
 
 /// Of an average's two weights, beta and 1 - beta, the smaller one, and the flag where that is beta: f32 holds it exactly
-/// to 2^-24 of itself. As 1 less the larger one it would be exact to 2^-24 of 1.
+/// to 2^-24 of itself. As 1 less the larger one it would be exact to 2^-24 of 1. Never -0.0, whose sign would maximize.
 fn smaller_weight(beta: f64, flag_of_beta: u32) -> (f64, u32) {
-    // Without the sign of -0.0: that of exp_avg_weight means something.
     if beta > 0.5 { (1.0 - beta, 0) } else { (beta.abs(), flag_of_beta) }
 }
 
@@ -94,6 +93,7 @@ mod tests {
     fn small_betas_keep_their_digits() {
         let cases = [
             (0.0, 0.0, true),
+            (-0.0, 0.0, true),
             (1e-30, 1e-30, true),
             (1e-4, 1e-4, true),
             (0.49, 0.49, true),
@@ -107,9 +107,10 @@ mod tests {
             let up = Hyper::for_step(&AdamConfig { maximize: true, ..config }, 3);
             let down = Hyper::for_step(&config, 3);
             let want = smaller as f32;
-            assert_eq!((down.exp_avg_weight, down.exp_avg_sq_weight), (want, want), "{beta}");
             // Of zero too the sign is what counts.
-            assert_eq!((up.exp_avg_weight.to_bits(), up.exp_avg_sq_weight), ((-want).to_bits(), want), "{beta}");
+            let bits = |hyper: Hyper| [hyper.exp_avg_weight, hyper.exp_avg_sq_weight].map(f32::to_bits);
+            assert_eq!(bits(down), [want, want].map(f32::to_bits), "{beta}");
+            assert_eq!(bits(up), [-want, want].map(f32::to_bits), "{beta}");
             assert_eq!((up.flags, down.flags), if is_beta { (6, 6) } else { (0, 0) }, "{beta}");
         }
     }

@@ -32,7 +32,8 @@ const EXP_AVG_SQ_BETA = 4;
 export function hyper(options, t) {
   const { lr, beta1, beta2, eps, weightDecay, maximize, decoupled } = options;
   const sqrtCorrection2 = Math.sqrt(1 - beta2 ** t);
-  const weight1 = Math.min(beta1, 1 - beta1);
+  // Not -0: to maximize is a matter of the sign.
+  const weight1 = Math.abs(Math.min(beta1, 1 - beta1));
   const members = Float32Array.of(
     maximize ? -weight1 : weight1,
     Math.min(beta2, 1 - beta2),
