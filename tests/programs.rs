@@ -10,7 +10,14 @@ use wgpu_adam_suite::Gpu;
 use wgpu_adam_suite::adapter::{adapters, matches, select};
 use wgpu_adam_suite::program::{Change, How, Line, Program, run};
 
+/// How many, unless WGPU_ADAM_PROGRAMS says otherwise.
 const PROGRAMS: u32 = 200;
+
+fn programs() -> u32 {
+    std::env::var("WGPU_ADAM_PROGRAMS")
+        .ok()
+        .map_or(PROGRAMS, |programs| programs.parse().expect("a number of programs"))
+}
 
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
@@ -90,15 +97,15 @@ fn skipping() -> impl Strategy<Value = Program> {
 
 #[test]
 fn random_programs_agree_with_float64() {
-    agree(PROGRAMS, prop::collection::vec(line(), 1..25).prop_map(Program));
+    agree(programs(), prop::collection::vec(line(), 1..25).prop_map(Program));
 }
 
 #[test]
 fn random_programs_that_skip_agree_with_float64() {
-    agree(PROGRAMS / 2, skipping());
+    agree(programs() / 2, skipping());
 }
 
-fn agree(cases: u32, programs: impl Strategy<Value = Program>) {
+fn agree(cases: u32, strategy: impl Strategy<Value = Program>) {
     let mut found = block_on(adapters());
     if let Ok(wanted) = std::env::var("WGPU_ADAM_ADAPTER") {
         found.retain(|adapter| matches(&adapter.get_info(), &wanted));
@@ -107,7 +114,7 @@ fn agree(cases: u32, programs: impl Strategy<Value = Program>) {
     let adapter = select(found, None).expect("an adapter to test on");
     let gpu = OnceCell::new();
     let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let result = TestRunner::new(config).run(&programs, |program| {
+    let result = TestRunner::new(config).run(&strategy, |program| {
         let gpu = gpu.get_or_init(|| block_on(Gpu::default_limits(&adapter)).expect("a device"));
         block_on(run(gpu, &program)).map_err(|error| TestCaseError::fail(format!("{error:#}")))
     });
