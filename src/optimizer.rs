@@ -28,8 +28,9 @@ use crate::slots::Slots;
 /// step counted and not made.
 ///
 /// What the optimizer cannot see is the caller's to avoid: buffers of another [`wgpu::Instance`] (wgpu takes one for
-/// another or panics), buffers destroyed or mapped while steps are recorded with them (the submit fails), and writes of
-/// the caller's own into an arena's padding.
+/// another or panics), a queue of another device than the one given with it, buffers destroyed or mapped while steps are
+/// recorded with them and encoders in which a pass is open or invalid (the submit fails), and writes of the caller's own
+/// into an arena's padding.
 ///
 /// ```no_run
 /// # fn demo(device: &wgpu::Device, queue: &wgpu::Queue, forward_and_backward: impl Fn(&mut wgpu::CommandEncoder))

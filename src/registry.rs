@@ -233,8 +233,10 @@ impl Registry {
         for id in self.groups.remove(group).params() {
             self.take(id.index);
         }
-        for tensor in self.tensors_mut().filter(|tensor| tensor.group as usize > group) {
-            tensor.group -= 1;
+        if group < self.groups.len() {
+            for tensor in self.tensors_mut().filter(|tensor| tensor.group as usize > group) {
+                tensor.group -= 1;
+            }
         }
     }
 
