@@ -222,6 +222,25 @@ mod tests {
         assert!(counts.len() < 14, "{counts:?}");
     }
 
+    /// A load begins all histories anew: tensors that had parted have one class if they are at one step.
+    #[test]
+    fn a_load_joins_what_had_parted() {
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let arena = TensorArena::new(&device, (0..3).map(|number| (number.to_string(), [8]))).unwrap();
+        let mut adam = WgpuAdam::new(&device, &queue, arena.params(), AdamConfig::default()).unwrap();
+        let dict = crate::wait::block_on(adam.state_dict()).unwrap();
+        adam.set_gradient_control(GradientControl { skip_nonfinite: true, ..Default::default() }).unwrap();
+        for id in adam.param_groups()[0].params().to_vec() {
+            let grad = arena.params()[id.index as usize].grad_buffer().unwrap().clone();
+            adam.set_grad_to_none(id).unwrap();
+            adam.step().unwrap();
+            adam.set_grad(id, grad).unwrap();
+        }
+        adam.load_state_dict(&dict).unwrap();
+        adam.step().unwrap();
+        assert_eq!(adam.prepared.classes.len(), 1);
+    }
+
     /// Control that is off leaves the plan, its kernels and what a step writes as if it had never been on.
     #[test]
     fn off_is_plain() {

@@ -179,3 +179,31 @@ impl WgpuAdam {
         Ok(Spot { place, padding: at.padding(length) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{AdamConfig, TensorArena, WgpuAdam, wgpu};
+
+    /// What is removed holds no buffer and no bind group any longer, and a model that changes for ever does not grow.
+    #[test]
+    fn what_is_removed_is_freed() {
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let arena = TensorArena::new(&device, (0..9).map(|number| (number.to_string(), [8]))).unwrap();
+        let mut adam = WgpuAdam::new(&device, &queue, arena.params(), AdamConfig::default()).unwrap();
+        let windows = |adam: &WgpuAdam| adam.registry.windows().iter().flatten().count();
+        for round in 0..50 {
+            adam.step().unwrap();
+            assert!(windows(&adam) > 0 && !adam.prepared.bound.dispatches.is_empty(), "round {round}");
+            let (pieces, _, elements) = adam.registry.totals();
+            assert!(pieces <= 2 * 9 && elements == 72, "round {round}: {pieces} pieces of {elements} elements");
+            for id in adam.param_groups()[0].params().to_vec() {
+                adam.remove_param(id).unwrap();
+                assert!(adam.prepared.bound.dispatches.is_empty(), "round {round}: the plan of what is gone");
+            }
+            assert_eq!(windows(&adam), 0, "round {round}");
+            for param in arena.params() {
+                adam.add_param(0, param).unwrap();
+            }
+        }
+    }
+}

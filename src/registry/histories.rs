@@ -78,3 +78,60 @@ impl Registry {
         is_fewer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::Place;
+    use crate::registry::{Registry, Spot, Tensor};
+
+    /// A registry of tensors that all have a gradient, in one buffer each for parameters and for gradients.
+    fn stepping(tensors: u32) -> Registry {
+        let spot = |buffer, number: u32| Spot { place: Place { buffer, start: u64::from(number) }, padding: 0 };
+        let mut registry = Registry::default();
+        for number in 0..tensors {
+            let mut tensor = Tensor::new(None, vec![1], 1, 0, spot(0, number));
+            tensor.grad = Some(spot(1, number));
+            registry.push(tensor).unwrap();
+        }
+        registry
+    }
+
+    fn histories(registry: &Registry) -> Vec<u32> {
+        registry.tensors().map(|(_, tensor)| tensor.history).collect()
+    }
+
+    /// Those that have skipped as many steps when the device was asked, and did not step together since, stay apart: one of
+    /// them may have skipped more by now.
+    #[test]
+    fn parted_since_the_question_stay_apart() {
+        let mut registry = stepping(3);
+        let grads = [0, 1].map(|number| registry.tensor(number).unwrap().grad);
+        registry.set_grad(0, None);
+        assert!(registry.part_histories(), "0 parts");
+        registry.set_grad(0, grads[0]);
+        assert!(!registry.part_histories(), "all step");
+        registry.begin_since();
+        registry.set_grad(1, None);
+        assert!(registry.part_histories(), "1 parts");
+        registry.set_grad(1, grads[1]);
+        assert!(registry.rejoin_histories(&[4, 4, 4]), "fewer");
+        let after = histories(&registry);
+        assert!(after[0] == after[2] && after[0] != after[1], "{after:?}");
+    }
+
+    /// What is apart already may part anew since the question: then the device is to be asked once more.
+    #[test]
+    fn parting_since_the_question_counts() {
+        let mut registry = stepping(2);
+        let grad = registry.tensor(0).unwrap().grad;
+        registry.set_grad(0, None);
+        assert!(registry.part_histories(), "0 parts");
+        registry.set_grad(0, grad);
+        registry.begin_since();
+        registry.set_grad(0, None);
+        let before = histories(&registry);
+        assert!(registry.part_histories(), "0 parts since");
+        assert_eq!(histories(&registry), before);
+        assert!(!registry.rejoin_histories(&[4, 4]), "as many, and parted since");
+    }
+}

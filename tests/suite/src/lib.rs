@@ -6,6 +6,7 @@
 pub mod adapter;
 mod averages;
 pub mod calls;
+mod changes;
 mod checkpoints;
 mod control;
 pub mod decay;
@@ -85,6 +86,7 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             checkpoints::BODIES,
             surgery::BODIES,
             growth::BODIES,
+            changes::BODIES,
             lost_device::BODIES,
             torch_suite::BODIES,
             control::BODIES,

@@ -1,7 +1,7 @@
 //! Which entry of a state dict goes to which parameter.
 
 use anyhow::{Context, Result, ensure};
-use wgpu_adam::{AdamConfig, LoadOptions, Param, StateMatching, TensorArena, WgpuAdam};
+use wgpu_adam::{AdamConfig, LoadOptions, Param, ParamGroup, StateMatching, TensorArena, WgpuAdam};
 
 use crate::{Gpu, golden::Key, readback::read_state, twin::same_bits, values::values};
 
@@ -18,7 +18,7 @@ const STRICT: StateMatching = StateMatching::Strict;
 const BY_POSITION: StateMatching = StateMatching::ByPosition;
 const PARTIAL: StateMatching = StateMatching::Partial;
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
     ("the same names", &["a", "b"], &["a", "b"], STRICT, Want::State(&[Some(0), Some(1)])),
     ("in another order", &["b", "a"], &["a", "b"], STRICT, Want::State(&[Some(1), Some(0)])),
     ("a prefix in the dict", &["module.b", "module.a"], &["a", "b"], STRICT, Want::State(&[Some(1), Some(0)])),
@@ -74,6 +74,7 @@ const CASES: [Case; 15] = [
     ),
     ("a layer more, in part", &["a", "c"], &["a", "b", "c"], PARTIAL, Want::State(&[Some(0), None, Some(1)])),
     ("a layer less, behind a prefix", &["m.a", "m.b", "m.c"], &["c", "a"], PARTIAL, Want::State(&[Some(2), Some(0)])),
+    ("a prefix that some have, in part", &["m.a", "n.b"], &["a", "c"], PARTIAL, Want::State(&[None, None])),
     ("nothing in common, in part", &["u", "v"], &["a", "b"], PARTIAL, Want::State(&[None, None])),
 ];
 
@@ -137,6 +138,27 @@ pub async fn cases(gpu: &Gpu) -> Result<()> {
         ensure!(partial.is_err_and(|error| error.to_string().contains("needs names on both sides")), "{case}: in part");
         new.load_state_dict(&dict)?;
         ensure!(new.state_dict().await?.state == dict.state, "{case}");
+    }
+    names_of_one_group(gpu).await
+}
+
+/// Names that only some groups of the dict have are not enough to match by.
+async fn names_of_one_group(gpu: &Gpu) -> Result<()> {
+    let groups = |arena: &TensorArena| arena.params().into_iter().map(|param| ParamGroup::new([param])).collect();
+    let new = |groups: Vec<ParamGroup>| WgpuAdam::new(&gpu.device, &gpu.queue, groups, AdamConfig::default());
+    let (old_arena, _) = adam(gpu, &["b", "a"], true)?;
+    let mut old = new(groups(&old_arena))?;
+    old.step()?;
+    let mut dict = old.state_dict().await?;
+    for nameless in [0, 1] {
+        let names = dict.param_groups[nameless].param_names.take();
+        let (arena, _) = adam(gpu, &["a", "b"], true)?;
+        let mut new = new(groups(&arena))?;
+        let partial = new.load_state_dict_with(&dict, &LoadOptions::new().matching(PARTIAL));
+        ensure!(partial.is_err(), "group {nameless} without names, in part");
+        new.load_state_dict(&dict).with_context(|| format!("group {nameless} without names"))?;
+        ensure!(new.state_dict().await?.state == dict.state, "group {nameless} without names");
+        dict.param_groups[nameless].param_names = names;
     }
     Ok(())
 }
