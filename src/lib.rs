@@ -20,6 +20,7 @@ mod kernels;
 mod layout;
 mod load_options;
 mod loading;
+#[cfg(feature = "safetensors")]
 mod map;
 mod moments;
 mod optimizer;
