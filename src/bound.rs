@@ -242,6 +242,17 @@ mod tests {
             let plan = plan::plan(&input, &[1200 * 64], &Limits { binding: 1 << 27, ..limits });
             let table = Table::new(&plan, &[NormGrid::default(); 3], &limits, &wgpu::Limits::default()).unwrap();
             assert_eq!(table.first_records, want, "a reach of {reach} records");
+            // Shaders count from there.
+            let contents = table.contents(&plan);
+            let first_tile = std::mem::offset_of!(super::Frame, first_tile);
+            for (number, (begin, first)) in [0_u64, 512, 1024].into_iter().zip(want).enumerate() {
+                let at = number * table.frame_stride as usize + first_tile;
+                assert_eq!(
+                    contents[at..at + 4],
+                    ((begin - first) as u32).to_ne_bytes(),
+                    "dispatch {number} of {reach}"
+                );
+            }
         }
     }
 }
