@@ -214,3 +214,45 @@ impl Table {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+    use crate::plan::{self, Class, Code, Input, Limits, NormGrid, Place, Work};
+    use crate::sharing::Sharing;
+    use crate::wgpu;
+
+    /// Tile records are bound from the first dispatch of as many as one binding reaches.
+    #[test]
+    fn tile_records_within_reach() {
+        let sharing = Sharing { long_quads_log2: 0, tile_quads_log2: 1, neighbours: false, control_invocations: 256 };
+        let place = |buffer, number: u32| Place { buffer, start: u64::from(number) * 64 };
+        let work = |number: u32| {
+            let (param, grad, moment) = (place(0, number), place(1, number), u64::from(number) * 64);
+            Work { tensor: number, class: number, param, grad, window: 0, moment, length: 64, padding: 0 }
+        };
+        let class = |group| Class { group, code: Code::default(), padding_stays_zero: true };
+        let input = Input { work: (0..1200).map(work).collect(), classes: (0..1200).map(class).collect() };
+        // 512, 512 and 176 records.
+        let cases = [(512, [0, 512, 1024]), (1000, [0, 512, 512]), (1024, [0, 0, 1024]), (1200, [0, 0, 0])];
+        for (reach, want) in cases {
+            let binding = reach * 16;
+            let (alignment, workgroups, workgroup_size, hyper_alignment) = (256, 65_535, 256, 8);
+            let limits = Limits { binding, alignment, workgroups, workgroup_size, sharing, hyper_alignment };
+            let plan = plan::plan(&input, &[1200 * 64], &Limits { binding: 1 << 27, ..limits });
+            let table = Table::new(&plan, &[NormGrid::default(); 3], &limits, &wgpu::Limits::default()).unwrap();
+            assert_eq!(table.first_records, want, "a reach of {reach} records");
+            // Shaders count from there.
+            let contents = table.contents(&plan);
+            let first_tile = std::mem::offset_of!(super::Frame, first_tile);
+            for (number, (begin, first)) in [0_u64, 512, 1024].into_iter().zip(want).enumerate() {
+                let at = number * table.frame_stride as usize + first_tile;
+                assert_eq!(
+                    contents[at..at + 4],
+                    ((begin - first) as u32).to_ne_bytes(),
+                    "dispatch {number} of {reach}"
+                );
+            }
+        }
+    }
+}

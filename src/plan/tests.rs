@@ -79,6 +79,10 @@ fn check_limits(dispatch: &Dispatch, planes: &[u64], limits: &Limits) -> Result<
         }
     }
     let records = dispatch.tiles.map_or(0, |(begin, end)| end - begin);
+    // They may be bound from there on.
+    if dispatch.tiles.is_some_and(|(begin, _)| begin * 16 % limits.alignment != 0) {
+        return Err(format!("tile records that cannot be bound: {dispatch:?}"));
+    }
     let most = limits.workgroups;
     if records * 16 > limits.binding || dispatch.workgroups.0 > most || dispatch.workgroups.1 > most {
         return Err(format!("{dispatch:?} breaks {limits:?}"));

@@ -16,6 +16,7 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("changes/moments given before the first step stay", gpu => given_first(gpu)),
     body!("changes/moments loaded before the first step stay", gpu => loaded_first(gpu)),
     body!("changes/moments given to a parameter that is cut", gpu => given_to_pieces(gpu)),
+    body!("changes/state loaded in parts", gpu => loaded_in_parts(gpu)),
     body!("changes/names and places are free again", gpu => free_again(gpu)),
     body!("changes/added where others were removed", gpu => removed_then_added(gpu)),
     body!("changes/a fill after a replacement", gpu => fill_after_replacement(gpu)),
@@ -91,6 +92,27 @@ async fn given_to_pieces(gpu: &Gpu) -> Result<()> {
     ensure!(state.pieces.len() > 2, "{} pieces", state.pieces.len());
     for (key, want) in moments {
         same_bits(&format!("{key:?}"), &read_state(&small, &state, key).await?, &want)?;
+    }
+    small.check_errors()
+}
+
+/// A tensor larger than a part of a load, and one in pieces, through a staging buffer that holds less than a piece.
+async fn loaded_in_parts(gpu: &Gpu) -> Result<()> {
+    let small = gpu.small(small_workgroups(64 << 10)).await?;
+    for (case, gpu, length, staging) in [("written", gpu, 300_001, 64 << 20), ("staged", &small, 30_001, 4096)] {
+        let param = || {
+            let grad = filled(gpu, &values(17, length));
+            Param::new("a", [length as usize], &storage(gpu, length * 4), grad)
+        };
+        let mut old = new(gpu, vec![param()])?;
+        old.step()?;
+        let dict = old.state_dict().await?;
+        let want = &dict.state.get(&0).context("no state")?.exp_avg;
+        let mut adam = new(gpu, vec![param()])?;
+        adam.set_staging_size(staging);
+        adam.load_state_dict(&dict)?;
+        let state = adam.state(adam.find("a").context("a")?)?;
+        same_bits(case, &read_state(gpu, &state, Key::ExpAvg).await?, want)?;
     }
     small.check_errors()
 }

@@ -1,14 +1,14 @@
 //! What gradients are multiplied by and clamped to, and that they are left alone.
 
 use anyhow::{Result, ensure};
-use wgpu_adam::{GradientControl, LossScale, NormType};
+use wgpu_adam::{AdamConfig, GradientControl, LossScale, NormType, Param, WgpuAdam};
 
 use super::rig::{Rig, relative};
 use crate::{
     Gpu,
     plain::{clip_factor, norm},
     readback::read_f32,
-    twin::same_bits,
+    twin::{same_bits, storage},
 };
 
 /// Sums of micro-batches of a scaled loss: the mean counts, in the norm too.
@@ -68,7 +68,27 @@ pub async fn by_value(gpu: &Gpu) -> Result<()> {
             }
         }
     }
-    Ok(())
+    infinite_by_value(gpu).await
+}
+
+/// As torch's clip_grad_value_ does, infinity becomes the largest value, and NaN stays.
+async fn infinite_by_value(gpu: &Gpu) -> Result<()> {
+    let control = GradientControl { clip_value: Some(0.5), ..Default::default() };
+    let mut results = Vec::new();
+    for grads in [[f32::INFINITY, f32::NEG_INFINITY, 3.0, f32::NAN], [0.5, -0.5, 0.5, f32::NAN]] {
+        let [param, grad] = [[1.0_f32; 4], grads].map(|numbers| {
+            let buffer = storage(gpu, 16);
+            gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&numbers));
+            buffer
+        });
+        let params = vec![Param::new("a", [4], &param, &grad)];
+        let mut adam = WgpuAdam::new(&gpu.device, &gpu.queue, params, AdamConfig::default())?;
+        adam.set_gradient_control(control)?;
+        adam.step()?;
+        results.push(read_f32(gpu, &param, 0, 4).await?);
+    }
+    ensure!(results[0][3].is_nan() && results[1][3].is_nan(), "NaN was clipped: {results:?}");
+    same_bits("infinity clipped by value", &results[0][..3], &results[1][..3])
 }
 
 /// Gradients are zero behind each step, taken or skipped; nothing beside them is.
