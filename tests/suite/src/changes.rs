@@ -7,7 +7,7 @@ use crate::{
     Body, Gpu, body,
     golden::Key,
     placing::small_workgroups,
-    readback::{read_f32, read_state},
+    readback::{read_f32, read_state, read_tensor},
     twin::{same_bits, storage},
     values::values,
 };
@@ -20,6 +20,7 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("changes/names and places are free again", gpu => free_again(gpu)),
     body!("changes/added where others were removed", gpu => removed_then_added(gpu)),
     body!("changes/a fill after a replacement", gpu => fill_after_replacement(gpu)),
+    body!("changes/fills of other gradients, and of nested ones", gpu => other_fills(gpu)),
 ];
 
 fn new(gpu: &Gpu, params: Vec<Param>) -> Result<WgpuAdam> {
@@ -172,4 +173,29 @@ async fn fill_after_replacement(gpu: &Gpu) -> Result<()> {
     gpu.queue.submit([encoder.finish()]);
     same_bits("the old gradient", &read_f32(gpu, grads[0].buffer(), 0, 9).await?, &ones)?;
     same_bits("the new gradient", &read_f32(gpu, grads[1].buffer(), 0, 9).await?, &[0.0; 9])
+}
+
+/// What is cleared is what the gradients are at that moment, all of it, also where they lie within each other.
+async fn other_fills(gpu: &Gpu) -> Result<()> {
+    let ones = [1.0_f32; 40];
+    let (first, second) = (filled(gpu, &ones), filled(gpu, &ones));
+    let mut adam = new(gpu, vec![Param::new("a", [40], &storage(gpu, 160), first.clone())])?;
+    // A part of the other's gradient, which ends before that does.
+    adam.add_param(0, Param::new("b", [5], &storage(gpu, 20), first.slice(3..8)?))?;
+    let id = adam.find("a").context("a")?;
+    let fill = |adam: &mut WgpuAdam| -> Result<()> {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        adam.record_zero_grad(&mut encoder, ZeroGrad::Fill)?;
+        gpu.queue.submit([encoder.finish()]);
+        Ok(())
+    };
+    fill(&mut adam)?;
+    let left = |values: &[f32]| values.iter().filter(|value| **value != 0.0).count();
+    let got = [left(&read_tensor(gpu, &first, 40).await?), left(&read_tensor(gpu, &second, 40).await?)];
+    ensure!(got == [0, 40], "nested: {got:?} elements are left of the two gradients");
+    adam.set_grad(id, second.clone())?;
+    fill(&mut adam)?;
+    let got = left(&read_tensor(gpu, &second, 40).await?);
+    ensure!(got == 0, "another gradient: {got} elements are left");
+    Ok(())
 }

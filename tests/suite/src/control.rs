@@ -41,6 +41,7 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("control/state reset by an encoder that is dropped", gpu => histories::dropped_reset(gpu)),
     body!("control/tensors without elements", gpu => histories::empty(gpu)),
     body!("control/neighbours rejoin", gpu => rejoining::neighbours(gpu)),
+    body!("control/neighbours rejoin behind dropped encoders", gpu => rejoining::dropped(gpu)),
     body!("control/tensors that part and rejoin at random", gpu => rejoining::random(gpu)),
     body!("control/counts that outgrow their buffer", gpu => counts::outgrown(gpu)),
     body!("control/a loss scale in state dicts", gpu => resuming::dicts(gpu)),

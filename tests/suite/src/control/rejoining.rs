@@ -123,3 +123,26 @@ pub async fn random(gpu: &Gpu) -> Result<()> {
     }
     rig.check("at the end").await
 }
+
+/// A question in an encoder that is dropped is asked again.
+pub async fn dropped(gpu: &Gpu) -> Result<()> {
+    let mut rig = Rig::in_arena(gpu, &[1 << 18, 1 << 18], SKIP)?;
+    for name in BOTH {
+        rig.set_grad("a0", *name == "a0")?;
+        rig.set_grad("a1", *name == "a1")?;
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        rig.adam.record_step(&mut encoder)?;
+        drop(encoder);
+    }
+    for name in BOTH {
+        rig.set_grad(name, true)?;
+    }
+    for round in 0..4 {
+        rig.write_grads(round, 1.0);
+        rig.adam.step()?;
+        rig.adam.statistics().await?;
+    }
+    let got = rig.adam.dispatch_count();
+    ensure!(got == 1, "{got} dispatches behind questions that were dropped");
+    Ok(())
+}
