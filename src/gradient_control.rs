@@ -242,7 +242,7 @@ impl WgpuAdam {
     /// force. The first control that clips by norm or skips makes some small buffers and compiles two more kinds of shader;
     /// steps that may be skipped are counted on the device from then on. Tensors that have missed different steps share no run
     /// until the device has answered how many each has skipped. That depends on when the application polls, and so may the last
-    /// bit of a clipping norm; no other bit does.
+    /// bit of a clipping norm, and of what is clipped by it.
     ///
     /// A scale that begins is written to its [buffer](Self::loss_scale_buffer) by the queue: before the next submit, and so
     /// before all that is recorded and not submitted yet, of which a backward pass would read the new scale and a step
