@@ -9,33 +9,32 @@
 //! torch's files have none. All else is kept, and written back by [`CheckpointContents::keep`].
 
 #[cfg(not(target_family = "wasm"))]
-mod atomic;
+pub(crate) mod atomic;
 mod body;
-mod contents;
+pub(crate) mod contents;
 mod data;
 mod entries;
-mod error;
 mod foreign;
 mod groups;
 mod header;
-mod layout;
+pub(crate) mod layout;
+mod map;
 mod names;
-mod optimizer;
 mod outline;
 mod scaler;
+mod state_dict;
 mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use contents::{CheckpointContents, CheckpointTensor};
-pub use error::CheckpointError;
-pub use optimizer::CheckpointLoad;
-pub use safetensors::Dtype;
+use safetensors::Dtype;
 
-use crate::Error;
-use crate::spoiled::Spoiled;
+use crate::error::Error;
+use crate::error::checkpoint::CheckpointError;
+use crate::state_dict::spoiled::Spoiled;
 use crate::state_dict::{MOMENTS, StateDict};
+use contents::CheckpointTensor;
 use data::Data;
 use header::{Header, Located};
 use outline::Outline;
@@ -146,33 +145,5 @@ impl Checkpoint {
 
     fn moment(&self, id: u64, key: &str) -> Result<&Located, CheckpointError> {
         self.located(&names::state(self.names.get(&id).map_or("", String::as_str), key))
-    }
-}
-
-impl StateDict {
-    /// The dict as a checkpoint file's bytes, with whatever else is to be in it: the same bytes for the same contents.
-    ///
-    /// # Errors
-    /// [`SpoiledState`](Error::SpoiledState) for moments that are not finite, unless the contents
-    /// [allow](CheckpointContents::allow_nonfinite) them. Whatever could not be read again: options out of range, negative
-    /// squares, a tensor that cannot be in a file. Contents that ask for parameters' values, which a dict does not have.
-    #[doc(alias = "serialize")]
-    pub fn to_safetensors(&self, contents: &CheckpointContents) -> Result<Vec<u8>, Error> {
-        let layout = layout::Layout::new(self, contents, None)?;
-        let parts = layout.parts();
-        let mut body = layout.begin(Vec::new(), "")?;
-        for part in parts {
-            let moment = part.moment.and_then(|key| self.state.get(&part.id)?.moments().find(|(own, _)| *own == key));
-            body.feed(moment.map_or(&[], |(_, moment)| bytemuck::cast_slice(moment)))?;
-        }
-        Ok(body.finish()?)
-    }
-
-    /// The optimizer's state in a checkpoint file's bytes.
-    ///
-    /// # Errors
-    /// As for [`Checkpoint::open`].
-    pub fn from_safetensors(bytes: impl Into<Arc<[u8]>>) -> Result<Self, Error> {
-        Checkpoint::from_bytes(bytes)?.state_dict()
     }
 }

@@ -1,5 +1,8 @@
 //! What can go wrong, each with the remedy in its message.
 
+#[cfg(feature = "safetensors")]
+pub(crate) mod checkpoint;
+
 /// A mistake or a limit, found before anything reaches the GPU unless its variant says otherwise.
 ///
 /// The optimizer is unchanged by a call that returns an error and can be used after it. Tensors are named as
@@ -238,7 +241,7 @@ pub enum Error {
     /// A checkpoint that is not whole, or cannot be read or written.
     #[cfg(feature = "safetensors")]
     #[error(transparent)]
-    Checkpoint(#[from] crate::checkpoint::CheckpointError),
+    Checkpoint(#[from] checkpoint::CheckpointError),
 
     /// A state dict of another number of groups.
     #[error("the state dict has {saved} parameter groups, the optimizer {current}; add or leave out groups first")]

@@ -4,21 +4,21 @@
 mod control;
 mod devices;
 mod made;
-mod moving;
+mod move_counts;
 
 use std::sync::Arc;
 
-use crate::Error;
-use crate::gpu::Gpu;
-use crate::guard::Outcome;
+use crate::device::gpu::Gpu;
+use crate::device::guard::Outcome;
+use crate::error::Error;
 use crate::layout::{ENTRY_POINT, Frame, GRID_WIDTH, HYPERS, Hyper, WORKGROUP_SIZE, binding, overrides};
+use crate::plan::sharing::Sharing;
 use crate::plan::{Kernel, Storage};
-use crate::sharing::Sharing;
 
 use made::Made;
 
 pub(crate) use control::ControlPipelines;
-pub(crate) use moving::MovePipeline;
+pub(crate) use move_counts::MovePipeline;
 
 const VEC4: &str = concat!(include_str!("../shaders/storage_vec4.wgsl"), include_str!("../shaders/adam.wgsl"));
 const SCALAR: &str = concat!(include_str!("../shaders/storage_scalar.wgsl"), include_str!("../shaders/adam.wgsl"));

@@ -1,23 +1,37 @@
 //! The optimizer: what it holds, and how it is made ready to record.
 
+#[cfg(feature = "safetensors")]
+pub(crate) mod checkpoint;
+mod gradient_control;
+pub(crate) mod gradients;
+mod groups;
+mod limits;
+mod loading;
+mod options;
+mod saving;
+pub(crate) mod state;
+mod statistics;
+mod step;
+pub(crate) mod surgery;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::Error;
-use crate::buffers::Buffers;
-use crate::config::AdamConfig;
-use crate::gpu::{self, Gpu};
-use crate::gradient_control::Control;
-use crate::gradients::Clear;
-use crate::group::ParamGroups;
+use crate::control::Control;
+use crate::device::gpu::Gpu;
+use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::layout::Hyper;
+use crate::options::adam::AdamConfig;
 use crate::plan::Limits;
-use crate::prepared::Prepared;
-use crate::readback::Copying;
+use crate::record::clears::Clear;
+use crate::record::prepared::Prepared;
+use crate::record::slots::Slots;
 use crate::registry::Registry;
-use crate::saving::STAGING;
-use crate::slots::Slots;
+use crate::registry::buffers::Buffers;
+use crate::tensors::group::ParamGroups;
+use crate::transfer::copying::Copying;
+use saving::STAGING;
 
 /// torch.optim.Adam over tensors in the caller's buffers, recorded into the caller's encoder.
 ///
@@ -74,14 +88,6 @@ pub struct WgpuAdam {
     pub(crate) copying: Copying,
 }
 
-/// A parameter of an optimizer: what [`find`](WgpuAdam::find) and [`param_groups`](WgpuAdam::param_groups) give and
-/// methods about one parameter take. Valid as long as the optimizer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ParamId {
-    pub(crate) optimizer: u32,
-    pub(crate) index: u32,
-}
-
 static OPTIMIZERS: AtomicU32 = AtomicU32::new(1);
 
 impl WgpuAdam {
@@ -102,7 +108,7 @@ impl WgpuAdam {
         config: AdamConfig,
     ) -> Result<Self, Error> {
         let limits = device.limits();
-        gpu::check_limits(&limits)?;
+        limits::check_limits(&limits)?;
         config.validate(None)?;
         let groups = params.into().0;
         let gpu = Gpu::new(device, queue);
@@ -136,16 +142,6 @@ impl WgpuAdam {
         adam.register(groups)?;
         adam.prepare()?;
         Ok(adam)
-    }
-
-    /// Limits to open a device with: those of [`wgpu::Limits::downlevel_defaults`], which any adapter with compute
-    /// shaders has. An application merges them into its own by [`wgpu::Limits::or_better_values_from`].
-    ///
-    /// Larger `max_storage_buffer_binding_size` and `max_buffer_size` make for fewer dispatches on models of more than
-    /// 16 M parameters. Smaller ones work as well, down to bindings of 1 KiB and workgroups of 32.
-    #[must_use]
-    pub fn required_limits() -> wgpu::Limits {
-        wgpu::Limits::downlevel_defaults()
     }
 
     /// Waits until the device has made all that was asked of it so far. Native: it has, and nothing waits.

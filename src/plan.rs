@@ -7,13 +7,15 @@
 //! - [`dispatches`]: spans that share buffers and code share a dispatch, by tile records, unless they are long.
 
 mod dispatches;
+pub(crate) mod ledger;
 mod runs;
+pub(crate) mod sharing;
 mod spans;
 #[cfg(test)]
 mod tests;
 
 use crate::layout::Tile;
-use crate::sharing::Sharing;
+use crate::plan::sharing::Sharing;
 
 pub(crate) use dispatches::{Binding, Dispatch, Kernel, NormGrid};
 pub(crate) use spans::Storage;

@@ -3,17 +3,21 @@
 //! What is added or taken away costs what it is, however much there is already. A change of many tensors is made on a copy,
 //! which takes its place as a whole when everything has succeeded.
 
+pub(crate) mod buffers;
+pub(crate) mod group;
 mod histories;
+pub(crate) mod overlap;
 mod state;
+pub(crate) mod windows;
 
 use std::collections::HashMap;
 use std::ops::Range as Indices;
 
-use crate::Error;
-use crate::group::Group;
-use crate::moments::{Piece, Window};
+use crate::error::Error;
 use crate::plan::Place;
-use crate::ranges::{Range, Ranges};
+use crate::registry::overlap::{Range, Ranges};
+use crate::registry::windows::{Piece, Window};
+use group::Group;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {

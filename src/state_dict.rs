@@ -1,13 +1,16 @@
 //! State dicts: what an optimizer knows, on the host, in torch's terms.
 
+pub(crate) mod load_options;
 pub(crate) mod matching;
+pub(crate) mod received;
+pub(crate) mod spoiled;
 mod table;
 
 use std::collections::BTreeMap;
 
-use crate::Error;
-use crate::config::AdamConfig;
-use crate::gradient_control::GradScalerState;
+use crate::error::Error;
+use crate::options::adam::AdamConfig;
+use crate::options::grad_scaler::GradScalerState;
 
 /// What torch's `state_dict()` holds: the groups' options and each parameter's moments and step count; and what that of
 /// `torch.amp.GradScaler` holds.

@@ -233,7 +233,9 @@ fn only_step_submits() {
     let files = source_files("src".as_ref());
     assert!(files.len() > 20, "the sources are not where they were: {files:?}");
     let with: Vec<_> = files.iter().filter(|file| submits(file) > 0).collect();
-    let allowed = ["src/loading.rs", "src/readback.rs", "src/record.rs", "src/upload.rs"].map(std::path::Path::new);
+    let allowed =
+        ["src/optimizer/loading.rs", "src/optimizer/step.rs", "src/transfer/readback.rs", "src/transfer/upload.rs"]
+            .map(std::path::Path::new);
     assert_eq!(with, allowed, "submits outside of step, of saving and of loading");
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::checkpoint::CheckpointError;
+use crate::error::checkpoint::CheckpointError;
 
 /// The end of the name of a file that is being written.
 const PARTIAL: &str = ".partial";

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::io::Write;
 
-use crate::Error;
 use crate::checkpoint::data::Data;
-use crate::checkpoint::{CheckpointError, names};
-use crate::spoiled::{Impossible, NOT_SAVED, Scan};
+use crate::checkpoint::names;
+use crate::error::Error;
+use crate::error::checkpoint::CheckpointError;
+use crate::state_dict::spoiled::{Impossible, NOT_SAVED, Scan};
 
 /// A file of which the header is written.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use safetensors::Dtype;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, header};
+use crate::checkpoint::{Checkpoint, header};
+use crate::error::checkpoint::CheckpointError;
 
 /// What a checkpoint is to hold beside the optimizer's state; by default nothing.
 #[derive(Clone, Debug, Default)]

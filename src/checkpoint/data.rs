@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::checkpoint::CheckpointError;
+use crate::error::checkpoint::CheckpointError;
 
 /// Bytes that are read in parts. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -6,8 +6,9 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::checkpoint::header::Unique;
-use crate::checkpoint::{CheckpointError, names};
-use crate::map::map_of;
+use crate::checkpoint::map::map_of;
+use crate::checkpoint::names;
+use crate::error::checkpoint::CheckpointError;
 
 /// Values that are kept as they are written.
 pub(super) type Raw = BTreeMap<String, Box<RawValue>>;

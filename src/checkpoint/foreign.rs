@@ -1,7 +1,8 @@
 //! What a file is that is no checkpoint, by its first bytes: for somebody who took it for one.
 
 use crate::checkpoint::data::Data;
-use crate::checkpoint::{CheckpointError, header};
+use crate::checkpoint::header;
+use crate::error::checkpoint::CheckpointError;
 
 /// First bytes, and what files that begin with them are.
 const KINDS: [(&[u8], &str); 9] = [

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::value::RawValue;
 
 use crate::checkpoint::entries::{Raw, json, object, optional, raw, required, texts};
-use crate::checkpoint::{CheckpointError, names};
+use crate::checkpoint::names;
+use crate::error::checkpoint::CheckpointError;
 use crate::state_dict::StateGroup;
 
 /// What the entry says.

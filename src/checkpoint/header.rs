@@ -10,8 +10,9 @@ use safetensors::tensor::TensorInfo;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use crate::checkpoint::data::Data;
-use crate::checkpoint::{CheckpointError, foreign};
-use crate::map::map_of;
+use crate::checkpoint::foreign;
+use crate::checkpoint::map::map_of;
+use crate::error::checkpoint::CheckpointError;
 
 /// Bytes of the length with which a file begins.
 const LENGTH: u64 = 8;

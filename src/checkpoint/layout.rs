@@ -7,15 +7,16 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::Error;
 use crate::checkpoint::body::{Body, Fed, Segment};
 use crate::checkpoint::contents::CheckpointContents;
 use crate::checkpoint::data::Data;
 use crate::checkpoint::groups::Groups;
-use crate::checkpoint::{CheckpointError, header, names, scaler};
-use crate::gradient_control::GradScalerState;
-use crate::map::map_of;
-use crate::spoiled::Scan;
+use crate::checkpoint::map::map_of;
+use crate::checkpoint::{header, names, scaler};
+use crate::error::Error;
+use crate::error::checkpoint::CheckpointError;
+use crate::options::grad_scaler::GradScalerState;
+use crate::state_dict::spoiled::Scan;
 use crate::state_dict::{MAX_STEP, StateDict, TensorState};
 
 /// What is given to [`Body::feed`]: a moment of a parameter, or its values where there is no key.

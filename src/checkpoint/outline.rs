@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use safetensors::Dtype;
 
-use crate::Error;
 use crate::checkpoint::data::Data;
 use crate::checkpoint::groups::Groups;
 use crate::checkpoint::header::{Header, Located};
+use crate::checkpoint::names;
 use crate::checkpoint::scaler::Scaler;
-use crate::checkpoint::{CheckpointError, names};
+use crate::error::Error;
+use crate::error::checkpoint::CheckpointError;
 use crate::state_dict::{MAX_STEP, MOMENTS, StateDict, TensorState};
 
 /// A file's state dict, its moments empty, and what is unknown in its metadata.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::checkpoint::entries::{Raw, json, object, raw, required, texts};
-use crate::checkpoint::{CheckpointError, names};
-use crate::gradient_control::GradScalerState;
+use crate::checkpoint::names;
+use crate::error::checkpoint::CheckpointError;
+use crate::options::grad_scaler::GradScalerState;
 
 /// The entry, and what else it holds, as JSON.
 #[derive(Clone, Debug)]

@@ -1,8 +1,12 @@
-//! The numbers of a file's moments.
+//! The numbers in a file: of moments, verified when it is opened, and of parameters.
 
-use crate::checkpoint::{Checkpoint, CheckpointError, names};
-use crate::spoiled::{Impossible, Scan};
+use crate::checkpoint::{Checkpoint, names};
+use crate::error::Error;
+use crate::error::checkpoint::CheckpointError;
 use crate::state_dict::MOMENTS;
+use crate::state_dict::spoiled::{Impossible, Scan, Spoiled};
+use crate::transfer::upload::{Bytes, What};
+use safetensors::Dtype;
 
 /// Bytes looked at at once.
 const PART: u64 = 256 << 10;
@@ -32,5 +36,37 @@ impl Checkpoint {
             }
         }
         Ok(())
+    }
+
+    /// The first spoiled moment of a parameter, if it has one.
+    pub(crate) fn spoiled(&self, id: u64) -> Option<&Spoiled> {
+        self.spoiled.get(&id)
+    }
+
+    /// Whether the file has the values of a parameter of this shape.
+    pub(crate) fn check_values(&self, id: u64, shape: &[usize]) -> Result<(), CheckpointError> {
+        let name = self.model_name(id);
+        let missing = CheckpointError::Missing { name: name.clone(), reason: "and the parameters' values are wanted" };
+        let located = self.header.tensors.get(&name).ok_or(missing)?;
+        if located.dtype != Dtype::F32 || located.shape != shape {
+            let problem =
+                format!("is {:?} of shape {:?} instead of F32 of shape {shape:?}", located.dtype, located.shape);
+            return Err(CheckpointError::tensor(&name, problem));
+        }
+        Ok(())
+    }
+
+    fn model_name(&self, id: u64) -> String {
+        names::model(self.names.get(&id).map_or("", String::as_str))
+    }
+}
+
+impl Bytes for Checkpoint {
+    fn read(&self, id: u64, what: What, start: u64, into: &mut [u8]) -> Result<(), Error> {
+        let located = match what {
+            What::Moment(plane) => self.moment(id, MOMENTS.get(plane).copied().unwrap_or(""))?,
+            What::Values => self.located(&self.model_name(id))?,
+        };
+        Ok(self.data.read(located.begin + start, into)?)
     }
 }

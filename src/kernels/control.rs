@@ -1,11 +1,11 @@
 //! The compute pipelines of gradient control, made when it is first wanted.
 
-use crate::Error;
-use crate::gpu::Gpu;
-use crate::gradient_control::NormType;
+use crate::device::gpu::Gpu;
+use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::kernels::made::Made;
 use crate::layout::{CONTROL_ENTRY_POINT, NORM_ENTRY_POINT, binding, overrides};
+use crate::options::gradient_control::NormType;
 use crate::plan::{Kernel, NormGrid, Storage};
 
 const VEC4: &str =

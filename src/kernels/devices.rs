@@ -3,9 +3,9 @@
 use std::sync::{Arc, Weak};
 
 use super::Kernels;
-use crate::Error;
-use crate::gpu::Gpu;
-use crate::guard::is_same_device;
+use crate::device::gpu::Gpu;
+use crate::device::guard::is_same_device;
+use crate::error::Error;
 
 /// The kernels of all devices.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::Error;
-use crate::guard::{Guard, Outcome};
+use crate::device::guard::{Guard, Outcome};
+use crate::error::Error;
 
 /// Things by their keys. Few, so searched one by one.
 ///
@@ -77,8 +77,8 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::Made;
-    use crate::Error;
-    use crate::guard::Guard;
+    use crate::device::guard::Guard;
+    use crate::error::Error;
 
     fn guard() -> (wgpu::Device, Guard) {
         let (device, _) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());

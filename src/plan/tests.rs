@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use super::spans::Storage;
 use super::{Class, Code, Dispatch, Input, Limits, Place, Plan, Work, runs};
 use crate::layout::{HYPERS, Tile};
-use crate::moments::{Request, lay_out};
-use crate::sharing::Sharing;
+use crate::plan::sharing::Sharing;
+use crate::registry::windows::{Request, lay_out};
 
 /// What a parameter element is stepped with.
 #[derive(Clone, Copy, Debug, PartialEq)]

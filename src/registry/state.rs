@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Registry, Tensor};
-use crate::Error;
-use crate::gpu::Gpu;
-use crate::moments::{self, Piece, Request, Window, WindowLayout};
+use crate::device::gpu::Gpu;
+use crate::error::Error;
 use crate::plan::Limits;
+use crate::registry::windows::{Piece, Request, Window, WindowLayout, lay_out};
 
 /// New places of state for tensors that have some: not made yet.
 struct Draft {
@@ -117,7 +117,7 @@ impl Registry {
             })
         };
         let requests = of.iter().filter_map(request).collect();
-        let (layouts, pieces) = moments::lay_out(requests, self.windows.len() as u32, limits.binding);
+        let (layouts, pieces) = lay_out(requests, self.windows.len() as u32, limits.binding);
         Draft { layouts, pieces }
     }
 

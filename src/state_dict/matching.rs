@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::StateDict;
-use crate::Error;
+use crate::error::Error;
 use crate::registry::Registry;
 
 /// How [`load_state_dict_with`](crate::WgpuAdam::load_state_dict_with) finds the entry of a parameter. Options of groups always

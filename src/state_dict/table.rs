@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::{Debug, Formatter, Result, Write};
 
 use super::{StateDict, StateGroup, TensorState};
-use crate::gradient_control::GradScalerState;
+use crate::options::grad_scaler::GradScalerState;
 
 const HEAD: [&str; 7] = ["id", "name", "shape", "step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
 

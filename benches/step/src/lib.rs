@@ -16,7 +16,7 @@ pub mod rounds;
 pub mod rows;
 /// The library's own, for the yardsticks share alike.
 #[allow(dead_code, reason = "of what is tuned, some is used here")]
-#[path = "../../../src/sharing.rs"]
+#[path = "../../../src/plan/sharing.rs"]
 mod sharing;
 pub mod table;
 pub mod yardstick;

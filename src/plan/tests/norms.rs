@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::gradient_control::NormType;
-use crate::gradient_control::bound::Ledger;
 use crate::layout::{Hyper, NORM_ELEMENTS, Tile};
+use crate::options::gradient_control::NormType;
+use crate::plan::ledger::Ledger;
 use crate::plan::{Dispatch, Input, Limits, Plan};
 
 /// What a ledger of the plan measures, held against the plan's input.

@@ -1,0 +1,37 @@
+//! A state dict alone, as the bytes of a file.
+
+use std::sync::Arc;
+
+use super::Checkpoint;
+use super::contents::CheckpointContents;
+use super::layout::Layout;
+use crate::error::Error;
+use crate::state_dict::StateDict;
+
+impl StateDict {
+    /// The dict as a checkpoint file's bytes, with whatever else is to be in it: the same bytes for the same contents.
+    ///
+    /// # Errors
+    /// [`SpoiledState`](Error::SpoiledState) for moments that are not finite, unless the contents
+    /// [allow](CheckpointContents::allow_nonfinite) them. Whatever could not be read again: options out of range, negative
+    /// squares, a tensor that cannot be in a file. Contents that ask for parameters' values, which a dict does not have.
+    #[doc(alias = "serialize")]
+    pub fn to_safetensors(&self, contents: &CheckpointContents) -> Result<Vec<u8>, Error> {
+        let layout = Layout::new(self, contents, None)?;
+        let parts = layout.parts();
+        let mut body = layout.begin(Vec::new(), "")?;
+        for part in parts {
+            let moment = part.moment.and_then(|key| self.state.get(&part.id)?.moments().find(|(own, _)| *own == key));
+            body.feed(moment.map_or(&[], |(_, moment)| bytemuck::cast_slice(moment)))?;
+        }
+        Ok(body.finish()?)
+    }
+
+    /// The optimizer's state in a checkpoint file's bytes.
+    ///
+    /// # Errors
+    /// As for [`Checkpoint::open`].
+    pub fn from_safetensors(bytes: impl Into<Arc<[u8]>>) -> Result<Self, Error> {
+        Checkpoint::from_bytes(bytes)?.state_dict()
+    }
+}

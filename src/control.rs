@@ -1,0 +1,71 @@
+//! Gradient control: clipping by norm, loss scales and skipped steps, decided on the GPU.
+//!
+//! - [`controller`]: what lives on the device from step to step; [`skipped`]: of that, the steps each tensor did not take.
+//! - [`loss_scale`]: the dynamic scale: begun, loaded, written.
+//! - [`statistics`]: what was decided, on its way to the host.
+//! - [`question`]: how the host learns the counts of skipped steps, for tensors that have not all stepped together.
+
+pub(crate) mod controller;
+mod loss_scale;
+pub(crate) mod question;
+pub(crate) mod skipped;
+pub(crate) mod statistics;
+
+use crate::options::grad_scaler::GradScalerState;
+use crate::options::gradient_control::{GradientControl, LossScale, NormType};
+use controller::Controller;
+
+/// The options in force, and what they need.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    pub options: GradientControl,
+    pub found_inf: Option<(wgpu::Buffer, u64)>,
+    /// Whether steps were recorded that may have been skipped: the host does not know how many then, and biases are
+    /// corrected on the device. Stays so until a state dict is loaded.
+    pub device_steps: bool,
+    /// Whether tensors have parted for steps of which the device was not asked yet whether it skipped them.
+    pub is_parted: bool,
+    /// Steps recorded while the device decided.
+    pub recorded: u64,
+    pub controller: Option<Controller>,
+    /// A scale that was loaded while no dynamic one was in force.
+    pub kept_scaler: Option<GradScalerState>,
+}
+
+impl Control {
+    /// Whether the next step may be skipped, or earlier ones may have been.
+    pub(crate) fn may_skip(&self) -> bool {
+        self.options.skips() || self.found_inf.is_some() || self.device_steps
+    }
+
+    /// Whether control.wgsl runs.
+    pub(crate) fn decides(&self) -> bool {
+        self.options.clip_norm.is_some() || self.may_skip()
+    }
+
+    /// Whether the gradients are measured.
+    pub(crate) fn measures(&self) -> bool {
+        self.options.clip_norm.is_some() || self.options.skips()
+    }
+
+    /// By which norm they are measured, if they are.
+    pub(crate) fn measured(&self) -> Option<NormType> {
+        self.measures().then_some(self.options.norm_type)
+    }
+
+    /// What a plan depends on.
+    pub(crate) fn bears_on_plan(&self) -> impl PartialEq + use<> {
+        (self.decides(), self.measured(), self.may_skip(), self.in_kernel(), self.options.clip_value.is_some())
+    }
+
+    /// Whether adam.wgsl heeds `grad_scale` and `skip`.
+    pub(crate) fn in_kernel(&self) -> bool {
+        self.decides() || self.host_scale() as f32 != 1.0
+    }
+
+    /// What the host knows gradients are multiplied by.
+    pub(crate) fn host_scale(&self) -> f64 {
+        let scale = if let LossScale::Fixed(scale) = self.options.loss_scale { scale } else { 1.0 };
+        1.0 / (scale * f64::from(self.options.accumulate))
+    }
+}

@@ -1,0 +1,142 @@
+//! What the device decided, told to the host some steps later, without anybody waiting.
+
+use std::sync::{Arc, Mutex};
+
+use crate::device::gpu::Gpu;
+use crate::device::guard::Guard;
+use crate::device::leases::lock;
+use crate::error::Error;
+use crate::layout::State;
+
+/// What became of a step's gradients, where they are clipped by norm or steps may be skipped; see
+/// [`GradientControl`](crate::GradientControl).
+///
+/// Steps are counted from the first that this optimizer recorded under control, whatever state is loaded meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepStatistics {
+    /// The number of the step, from 1, among those recorded while gradients were under control.
+    pub step: u64,
+    /// The norm of all gradients, unscaled, before they were clipped. Infinite or NaN if any of them is; 0 if they are
+    /// not measured, being neither clipped by norm nor looked through for such elements.
+    pub grad_norm: f32,
+    /// What they were multiplied by to clip them: 1 if they were not.
+    pub clip_factor: f32,
+    /// Whether any gradient was infinite or NaN, or the outside said so.
+    pub found_inf: bool,
+    /// How many steps were taken so far.
+    pub steps_taken: u64,
+    /// And skipped.
+    pub steps_skipped: u64,
+    /// The loss scale after the step.
+    pub loss_scale: f32,
+    /// Steps since the scale last changed, for a dynamic one.
+    pub growth_tracker: u32,
+}
+
+impl StepStatistics {
+    pub(crate) fn new(state: &State) -> Self {
+        let wide = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+        Self {
+            step: wide(state.step_low, state.step_high),
+            grad_norm: state.grad_norm,
+            clip_factor: state.clip_factor,
+            found_inf: state.found_inf != 0,
+            steps_taken: wide(state.taken_low, state.taken_high),
+            steps_skipped: wide(state.skipped_low, state.skipped_high),
+            loss_scale: state.loss_scale,
+            growth_tracker: state.growth_tracker,
+        }
+    }
+}
+
+/// Small buffers that steps copy what was decided to. A buffer whose mapping is pending would fail the submit of the
+/// next step that copies to it: each is leased, as slots are, and a step that finds none free tells nothing.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    buffers: Vec<wgpu::Buffer>,
+    news: Arc<Mutex<News>>,
+    latest: Option<StepStatistics>,
+    guard: Guard,
+}
+
+/// Numbers of buffers. No wgpu object is in it: what is given to an encoder must be `Send`, in a browser too.
+#[derive(Debug, Default)]
+struct News {
+    free: Vec<usize>,
+    mapped: Vec<usize>,
+}
+
+const BUFFERS: usize = 8;
+const BYTES: u64 = size_of::<State>() as u64;
+
+/// Returns its buffer when dropped, unless that is mapped by then.
+struct Lease {
+    news: Arc<Mutex<News>>,
+    buffer: Option<usize>,
+}
+
+impl Lease {
+    fn mapped(mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            lock(&self.news).mapped.push(buffer);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer {
+            lock(&self.news).free.push(buffer);
+        }
+    }
+}
+
+impl Ring {
+    pub(crate) fn new(gpu: &Gpu) -> Result<Self, Error> {
+        let buffer = |_| {
+            gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("wgpu_adam.statistics"),
+                size: BYTES,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        };
+        let buffers = gpu.guard.run("the buffers of statistics", || (0..BUFFERS).map(buffer).collect())?;
+        let news = News { free: (0..BUFFERS).collect(), mapped: Vec::new() };
+        Ok(Self { buffers, news: Arc::new(Mutex::new(news)), latest: None, guard: gpu.guard.clone() })
+    }
+
+    /// Records the copy of what a step recorded before has decided.
+    pub(crate) fn record(&mut self, encoder: &mut wgpu::CommandEncoder, state: &wgpu::Buffer) {
+        self.harvest();
+        let Some(number) = lock(&self.news).free.pop() else { return };
+        let lease = Lease { news: Arc::clone(&self.news), buffer: Some(number) };
+        let Some(buffer) = self.buffers.get(number) else { return };
+        encoder.copy_buffer_to_buffer(state, 0, buffer, 0, Some(BYTES));
+        encoder.map_buffer_on_submit(buffer, wgpu::MapMode::Read, .., move |result| {
+            if result.is_ok() {
+                lease.mapped();
+            }
+        });
+    }
+
+    /// Reads what has come.
+    pub(crate) fn harvest(&mut self) -> Option<StepStatistics> {
+        let mapped = std::mem::take(&mut lock(&self.news).mapped);
+        for number in mapped {
+            let Some(buffer) = self.buffers.get(number) else { continue };
+            if let Ok(range) = buffer.get_mapped_range(..) {
+                let state: State = bytemuck::pod_read_unaligned(&range);
+                let told = StepStatistics::new(&state);
+                if self.latest.is_none_or(|latest| latest.step < told.step) {
+                    self.latest = Some(told);
+                }
+            }
+            // On a lost device it is of no use any more.
+            if self.guard.unmap("the buffers of statistics", buffer).is_ok() {
+                lock(&self.news).free.push(number);
+            }
+        }
+        self.latest
+    }
+}

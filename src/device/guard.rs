@@ -1,0 +1,296 @@
+//! Creation under error scopes: what only the device can know comes back as an error of ours.
+
+use crate::error::Error;
+
+/// Runs whatever creates, grows or maps inside Validation and OutOfMemory scopes.
+///
+/// Native: the scopes are read at once. Without them the first write to a buffer made on a lost device would reach the
+/// application's uncaptured-error handler, whose default panics. Browser: the answer is a promise, kept for
+/// [`ready`](Self::ready).
+#[derive(Clone)]
+pub(crate) struct Guard {
+    device: wgpu::Device,
+    #[cfg(target_family = "wasm")]
+    pending: std::rc::Rc<std::cell::RefCell<Promises>>,
+}
+
+/// What came of making something that several optimizers use: an error in it is an error of each of them. Native: it
+/// was made without one.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    #[cfg(target_family = "wasm")]
+    error: futures::future::Shared<Promise>,
+}
+
+/// The promise of an error.
+#[cfg(target_family = "wasm")]
+type Promise = std::pin::Pin<Box<dyn Future<Output = Option<Error>>>>;
+
+/// The promises that nobody has waited for yet.
+#[cfg(target_family = "wasm")]
+#[derive(Default)]
+struct Promises {
+    own: Vec<Promise>,
+    /// Of things that other optimizers may use too; each once.
+    shared: Vec<Outcome>,
+}
+
+/// The scopes around what is being made; in the order in which a panic must close them.
+struct Scopes {
+    validation: wgpu::ErrorScopeGuard,
+    memory: wgpu::ErrorScopeGuard,
+}
+
+impl Scopes {
+    fn open(device: &wgpu::Device) -> Self {
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        Self { validation: device.push_error_scope(wgpu::ErrorFilter::Validation), memory }
+    }
+
+    fn close(self) -> impl Future<Output = Option<wgpu::Error>> + use<> {
+        let (validation, memory) = (self.validation.pop(), self.memory.pop());
+        async move {
+            // The order matters: exhausted memory often shows as an invalid object too.
+            let memory = memory.await;
+            let validation = validation.await;
+            memory.or(validation)
+        }
+    }
+}
+
+impl Guard {
+    pub(crate) fn new(device: &wgpu::Device) -> Self {
+        Self {
+            device: device.clone(),
+            #[cfg(target_family = "wasm")]
+            pending: std::rc::Rc::default(),
+        }
+    }
+
+    /// Makes something; `what` names it in the error.
+    pub(crate) fn run<T>(&self, what: &str, make: impl FnOnce() -> T) -> Result<T, Error> {
+        let scopes = Scopes::open(&self.device);
+        let made = make();
+        self.settle(what, scopes.close())?;
+        Ok(made)
+    }
+
+    /// Makes something that other optimizers may use too: whoever does hands its outcome to [`join`](Self::join).
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn run_shared<T>(&self, what: &str, make: impl FnOnce() -> T) -> Result<(T, Outcome), Error> {
+        Ok((self.run(what, make)?, Outcome {}))
+    }
+
+    /// Makes something that other optimizers may use too: whoever does hands its outcome to [`join`](Self::join).
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn run_shared<T>(&self, what: &str, make: impl FnOnce() -> T) -> Result<(T, Outcome), Error> {
+        let scopes = Scopes::open(&self.device);
+        let made = make();
+        let outcome = Outcome { error: futures::FutureExt::shared(promise(what, scopes.close())) };
+        self.join(&outcome);
+        Ok((made, outcome))
+    }
+
+    /// Makes an error of something that is shared an error of this optimizer. Native: there is none.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn join(&self, _: &Outcome) {}
+
+    /// Makes an error of something that is shared an error of this optimizer. Browser: [`ready`](Self::ready) waits for
+    /// it, unless it is known that there is none.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn join(&self, outcome: &Outcome) {
+        let shared = &mut self.pending.borrow_mut().shared;
+        let known = matches!(outcome.error.peek(), Some(None));
+        if !known && !shared.iter().any(|other| other.error.ptr_eq(&outcome.error)) {
+            shared.push(outcome.clone());
+        }
+    }
+
+    /// Unmaps a buffer. Native: on a lost device that would reach the application's handler.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn unmap(&self, what: &str, buffer: &wgpu::Buffer) -> Result<(), Error> {
+        self.run(what, || buffer.unmap())
+    }
+
+    /// Unmaps a buffer. Browser: never an error, so that no promise is kept of what is done in every step.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn unmap(&self, _: &str, buffer: &wgpu::Buffer) -> Result<(), Error> {
+        buffer.unmap();
+        Ok(())
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn settle(&self, what: &str, error: impl Future<Output = Option<wgpu::Error>>) -> Result<(), Error> {
+        match now(error) {
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory { what: what.into() }),
+            Some(error) => Err(self.refused(what, error)),
+            None => Ok(()),
+        }
+    }
+
+    /// The error of what wgpu refused. Of a lost device it tells by what was not made there being invalid, which nobody
+    /// understands; so it is asked whether the device is lost.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn refused(&self, what: &str, message: impl ToString) -> Error {
+        if self.is_lost() {
+            return Error::DeviceLost { what: what.into() };
+        }
+        Error::Device { what: what.into(), message: message.to_string() }
+    }
+
+    /// The error of what the browser refused. No scope of errors tells of a lost device, nor of one without memory.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn refused(&self, what: &str, message: impl ToString) -> Error {
+        let message = format!("{}; the device may be lost or out of memory", message.to_string());
+        Error::Device { what: what.into(), message }
+    }
+
+    /// Whether the device is lost: whether it does not make even a small buffer. wgpu tells of the loss to one callback
+    /// alone, which is the application's.
+    #[cfg(not(target_family = "wasm"))]
+    fn is_lost(&self) -> bool {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let probe = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("wgpu_adam.probe"),
+            size: 4,
+            usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: true,
+        });
+        // A buffer that was not made is invalid, and to unmap it a mistake.
+        probe.unmap();
+        let (validation, memory) = (now(validation.pop()), now(memory.pop()));
+        validation.is_some() && memory.is_none()
+    }
+
+    #[cfg(target_family = "wasm")]
+    fn settle(&self, what: &str, error: impl Future<Output = Option<wgpu::Error>> + 'static) -> Result<(), Error> {
+        self.pending.borrow_mut().own.push(promise(what, error));
+        Ok(())
+    }
+
+    /// The first error of all that was made since the last call. Native: there is none left to tell.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The first error of all that was made since the last call, all of which it waits for.
+    #[cfg(target_family = "wasm")]
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        let Promises { own, shared } = self.pending.take();
+        let mut first = None;
+        for outcome in shared {
+            first = first.or(outcome.error.await);
+        }
+        for error in own {
+            first = first.or(error.await);
+        }
+        first.map_or(Ok(()), Err)
+    }
+}
+
+impl Outcome {
+    /// Whether it is known to have failed: then it is to be made anew. Native: what fails is never shared.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn has_failed(&self) -> bool {
+        false
+    }
+
+    /// Whether it is known to have failed: then it is to be made anew.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.error.peek(), Some(Some(_)))
+    }
+}
+
+/// Whether two handles are of one device.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn is_same_device(one: &wgpu::Device, other: &wgpu::Device) -> bool {
+    // wgpu compares numbers, and each `wgpu::Instance` counts its devices from the same one.
+    if one != other {
+        return false;
+    }
+    // An error goes to the innermost scope of the device on which it happens, and nowhere else.
+    let outer = one.push_error_scope(wgpu::ErrorFilter::Validation);
+    let inner = other.push_error_scope(wgpu::ErrorFilter::Validation);
+    drop(one.create_sampler(&wgpu::SamplerDescriptor { lod_min_clamp: -1.0, ..Default::default() }));
+    let error = now(inner.pop());
+    drop(outer);
+    // A lost device makes no error: it is not the same as any other, not even as itself.
+    error.is_some()
+}
+
+/// Whether two handles are of one device: in a browser each has a number of its own.
+#[cfg(target_family = "wasm")]
+pub(crate) fn is_same_device(one: &wgpu::Device, other: &wgpu::Device) -> bool {
+    one == other
+}
+
+/// What a scope has caught. Native wgpu knows it when the scope is popped: one poll reads it.
+#[cfg(not(target_family = "wasm"))]
+fn now(error: impl Future<Output = Option<wgpu::Error>>) -> Option<wgpu::Error> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(error).poll(&mut context) {
+        std::task::Poll::Ready(error) => error,
+        std::task::Poll::Pending => None,
+    }
+}
+
+#[cfg(target_family = "wasm")]
+fn promise(what: &str, error: impl Future<Output = Option<wgpu::Error>> + 'static) -> Promise {
+    let what = what.to_owned();
+    Box::pin(async move { error.await.map(|error| translate(&what, &error)) })
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+#[cfg(target_family = "wasm")]
+fn translate(what: &str, error: &wgpu::Error) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { what: what.into() },
+        other => Error::Device { what: what.into(), message: other.to_string() },
+    }
+}
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::{is_same_device, now};
+
+    fn noop() -> (wgpu::Device, wgpu::Queue) {
+        wgpu::Device::noop(&wgpu::DeviceDescriptor::default())
+    }
+
+    #[test]
+    fn devices_are_told_apart_and_nobody_notices() {
+        let ((one, _), (other, _)) = (noop(), noop());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        for device in [&one, &other] {
+            let seen = Arc::clone(&seen);
+            device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+                seen.lock().unwrap().push(error.to_string());
+            }));
+        }
+        // The application's own scopes, around all of it.
+        let scopes = [&one, &other].map(|device| device.push_error_scope(wgpu::ErrorFilter::Validation));
+        assert_eq!(one, other, "wgpu tells devices of two instances apart");
+        assert!(is_same_device(&one, &one.clone()));
+        assert!(!is_same_device(&one, &other));
+        assert!(!is_same_device(&other, &one));
+        for scope in scopes {
+            assert!(now(scope.pop()).is_none(), "an error reached the application's scope");
+        }
+        assert!(!is_same_device(&one, &other));
+        one.destroy();
+        assert!(!is_same_device(&one, &one.clone()), "a lost device");
+        assert!(!is_same_device(&other, &one));
+        assert!(!is_same_device(&one, &other));
+        assert_eq!(*seen.lock().unwrap(), Vec::<String>::new(), "the application's handler");
+    }
+}

@@ -1,0 +1,131 @@
+//! Changing the options of a group between steps.
+
+use crate::error::Error;
+use crate::optimizer::WgpuAdam;
+use crate::options::adam::AdamConfig;
+use crate::registry::group::Group;
+use crate::registry::group::ParamId;
+
+impl WgpuAdam {
+    /// Sets a group's [`lr`](AdamConfig::lr) from the next recorded step on.
+    ///
+    /// # Errors
+    /// No such group; a value out of range. The old value then stays in force, here and below.
+    pub fn set_lr(&mut self, group: usize, lr: f64) -> Result<(), Error> {
+        self.change(group, |config| config.lr = lr)
+    }
+
+    /// Sets a group's [`betas`](AdamConfig::betas) from the next recorded step on. Bias corrections use the new betas
+    /// with the old step counts, as in torch.
+    ///
+    /// # Errors
+    /// As for [`set_lr`](Self::set_lr).
+    pub fn set_betas(&mut self, group: usize, betas: (f64, f64)) -> Result<(), Error> {
+        self.change(group, |config| config.betas = betas)
+    }
+
+    /// Sets a group's [`eps`](AdamConfig::eps) from the next recorded step on.
+    ///
+    /// # Errors
+    /// As for [`set_lr`](Self::set_lr).
+    pub fn set_eps(&mut self, group: usize, eps: f64) -> Result<(), Error> {
+        self.change(group, |config| config.eps = eps)
+    }
+
+    /// Sets a group's [`weight_decay`](AdamConfig::weight_decay) from the next recorded step on.
+    ///
+    /// # Errors
+    /// As for [`set_lr`](Self::set_lr).
+    pub fn set_weight_decay(&mut self, group: usize, weight_decay: f64) -> Result<(), Error> {
+        self.change(group, |config| config.weight_decay = weight_decay)
+    }
+
+    /// Sets a group's [`maximize`](AdamConfig::maximize) from the next recorded step on.
+    ///
+    /// # Errors
+    /// No such group.
+    pub fn set_maximize(&mut self, group: usize, maximize: bool) -> Result<(), Error> {
+        self.change(group, |config| config.maximize = maximize)
+    }
+
+    /// Sets a group's [`decoupled_weight_decay`](AdamConfig::decoupled_weight_decay) from the next recorded step on.
+    /// May compile the other kind of step.
+    ///
+    /// # Errors
+    /// No such group; a device that cannot compile, being lost.
+    pub fn set_decoupled_weight_decay(&mut self, group: usize, decoupled_weight_decay: bool) -> Result<(), Error> {
+        self.change(group, |config| config.decoupled_weight_decay = decoupled_weight_decay)
+    }
+
+    /// Switches a group's [`amsgrad`](AdamConfig::amsgrad) from the next recorded step on.
+    ///
+    /// Off: at any time; max_exp_avg_sq is kept, stale, as in torch, and used again if amsgrad is switched on again.
+    /// On: where the group was made with amsgrad, or none of its parameters has taken a step; it then gets new state.
+    /// May compile and allocate.
+    ///
+    /// # Errors
+    /// No such group; parameters that have taken steps without recording max_exp_avg_sq (torch fails at the next step);
+    /// no memory.
+    pub fn set_amsgrad(&mut self, group: usize, amsgrad: bool) -> Result<(), Error> {
+        let params: Vec<u32> = self.group(group)?.params().iter().map(|id| id.index).collect();
+        let lacking = params.into_iter().filter(|number| !self.registry.has_max_exp_avg_sq(*number));
+        let lacking: Vec<(u32, bool)> = lacking.map(|number| (number, true)).collect();
+        if !amsgrad || lacking.is_empty() {
+            return self.change(group, |config| config.amsgrad = amsgrad);
+        }
+        for &(number, _) in &lacking {
+            if let Some(tensor) = self.registry.tensor(number).filter(|tensor| tensor.step > 0) {
+                let (tensor, steps) = (tensor.describe(number), tensor.step);
+                return Err(Error::AmsgradWithoutHistory { group, tensor, steps });
+            }
+        }
+        let mut draft = self.registry.clone();
+        draft.add_state(&self.gpu, &self.limits, &lacking)?;
+        if let Some(group) = draft.groups.get_mut(group) {
+            group.config.amsgrad = true;
+        }
+        self.commit(draft)
+    }
+
+    /// Changes a group's options if the result is valid. Where other code is selected, that is compiled.
+    fn change(&mut self, group: usize, change: impl FnOnce(&mut AdamConfig)) -> Result<(), Error> {
+        let old = self.group(group)?.config;
+        let mut new = old;
+        change(&mut new);
+        new.validate(Some(group))?;
+        self.set_config(group, new);
+        self.options_changed = true;
+        // Only these bear on the plan.
+        let plans = |config: &AdamConfig| (config.amsgrad, config.decoupled_weight_decay, config.eps > 0.0);
+        if plans(&old) == plans(&new) {
+            return Ok(());
+        }
+        let prepared = self.prepare();
+        if prepared.is_err() {
+            self.set_config(group, old);
+        }
+        prepared
+    }
+
+    fn set_config(&mut self, group: usize, config: AdamConfig) {
+        if let Some(group) = self.registry.groups.get_mut(group) {
+            group.config = config;
+        }
+    }
+
+    pub(crate) fn group(&self, group: usize) -> Result<&Group, Error> {
+        self.registry.groups.get(group).ok_or(Error::NoSuchGroup { group, count: self.registry.groups.len() })
+    }
+
+    /// The groups, in the order in which they were given, with the options now in force.
+    #[must_use]
+    pub fn param_groups(&self) -> &[Group] {
+        &self.registry.groups
+    }
+
+    /// The parameter of this name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<ParamId> {
+        self.registry.find(name).map(|index| ParamId { optimizer: self.number, index })
+    }
+}

@@ -1,0 +1,114 @@
+//! Looking at a parameter: its name, its step count, where its state lies.
+
+use crate::error::Error;
+use crate::optimizer::WgpuAdam;
+use crate::registry::Registry;
+use crate::registry::group::ParamId;
+
+/// Where a parameter's state lies, lent for the caller's own shaders and copies: read at any time, write only between
+/// steps, in the order of submits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamState {
+    /// t: the steps the parameter has taken. At 0 all state is zero.
+    pub step: u64,
+    /// The state, in the order of the tensor's elements: one piece, unless the tensor is larger than a binding allows.
+    pub pieces: Vec<StatePiece>,
+}
+
+/// The state of a part of a parameter. The buffer has the usages `STORAGE`, `COPY_SRC` and `COPY_DST`; each offset is in
+/// bytes, a multiple of 4, and begins `length` elements of f32.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatePiece {
+    /// The part's first element in the tensor.
+    pub start: u64,
+    /// Its number of elements.
+    pub length: u64,
+    /// The buffer, shared with other parameters.
+    pub buffer: wgpu::Buffer,
+    /// Offset of the first element's `exp_avg`.
+    pub exp_avg: u64,
+    /// Offset of the first element's `exp_avg_sq`.
+    pub exp_avg_sq: u64,
+    /// Offset of the first element's `max_exp_avg_sq`, where the group was made with amsgrad.
+    pub max_exp_avg_sq: Option<u64>,
+}
+
+impl StatePiece {
+    /// The offsets of exp_avg, exp_avg_sq and max_exp_avg_sq.
+    pub(crate) fn planes(&self) -> [Option<u64>; 3] {
+        [Some(self.exp_avg), Some(self.exp_avg_sq), self.max_exp_avg_sq]
+    }
+}
+
+/// Where a tensor's state lies.
+pub(crate) fn places(registry: &Registry, number: u32) -> ParamState {
+    let mut pieces: Vec<StatePiece> = Vec::new();
+    for piece in registry.pieces_of(number).iter().filter(|piece| piece.length > 0) {
+        let Some(window) = registry.window(piece.window) else { continue };
+        let plane = window.layout.plane * 4;
+        let exp_avg = piece.moment * 4;
+        pieces.push(StatePiece {
+            start: piece.start,
+            length: piece.length,
+            buffer: window.buffer.clone(),
+            exp_avg,
+            exp_avg_sq: exp_avg + plane,
+            max_exp_avg_sq: (window.layout.planes == 3).then_some(exp_avg + 2 * plane),
+        });
+    }
+    ParamState { step: registry.tensor(number).map_or(0, |tensor| tensor.step), pieces }
+}
+
+impl WgpuAdam {
+    /// Where a parameter's state lies. It stays there until a state dict is loaded, the parameter is
+    /// replaced, amsgrad is switched on, or [`record_defragment`](Self::record_defragment) moves it.
+    ///
+    /// # Errors
+    /// An id of another optimizer or of a removed parameter.
+    pub fn state(&self, id: ParamId) -> Result<ParamState, Error> {
+        self.tensor(id)?;
+        for piece in self.registry.pieces_of(id.index) {
+            if let Some(window) = self.registry.window(piece.window) {
+                window.lend();
+            }
+        }
+        Ok(self.places(id))
+    }
+
+    /// Where a parameter's state lies, for copies that are recorded at once: the caller does not see it.
+    pub(crate) fn places(&self, id: ParamId) -> ParamState {
+        places(&self.registry, id.index)
+    }
+
+    /// The steps that a parameter has taken, torch's `state["step"]`: recorded steps, whether submitted or not.
+    ///
+    /// # Errors
+    /// An id of another optimizer or of a removed parameter.
+    pub fn step_count(&self, id: ParamId) -> Result<u64, Error> {
+        Ok(self.tensor(id)?.step)
+    }
+
+    /// A parameter's name, if it has one.
+    ///
+    /// # Errors
+    /// An id of another optimizer or of a removed parameter.
+    pub fn name(&self, id: ParamId) -> Result<Option<&str>, Error> {
+        Ok(self.tensor(id)?.name.as_deref())
+    }
+
+    /// A parameter's shape.
+    ///
+    /// # Errors
+    /// An id of another optimizer or of a removed parameter.
+    pub fn shape(&self, id: ParamId) -> Result<&[usize], Error> {
+        Ok(&self.tensor(id)?.shape)
+    }
+
+    /// Whether a parameter has a gradient, and so takes part in the next step.
+    ///
+    /// # Errors
+    /// An id of another optimizer or of a removed parameter.
+    pub fn has_grad(&self, id: ParamId) -> Result<bool, Error> {
+        Ok(self.tensor(id)?.grad.is_some())
+    }
+}

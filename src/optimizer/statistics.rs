@@ -1,0 +1,43 @@
+//! Statistics of steps: the latest to have come back, or those of the last submitted step.
+
+use crate::control::statistics::StepStatistics;
+use crate::error::Error;
+use crate::layout::State;
+use crate::optimizer::WgpuAdam;
+use crate::transfer::readback::{Readback, Source};
+
+impl WgpuAdam {
+    /// The latest statistics that have come back from the device; none if none have, or none are made. Never waits:
+    /// they come some steps late, when the application polls the device (native) or lets the browser's event loop
+    /// run. Steps of which nobody reads them make none.
+    pub fn latest_statistics(&mut self) -> Option<StepStatistics> {
+        self.control.controller.as_mut().and_then(|controller| controller.ring.harvest())
+    }
+
+    /// The statistics of the last submitted step: copied when this is called, by a submit of its own; the future waits
+    /// for the copy and borrows nothing.
+    ///
+    /// # Errors
+    /// [`NoStatistics`](Error::NoStatistics) if no step was recorded while gradients were clipped by norm or steps might
+    /// be skipped; else as for [`state_dict`](Self::state_dict).
+    pub fn statistics(&self) -> impl Future<Output = Result<StepStatistics, Error>> + use<> {
+        let copy = self.copy_statistics();
+        async move {
+            let mut bytes = Vec::new();
+            copy?
+                .for_each(|part| {
+                    bytes.extend_from_slice(part);
+                    Ok(())
+                })
+                .await?;
+            bytes.resize(size_of::<State>(), 0);
+            Ok(StepStatistics::new(&bytemuck::pod_read_unaligned(&bytes)))
+        }
+    }
+
+    fn copy_statistics(&self) -> Result<Readback, Error> {
+        let controller = self.control.controller.as_ref().filter(|_| self.control.recorded > 0);
+        let state = &controller.ok_or(Error::NoStatistics)?.state;
+        self.read_back(vec![Source { buffer: state.clone(), offset: 0, size: size_of::<State>() as u64 }])
+    }
+}

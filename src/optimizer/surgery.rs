@@ -1,0 +1,250 @@
+//! Models that grow and shrink: replacing and removing parameters, starting a parameter anew. All on the GPU.
+
+use std::collections::HashMap;
+
+use crate::error::Error;
+use crate::optimizer::WgpuAdam;
+use crate::optimizer::state::{ParamState, StatePiece, places};
+use crate::registry::Registry;
+use crate::registry::group::ParamId;
+use crate::tensors::tensor::{Param, TensorBuffer};
+
+/// What becomes of a parameter's moments when it is replaced.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Moments {
+    /// They and the step count go on: the first elements keep theirs, as many as the shorter of old and new has; further
+    /// ones begin at zero.
+    Keep,
+    /// They begin at zero, with step count 0.
+    Clear,
+    /// They are copied from these buffers, of the new length, with usage `COPY_SRC`; the step count goes on. For models
+    /// that are pruned, split or reordered by the caller's own shaders.
+    From {
+        /// The new `exp_avg`.
+        exp_avg: TensorBuffer,
+        /// The new `exp_avg_sq`.
+        exp_avg_sq: TensorBuffer,
+        /// The new `max_exp_avg_sq`: must be given where the parameter has one.
+        max_exp_avg_sq: Option<TensorBuffer>,
+    },
+}
+
+/// A copy of elements of state, in bytes.
+struct Copy {
+    from: wgpu::Buffer,
+    from_offset: u64,
+    to: wgpu::Buffer,
+    to_offset: u64,
+    size: u64,
+}
+
+impl WgpuAdam {
+    /// Puts another tensor, of any shape, in the place of a parameter: same id, same group, name as given.
+    ///
+    /// Allocates state for the new tensor and records the copies of moments into the encoder: they happen in the order
+    /// of recording, after steps recorded before and before steps recorded later. The encoder must be submitted, or the
+    /// moments are lost. No data goes through the host.
+    ///
+    /// # Errors
+    /// As for [`WgpuAdam::new`], for the new tensor; moments of the wrong length or usage. Nothing is recorded then.
+    pub fn record_replace_param(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        id: ParamId,
+        param: Param,
+        moments: Moments,
+    ) -> Result<(), Error> {
+        self.record_replace_params(encoder, [(id, param, moments)])
+    }
+
+    /// Replaces several parameters at once, as [`record_replace_param`](Self::record_replace_param): those that lie next
+    /// to each other, in a new arena say, are then stepped as one.
+    ///
+    /// # Errors
+    /// As for [`record_replace_param`](Self::record_replace_param); an id given twice. All are replaced, or none.
+    pub fn record_replace_params(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        replacements: impl IntoIterator<Item = (ParamId, Param, Moments)>,
+    ) -> Result<(), Error> {
+        let result = self.replace(encoder, replacements.into_iter().collect());
+        result.inspect_err(|_| self.release_buffers())
+    }
+
+    fn replace(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        replacements: Vec<(ParamId, Param, Moments)>,
+    ) -> Result<(), Error> {
+        let mut draft = self.registry.clone();
+        let mut moved: HashMap<ParamId, (ParamState, Moments)> = HashMap::with_capacity(replacements.len());
+        let mut added = Vec::with_capacity(replacements.len());
+        for (id, param, moments) in replacements {
+            let old = self.tensor(id)?.clone();
+            let mut new = self.admit(param, id.index, old.group)?;
+            new.step = if moments == Moments::Clear { 0 } else { old.step };
+            new.is_fresh = moments == Moments::Clear || (moments == Moments::Keep && old.is_fresh);
+            new.keep_history(&old);
+            let max_exp_avg_sq = self.registry.has_max_exp_avg_sq(id.index);
+            moments.check(new.length, max_exp_avg_sq, &new.describe(id.index))?;
+            draft.take(id.index);
+            added.push((id.index, max_exp_avg_sq, new));
+            if moved.insert(id, (self.places(id), moments)).is_some() {
+                return Err(Error::ReplacedTwice { tensor: old.describe(id.index) });
+            }
+        }
+        let stateless: Vec<(u32, bool)> = added.iter().map(|(number, planes, _)| (*number, *planes)).collect();
+        for (number, _, tensor) in added {
+            draft.put(number, tensor)?;
+        }
+        draft.add_state(&self.gpu, &self.limits, &stateless)?;
+        self.check_copies(&draft, &moved)?;
+        self.commit(draft)?;
+        for (id, (old, moments)) in moved {
+            if moments == Moments::Clear {
+                self.clear_skips(encoder, id);
+            }
+            for copy in moments.copies(&old, &self.places(id)) {
+                copy.record(encoder);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the device can copy given moments, which another device's buffers would not let it: by copies that are never
+    /// submitted, where an error would spoil the caller's encoder.
+    fn check_copies(&self, draft: &Registry, moved: &HashMap<ParamId, (ParamState, Moments)>) -> Result<(), Error> {
+        for (id, (old, moments)) in moved.iter().filter(|(_, (_, moments))| matches!(moments, Moments::From { .. })) {
+            let new = self::places(draft, id.index);
+            self.gpu.guard.run(&format!("the copy of the moments of {}", draft.describe(id.index)), || {
+                let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                for copy in moments.copies(old, &new) {
+                    copy.record(&mut encoder);
+                }
+                drop(encoder.finish());
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Brings the state of neighbours together, so that they are stepped as one, and frees what removed and replaced
+    /// parameters have left: for parameters that were added while others had taken steps. Without such, does nothing.
+    ///
+    /// Allocates new state and records the copies of moments into the encoder, in the order of recording. The encoder must
+    /// be submitted, or the moments are lost. No data goes through the host. [`state`](Self::state) lends other places
+    /// from then on.
+    ///
+    /// # Errors
+    /// [`StateBeingCopied`](Error::StateBeingCopied); no memory; a lost device. Nothing is recorded then.
+    pub fn record_defragment(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
+        self.check_not_copied()?;
+        let scattered = self.registry.scattered(false, &self.limits);
+        if scattered.is_empty() {
+            return Ok(());
+        }
+        let old: Vec<ParamState> = scattered.iter().map(|(number, _)| places(&self.registry, *number)).collect();
+        let mut draft = self.registry.clone();
+        draft.add_state(&self.gpu, &self.limits, &scattered)?;
+        self.commit(draft)?;
+        for ((number, _), old) in scattered.iter().zip(&old) {
+            for copy in Moments::Keep.copies(old, &places(&self.registry, *number)) {
+                copy.record(encoder);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a parameter anew: step count 0, and moments that the encoder clears, in the order of recording.
+    ///
+    /// # Errors
+    /// An id of another optimizer or of a removed parameter; [`StateBeingCopied`](Error::StateBeingCopied).
+    pub fn record_reset_state(&mut self, encoder: &mut wgpu::CommandEncoder, id: ParamId) -> Result<(), Error> {
+        self.check_not_copied()?;
+        self.tensor(id)?;
+        for piece in self.places(id).pieces {
+            for offset in piece.planes().into_iter().flatten() {
+                encoder.clear_buffer(&piece.buffer, offset, Some(piece.length * 4));
+            }
+        }
+        self.tensor_mut(id)?.step = 0;
+        self.clear_skips(encoder, id);
+        self.stale = true;
+        Ok(())
+    }
+
+    /// A parameter that starts anew has missed no step.
+    fn clear_skips(&self, encoder: &mut wgpu::CommandEncoder, id: ParamId) {
+        if let Some(controller) = &self.control.controller {
+            controller.skipped.clear(encoder, id.index);
+        }
+    }
+}
+
+impl Copy {
+    fn record(&self, encoder: &mut wgpu::CommandEncoder) {
+        let Self { from, from_offset, to, to_offset, size } = self;
+        encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, Some(*size));
+    }
+}
+
+impl Moments {
+    /// Whether given moments fit a tensor.
+    fn check(&self, length: u64, has_max_exp_avg_sq: bool, tensor: &str) -> Result<(), Error> {
+        let Self::From { exp_avg, exp_avg_sq, max_exp_avg_sq } = self else { return Ok(()) };
+        let given =
+            [("exp_avg", Some(exp_avg)), ("exp_avg_sq", Some(exp_avg_sq)), ("max_exp_avg_sq", max_exp_avg_sq.as_ref())];
+        for (key, buffer) in given {
+            let what = || format!("{key} of {tensor}");
+            match buffer {
+                Some(buffer) => buffer.check(length, wgpu::BufferUsages::COPY_SRC, what)?,
+                None if has_max_exp_avg_sq => return Err(Error::MissingMoments { tensor: tensor.into() }),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The copies that bring a parameter's moments from its old state to its new one, which is all zeros.
+    fn copies(&self, old: &ParamState, new: &ParamState) -> Vec<Copy> {
+        let mut copies = Vec::new();
+        match self {
+            Self::Clear => {}
+            Self::Keep => {
+                for to in &new.pieces {
+                    copies.extend(old.pieces.iter().flat_map(|from| from.copies_to(to)));
+                }
+            }
+            Self::From { exp_avg, exp_avg_sq, max_exp_avg_sq } => {
+                let given = [Some(exp_avg), Some(exp_avg_sq), max_exp_avg_sq.as_ref()];
+                for to in &new.pieces {
+                    let planes = given.into_iter().zip(to.planes());
+                    copies.extend(planes.filter_map(|(from, to_offset)| {
+                        let from = from?;
+                        let from_offset = from.offset() + to.start * 4;
+                        let (from, to_buffer) = (from.buffer().clone(), to.buffer.clone());
+                        Some(Copy { from, from_offset, to: to_buffer, to_offset: to_offset?, size: to.length * 4 })
+                    }));
+                }
+            }
+        }
+        copies
+    }
+}
+
+impl StatePiece {
+    /// The copies of the elements that both pieces have.
+    fn copies_to(&self, to: &Self) -> impl Iterator<Item = Copy> {
+        let start = self.start.max(to.start);
+        let end = (self.start + self.length).min(to.start + to.length);
+        let planes = self.planes().into_iter().zip(to.planes());
+        planes.filter(move |_| start < end).filter_map(move |(from_offset, to_offset)| {
+            Some(Copy {
+                from: self.buffer.clone(),
+                from_offset: from_offset? + (start - self.start) * 4,
+                to: to.buffer.clone(),
+                to_offset: to_offset? + (start - to.start) * 4,
+                size: (end - start) * 4,
+            })
+        })
+    }
+}

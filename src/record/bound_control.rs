@@ -1,0 +1,145 @@
+//! What a plan needs so that its gradients are measured and its hyper blocks made on the device: a ledger, and the bind
+//! groups around it.
+
+use crate::control::controller::Controller;
+use crate::error::Error;
+use crate::kernels::Kernels;
+use crate::layout::{HYPERS, Hyper, NORM_ENTRY_POINT, binding};
+use crate::options::gradient_control::NormType;
+use crate::plan::Plan;
+use crate::plan::ledger::Ledger;
+use crate::record::bound::{Binder, Bound};
+
+/// A plan's part in gradient control. The ledger holds the numbers of the stepping tensors, the partial results of
+/// gradient_norm.wgsl, and the hyper blocks that control.wgsl makes.
+#[derive(Debug)]
+pub(crate) struct BoundControl {
+    /// By which norm gradients are measured, if they are.
+    pub measured: Option<NormType>,
+    pub norms: Vec<BoundNorm>,
+    /// Group 2 of gradient_norm.wgsl.
+    pub partials_group: wgpu::BindGroup,
+    /// Group 0 of control.wgsl.
+    pub group: wgpu::BindGroup,
+    /// Group 2 of adam.wgsl, in place of a slot's.
+    pub hypers: wgpu::BindGroup,
+    pub stepping: u32,
+    /// Counted in 16 bytes, as the ledger is.
+    pub partials: u32,
+    pub first_partial: u32,
+    pub first_block: u32,
+    /// In bytes.
+    pub hypers_at: u64,
+}
+
+/// A dispatch that measures the gradients of another.
+#[derive(Debug)]
+pub(crate) struct BoundNorm {
+    pub pipeline: wgpu::ComputePipeline,
+    pub grads: wgpu::BindGroup,
+    pub workgroups: (u32, u32),
+}
+
+impl BoundControl {
+    /// The dispatches that measure the gradients of those that step.
+    pub(crate) fn record_norms(&self, pass: &mut wgpu::ComputePass<'_>, bound: &Bound) {
+        for (norm, dispatch) in self.norms.iter().zip(&bound.dispatches) {
+            pass.set_pipeline(&norm.pipeline);
+            pass.set_bind_group(0, &norm.grads, &[]);
+            pass.set_bind_group(1, &dispatch.plan, &[dispatch.frame]);
+            pass.set_bind_group(2, &self.partials_group, &[]);
+            pass.dispatch_workgroups(norm.workgroups.0, norm.workgroups.1, 1);
+        }
+    }
+}
+
+const WHAT: &str = "the ledger of gradient control";
+
+impl Binder<'_> {
+    /// Makes what gradient control needs for a plan that is bound.
+    pub(crate) fn bind_control(
+        self,
+        plan: &Plan,
+        ledger: &Ledger,
+        stepping: &[u32],
+        controller: &mut Controller,
+        skipped: &wgpu::Buffer,
+        kernels: &Kernels,
+    ) -> Result<BoundControl, Error> {
+        let device = &self.gpu.device;
+        let (limit, allowed) = self.gpu.storage_limit();
+        if ledger.bytes() > allowed {
+            let remedy = "or do without clipping by norm and skipping";
+            return Err(Error::DeviceLimit { what: WHAT.into(), limit, needed: ledger.bytes(), allowed, remedy });
+        }
+        let mut pipelines = Vec::new();
+        if let Some(norm_type) = ledger.measured {
+            for (dispatch, grid) in plan.dispatches.iter().zip(&ledger.grids) {
+                pipelines.push(controller.pipelines.norm(self.gpu, kernels, dispatch.kernel, norm_type, *grid)?);
+            }
+        }
+        let layouts = &controller.pipelines;
+        self.gpu.guard.run(WHAT, || {
+            let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("wgpu_adam.control.ledger"),
+                size: ledger.bytes(),
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            self.gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(stepping));
+            let entry = |(_, binding): (u32, u32), resource| wgpu::BindGroupEntry { binding, resource };
+            let group = |label, layout, entries: &[wgpu::BindGroupEntry<'_>]| {
+                device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries })
+            };
+            let mut norms = Vec::with_capacity(pipelines.len());
+            for ((dispatch, grid), pipeline) in plan.dispatches.iter().zip(&ledger.grids).zip(pipelines) {
+                let grad = dispatch.grad.unwrap_or(dispatch.param);
+                let missing = || Error::Device { what: WHAT.into(), message: "a gradient has no buffer".into() };
+                let grads = wgpu::BufferBinding {
+                    buffer: self.buffers.get(grad.buffer).ok_or_else(missing)?,
+                    offset: grad.offset,
+                    size: wgpu::BufferSize::new(grad.size),
+                };
+                let grads = entry(binding::GRAD, wgpu::BindingResource::Buffer(grads));
+                norms.push(BoundNorm {
+                    pipeline,
+                    grads: group(NORM_ENTRY_POINT, &layouts.grads, &[grads]),
+                    workgroups: grid.workgroups,
+                });
+            }
+            let hypers = wgpu::BufferBinding {
+                buffer: &buffer,
+                offset: 0,
+                size: wgpu::BufferSize::new(u64::from(HYPERS) * size_of::<Hyper>() as u64),
+            };
+            Ok(BoundControl {
+                measured: ledger.measured,
+                norms,
+                partials_group: group(
+                    "wgpu_adam.control.partials",
+                    &layouts.partials,
+                    &[entry(binding::PARTIALS, buffer.as_entire_binding())],
+                ),
+                group: group(
+                    "wgpu_adam.control",
+                    &layouts.control_layout,
+                    &[
+                        entry(binding::LEDGER, buffer.as_entire_binding()),
+                        entry(binding::STATE, controller.state.as_entire_binding()),
+                        entry(binding::SKIPPED, skipped.as_entire_binding()),
+                    ],
+                ),
+                hypers: group(
+                    "wgpu_adam.control.hypers",
+                    &kernels.layouts.step,
+                    &[entry(binding::HYPERS, wgpu::BindingResource::Buffer(hypers))],
+                ),
+                stepping: stepping.len() as u32,
+                partials: ledger.partials,
+                first_partial: ledger.first_partial,
+                first_block: ledger.first_block,
+                hypers_at: u64::from(ledger.first_block) * 16,
+            })
+        })?
+    }
+}

@@ -1,0 +1,138 @@
+//! Slots: where the hyper blocks, or requests, of recorded steps wait for their submit.
+//!
+//! Every `queue.write_buffer` lands before the next submit, so steps recorded into one encoder need blocks of their own:
+//! a block written twice would be the last one for all of them. Each recorded step leases a slot of a uniform buffer
+//! and gives the lease to the encoder. It comes back when the GPU has done the work, or when the encoder is dropped
+//! unsubmitted. When all slots are out their number doubles.
+
+use crate::device::gpu::Gpu;
+use crate::device::leases::{Lease, Leases, Outstanding};
+use crate::error::Error;
+use crate::kernels::Layouts;
+use crate::layout::{HYPERS, Hyper, binding};
+
+/// Bytes that one dispatch can reach from its dynamic offset.
+const REACH: u64 = HYPERS as u64 * size_of::<Hyper>() as u64;
+const FIRST_SLOTS: u32 = 8;
+
+#[derive(Debug)]
+pub(crate) struct Slots {
+    /// Bytes from one slot to the next.
+    stride: u64,
+    count: u32,
+    chunks: Vec<Chunk>,
+    leases: Leases,
+}
+
+/// A uniform buffer of slots.
+#[derive(Debug)]
+struct Chunk {
+    first: u32,
+    buffer: wgpu::Buffer,
+    bind_group: wgpu::BindGroup,
+    request: wgpu::BindGroup,
+}
+
+/// What makes and fills a chunk.
+#[derive(Clone, Copy)]
+pub(crate) struct Maker<'a> {
+    pub gpu: &'a Gpu,
+    pub layouts: &'a Layouts,
+}
+
+/// A leased slot: what a step binds, and what it gives to the encoder.
+pub(crate) struct Slot<'a> {
+    /// The slot as hyper blocks.
+    pub bind_group: &'a wgpu::BindGroup,
+    /// The slot as a request to control.wgsl.
+    pub request: &'a wgpu::BindGroup,
+    pub offset: u64,
+    pub lease: Lease,
+}
+
+impl Slots {
+    pub(crate) fn new() -> Self {
+        Self { stride: 0, count: 0, chunks: Vec::new(), leases: Leases::default() }
+    }
+
+    /// Makes room for so many bytes a slot. Slots that are too small are given up; steps in flight keep theirs.
+    pub(crate) fn fit(&mut self, bytes: usize, maker: Maker<'_>) -> Result<(), Error> {
+        let limits = maker.gpu.device.limits();
+        let alignment = limits.min_uniform_buffer_offset_alignment.max(limits.min_storage_buffer_offset_alignment);
+        let stride = (bytes.max(1) as u64).next_multiple_of(u64::from(alignment).max(256));
+        if stride > self.stride {
+            let mut larger = Self { stride, leases: self.leases.renewed(), ..Self::new() };
+            larger.grow(&[], maker)?;
+            *self = larger;
+        }
+        Ok(())
+    }
+
+    /// Writes what a step needs into a slot that nothing in flight reads: in steady state by one `write_buffer`.
+    pub(crate) fn write(&mut self, bytes: &[u8], maker: Maker<'_>) -> Result<Slot<'_>, Error> {
+        let free = self.leases.take();
+        let is_new = free.is_none();
+        let lease = match free {
+            Some(lease) => lease,
+            None => self.grow(bytes, maker)?,
+        };
+        let chunk = self.chunk(lease.slot)?;
+        let offset = u64::from(lease.slot - chunk.first) * self.stride;
+        // A new chunk's first slot was written under its guard.
+        if !is_new {
+            maker.gpu.queue.write_buffer(&chunk.buffer, offset, bytes);
+        }
+        Ok(Slot { bind_group: &chunk.bind_group, request: &chunk.request, offset, lease })
+    }
+
+    fn chunk(&self, slot: u32) -> Result<&Chunk, Error> {
+        let missing = || Error::Device { what: "a slot of hyper blocks".into(), message: "it has no buffer".into() };
+        self.chunks.iter().rev().find(|chunk| chunk.first <= slot).ok_or_else(missing)
+    }
+
+    /// Doubles the number of slots and leases the first new one, with these bytes in it.
+    fn grow(&mut self, bytes: &[u8], maker: Maker<'_>) -> Result<Lease, Error> {
+        let Maker { gpu: Gpu { device, queue, guard }, layouts } = maker;
+        // Offsets are u32; the reach of the last slot goes past its end.
+        let most = device.limits().max_buffer_size.min(u64::from(u32::MAX)).saturating_sub(REACH) / self.stride;
+        let count = most.min(u64::from(self.count.max(FIRST_SLOTS))) as u32;
+        if count == 0 {
+            return Err(Error::DeviceLimit {
+                what: "a slot of hyper blocks".into(),
+                limit: "max_buffer_size",
+                needed: self.stride + REACH,
+                allowed: device.limits().max_buffer_size,
+                remedy: "or give the optimizer fewer groups",
+            });
+        }
+        let first = self.count;
+        let chunk = guard.run("a buffer of hyper blocks", || {
+            let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("wgpu_adam.hypers"),
+                size: u64::from(count) * self.stride + REACH,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            let bind = |label, layout, (_, binding): (u32, u32), size| {
+                let part = wgpu::BufferBinding { buffer: &buffer, offset: 0, size: wgpu::BufferSize::new(size) };
+                let resource = wgpu::BindingResource::Buffer(part);
+                let entries = &[wgpu::BindGroupEntry { binding, resource }];
+                device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries })
+            };
+            let bind_group = bind("wgpu_adam.step", &layouts.step, binding::HYPERS, REACH);
+            let reach = self.stride.min(device.limits().max_storage_buffer_binding_size);
+            let request = bind("wgpu_adam.request", &layouts.request, binding::REQUEST, reach);
+            queue.write_buffer(&buffer, 0, bytes);
+            Chunk { first, buffer, bind_group, request }
+        })?;
+        self.chunks.push(chunk);
+        self.count += count;
+        self.leases.add(first + 1..self.count);
+        Ok(self.leases.lease(first))
+    }
+
+    /// The leases given so far.
+    pub(crate) fn outstanding(&self) -> Outstanding {
+        self.leases.outstanding()
+    }
+}

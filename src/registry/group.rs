@@ -1,0 +1,83 @@
+//! A parameter group of a running optimizer, and the ids of its parameters.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use crate::options::adam::AdamConfig;
+
+/// A parameter of an optimizer: what [`find`](crate::WgpuAdam::find) and [`param_groups`](crate::WgpuAdam::param_groups) give and
+/// methods about one parameter take. Valid as long as the optimizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParamId {
+    pub(crate) optimizer: u32,
+    pub(crate) index: u32,
+}
+
+/// A parameter group of a running optimizer, as [`param_groups`](crate::WgpuAdam::param_groups) lends it.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub(crate) config: AdamConfig,
+    /// What a state dict said beyond the options, as JSON.
+    pub(crate) extra: BTreeMap<String, String>,
+    optimizer: u32,
+    /// The parameters' numbers in rising order, some marked as removed: a removal then costs no more in a large group.
+    members: Vec<u32>,
+    removed: usize,
+    /// Made from `members` when it is asked for.
+    params: OnceLock<Vec<ParamId>>,
+}
+
+/// Marks a member that was removed.
+const REMOVED: u32 = 1 << 31;
+
+impl Group {
+    pub(crate) fn new(config: AdamConfig, optimizer: u32) -> Self {
+        let (extra, members, params) = (BTreeMap::new(), Vec::new(), OnceLock::new());
+        Self { config, extra, optimizer, members, removed: 0, params }
+    }
+
+    /// The options now in force.
+    #[must_use]
+    pub fn config(&self) -> &AdamConfig {
+        &self.config
+    }
+
+    /// The parameters, in the order in which they were given.
+    #[must_use]
+    pub fn params(&self) -> &[ParamId] {
+        self.params.get_or_init(|| {
+            let members = self.members.iter().filter(|member| **member & REMOVED == 0);
+            members.map(|&index| ParamId { optimizer: self.optimizer, index }).collect()
+        })
+    }
+
+    /// The number of parameters.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len() - self.removed
+    }
+
+    /// Adds a parameter, whose number is above all others.
+    pub(crate) fn add(&mut self, number: u32) {
+        self.members.push(number);
+        self.params.take();
+    }
+
+    pub(crate) fn remove(&mut self, number: u32) {
+        let Ok(at) = self.members.binary_search_by_key(&number, |member| member & !REMOVED) else { return };
+        let Some(member) = self.members.get_mut(at).filter(|member| **member & REMOVED == 0) else { return };
+        *member |= REMOVED;
+        self.removed += 1;
+        if self.removed * 2 > self.members.len() {
+            self.members.retain(|member| member & REMOVED == 0);
+            self.removed = 0;
+        }
+        self.params.take();
+    }
+}
+
+impl PartialEq for Group {
+    /// The same options and the same parameters.
+    fn eq(&self, other: &Self) -> bool {
+        (self.config, self.params(), &self.extra) == (other.config, other.params(), &other.extra)
+    }
+}

@@ -1,0 +1,180 @@
+//! Which ranges of which buffers belong to tensors: so that no two of them share memory of which one is written.
+
+use std::collections::BTreeMap;
+
+use crate::error::Error;
+
+/// Elements of a numbered buffer that belong to a tensor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range {
+    pub buffer: u32,
+    pub start: u64,
+    pub end: u64,
+    pub tensor: u32,
+}
+
+/// The ranges of parameters, of which none overlaps any other range, and of gradients, which are only read and may overlap
+/// each other. Ranges without elements are left out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ranges(BTreeMap<Key, u64>);
+
+/// Buffer, size class, start, tensor; the value is the end. Parameters have the class 0. Gradients have one for each power
+/// of two of their length: those that reach into a range then begin at most so far before it.
+type Key = (u32, u32, u64, u32);
+
+const PARAMS: u32 = 0;
+
+/// Two ranges that share elements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conflict {
+    pub first: u32,
+    pub second: u32,
+    pub start: u64,
+    pub end: u64,
+}
+
+impl Conflict {
+    pub(crate) fn error(&self, first: String, second: String) -> Error {
+        Error::Overlap { first, second, offset: self.start * 4, bytes: (self.end - self.start) * 4 }
+    }
+}
+
+impl Ranges {
+    /// Adds a parameter's range, if it overlaps no other parameter. The other one is the first of the conflict.
+    pub(crate) fn insert_param(&mut self, range: &Range) -> Result<(), Conflict> {
+        if let Some(other) = self.first_param(range) {
+            return Err(conflict(&other, range));
+        }
+        self.insert(PARAMS, range);
+        Ok(())
+    }
+
+    pub(crate) fn remove_param(&mut self, range: &Range) {
+        self.0.remove(&key(PARAMS, range));
+    }
+
+    pub(crate) fn insert_grad(&mut self, range: &Range) {
+        self.insert(class(range), range);
+    }
+
+    pub(crate) fn remove_grad(&mut self, range: &Range) {
+        self.0.remove(&key(class(range), range));
+    }
+
+    /// Whether a gradient overlaps no parameter. The parameter is the first of the conflict.
+    pub(crate) fn check_grad(&self, range: &Range) -> Result<(), Conflict> {
+        self.first_param(range).map_or(Ok(()), |param| Err(conflict(&param, range)))
+    }
+
+    /// Whether a parameter overlaps no gradient. The parameter is the first of the conflict.
+    pub(crate) fn check_param(&self, range: &Range) -> Result<(), Conflict> {
+        let mut next_class = PARAMS + 1;
+        // From one class that the buffer has to the next.
+        while let Some((&(buffer, class, ..), _)) = self.0.range((range.buffer, next_class, 0, 0)..).next() {
+            if buffer != range.buffer {
+                break;
+            }
+            let from = range.start.saturating_sub(1_u64.checked_shl(class).unwrap_or(u64::MAX));
+            if let Some(grad) = self.overlapping(class, from, range) {
+                return Err(conflict(range, &grad));
+            }
+            next_class = class + 1;
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, class: u32, range: &Range) {
+        if range.start < range.end {
+            self.0.insert(key(class, range), range.end);
+        }
+    }
+
+    /// The first parameter that overlaps the range.
+    fn first_param(&self, range: &Range) -> Option<Range> {
+        // Parameters do not overlap: of those that begin before it, only the last can reach into it.
+        let before = self.0.range((range.buffer, PARAMS, 0, 0)..(range.buffer, PARAMS, range.start, 0)).next_back();
+        let from = before.map_or(range.start, |((.., start, _), _)| *start);
+        self.overlapping(PARAMS, from, range)
+    }
+
+    /// The first range of a class, from a start on, that overlaps this one.
+    fn overlapping(&self, class: u32, from: u64, range: &Range) -> Option<Range> {
+        if range.start >= range.end {
+            return None;
+        }
+        let near = self.0.range((range.buffer, class, from, 0)..(range.buffer, class, range.end, 0));
+        let (&(buffer, _, start, tensor), &end) = near.into_iter().find(|(_, end)| **end > range.start)?;
+        Some(Range { buffer, start, end, tensor })
+    }
+}
+
+fn key(class: u32, range: &Range) -> Key {
+    (range.buffer, class, range.start, range.tensor)
+}
+
+/// The class of a gradient: those of class k are shorter than 2^k.
+fn class(range: &Range) -> u32 {
+    1 + (range.end - range.start).checked_ilog2().unwrap_or(0)
+}
+
+fn conflict(first: &Range, second: &Range) -> Conflict {
+    let (start, end) = (first.start.max(second.start), first.end.min(second.end));
+    Conflict { first: first.tensor, second: second.tensor, start, end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Conflict, Range, Ranges};
+    use proptest::prelude::*;
+
+    fn overlap(a: &Range, b: &Range) -> bool {
+        a.buffer == b.buffer && a.start.max(b.start) < a.end.min(b.end)
+    }
+
+    fn fits(found: Result<(), Conflict>, others: &[Range], range: &Range) -> Result<(), TestCaseError> {
+        let meets: Vec<u32> = others.iter().filter(|other| overlap(other, range)).map(|other| other.tensor).collect();
+        match found {
+            Ok(()) => prop_assert!(meets.is_empty(), "{range:?} overlaps {meets:?}, unseen"),
+            Err(conflict) => {
+                let other = if conflict.first == range.tensor { conflict.second } else { conflict.first };
+                prop_assert!(meets.contains(&other), "{conflict:?} for {range:?}, which overlaps {meets:?}");
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        /// The index says what a comparison with every range says, while ranges come and go.
+        #[test]
+        fn as_one_by_one(changes in prop::collection::vec((0_u32..2, 0_u64..60, 0_u64..20, any::<bool>(), any::<bool>()), 1..60)) {
+            let mut ranges = Ranges::default();
+            let (mut params, mut grads): (Vec<Range>, Vec<Range>) = (Vec::new(), Vec::new());
+            for (tensor, (buffer, start, length, is_param, removes)) in (0..).zip(changes) {
+                let range = Range { buffer, start, end: start + length, tensor };
+                match (is_param, removes) {
+                    (true, true) if !params.is_empty() => {
+                        let gone = params.remove(start as usize % params.len());
+                        ranges.remove_param(&gone);
+                    }
+                    (false, true) if !grads.is_empty() => {
+                        let gone = grads.remove(start as usize % grads.len());
+                        ranges.remove_grad(&gone);
+                    }
+                    (true, _) => {
+                        fits(ranges.check_param(&range), &grads, &range)?;
+                        let found = ranges.insert_param(&range);
+                        fits(found, &params, &range)?;
+                        if found.is_ok() {
+                            params.push(range);
+                        }
+                    }
+                    (false, _) => {
+                        fits(ranges.check_grad(&range), &params, &range)?;
+                        ranges.insert_grad(&range);
+                        grads.push(range);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Which numbers a moment may hold: one rule for what is saved, opened and loaded.
+//!
+//! NaN, and an infinite `exp_avg`, are *spoiled*: every further step makes NaN of them. They are refused unless somebody asks
+//! for them. An infinite `exp_avg_sq` or `max_exp_avg_sq` is legal: one large finite gradient makes it, and the element
+//! rests from then on. What no gradients lead to at all is *impossible*, and always refused.
+
+use crate::error::Error;
+use crate::registry::Tensor;
+use crate::state_dict::TensorState;
+
+/// What is to be done about spoiled state that is not saved.
+#[cfg(feature = "safetensors")]
+pub(crate) const NOT_SAVED: &str = "nothing was saved, and a file that was there is still the old one; start the parameter \
+    anew with record_reset_state, or save it all the same, as torch does, with CheckpointContents::allow_nonfinite; \
+    skip_nonfinite in a GradientControl keeps such gradients out";
+/// And about spoiled state that is not loaded.
+pub(crate) const NOT_LOADED: &str = "nothing was loaded; load it all the same, as torch does, with \
+    LoadOptions::allow_nonfinite, and start the parameter anew with record_reset_state";
+
+/// A number that no run arrives at, whatever its gradients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Impossible {
+    pub element: u64,
+    pub value: f32,
+    pub problem: &'static str,
+}
+
+/// The spoiled elements of a moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spoiled {
+    pub key: &'static str,
+    pub count: u64,
+    /// How many elements the moment has.
+    pub elements: u64,
+    /// The first spoiled one, and its value.
+    pub element: u64,
+    pub value: f32,
+}
+
+/// A look at a moment's numbers, part by part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scan {
+    key: &'static str,
+    step: u64,
+    done: u64,
+    count: u64,
+    first: Option<(u64, f32)>,
+}
+
+impl Scan {
+    pub(crate) fn new(key: &'static str, step: u64) -> Self {
+        Self { key, step, done: 0, count: 0, first: None }
+    }
+
+    /// Looks at the next numbers, of which the first impossible one is an error.
+    pub(crate) fn feed(&mut self, values: impl Iterator<Item = f32>) -> Result<(), Impossible> {
+        let is_square = self.key != "exp_avg";
+        for value in values {
+            let element = self.done;
+            self.done += 1;
+            let is_legal = if is_square { value >= 0.0 } else { value.is_finite() };
+            if is_legal && (self.step > 0 || value == 0.0) {
+                continue;
+            }
+            let impossible = |problem| Err(Impossible { element, value, problem });
+            if self.step == 0 {
+                return impossible("has taken no step and is not zero");
+            }
+            if is_square && value < 0.0 {
+                return impossible("is negative");
+            }
+            self.count += 1;
+            self.first = self.first.or(Some((element, value)));
+        }
+        Ok(())
+    }
+
+    /// As [`feed`](Self::feed), of little-endian numbers at any address.
+    #[cfg(feature = "safetensors")]
+    pub(crate) fn feed_bytes(&mut self, bytes: &[u8]) -> Result<(), Impossible> {
+        self.feed(bytes.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap_or_default())))
+    }
+
+    /// What was spoiled of all numbers so far.
+    pub(crate) fn spoiled(&self) -> Option<Spoiled> {
+        let (element, value) = self.first?;
+        Some(Spoiled { key: self.key, count: self.count, elements: self.done, element, value })
+    }
+}
+
+impl Spoiled {
+    /// The error of a parameter's spoiled moment, by the parameter's name in errors.
+    pub(crate) fn error(self, tensor: String, remedy: &'static str) -> Error {
+        let Self { key, count, elements, element, value } = self;
+        Error::SpoiledState { tensor, key, count, elements, element, value, remedy }
+    }
+}
+
+impl TensorState {
+    /// Whether the moments are of the tensor's length, and numbers that a run arrives at; spoiled ones if they are allowed.
+    pub(crate) fn check_moments(&self, tensor: &Tensor, number: u32, allow_nonfinite: bool) -> Result<(), Error> {
+        let wrong = |key, problem| Error::StateEntry { tensor: tensor.describe(number), key, problem };
+        for (key, moment) in self.moments() {
+            if moment.len() as u64 != tensor.length {
+                return Err(wrong(key, format!("has {} elements instead of {}", moment.len(), tensor.length)));
+            }
+            let mut scan = Scan::new(key, self.step);
+            let impossible =
+                |Impossible { element, value, problem }| wrong(key, format!("{problem} at element {element}: {value}"));
+            scan.feed(moment.iter().copied()).map_err(impossible)?;
+            if let Some(spoiled) = scan.spoiled().filter(|_| !allow_nonfinite) {
+                return Err(spoiled.error(tensor.describe(number), NOT_LOADED));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Impossible, Scan, Spoiled};
+
+    const INF: f32 = f32::INFINITY;
+    const NAN: f32 = f32::NAN;
+
+    /// How many of some numbers are spoiled and which is the first, or which is impossible, however they are cut.
+    fn look(key: &'static str, step: u64, values: &[f32]) -> Result<Option<(u64, u64)>, (u64, &'static str)> {
+        let mut results = Vec::new();
+        for cut in 0..=values.len() {
+            let (head, tail) = values.split_at(cut);
+            let mut scan = Scan::new(key, step);
+            let fed = scan.feed(head.iter().copied()).and_then(|()| scan.feed(tail.iter().copied()));
+            let told = fed.map(|()| scan.spoiled()).map_err(|Impossible { element, value, problem }| {
+                assert_eq!(value.to_bits(), values[element as usize].to_bits());
+                (element, problem)
+            });
+            results.push(told.map(|spoiled| {
+                spoiled.map(|Spoiled { key: own, count, elements, element, value }| {
+                    assert_eq!((own, elements), (key, values.len() as u64));
+                    assert_eq!(value.to_bits(), values[element as usize].to_bits());
+                    (count, element)
+                })
+            }));
+        }
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{key} {values:?}: {results:?}");
+        results[0]
+    }
+
+    #[test]
+    fn the_rule() {
+        const SQUARES: [&str; 2] = ["exp_avg_sq", "max_exp_avg_sq"];
+        assert_eq!(look("exp_avg", 3, &[-1.0, 0.0, -0.0, f32::MAX, 1e-45]), Ok(None));
+        assert_eq!(look("exp_avg", 3, &[0.0, -INF, 1.0, NAN, INF]), Ok(Some((3, 1))));
+        assert_eq!(look("exp_avg", 0, &[0.0, -0.0]), Ok(None));
+        assert_eq!(look("exp_avg", 0, &[0.0, 1e-45]), Err((1, "has taken no step and is not zero")));
+        assert_eq!(look("exp_avg", 0, &[NAN]), Err((0, "has taken no step and is not zero")));
+        for key in SQUARES {
+            assert_eq!(look(key, 3, &[]), Ok(None));
+            assert_eq!(look(key, 3, &[INF, 0.0, -0.0, 7.0]), Ok(None), "{key}: infinite and legal");
+            assert_eq!(look(key, 3, &[INF, NAN, 0.0, NAN]), Ok(Some((2, 1))), "{key}");
+            assert_eq!(look(key, 3, &[NAN, -1e-45]), Err((1, "is negative")), "{key}");
+            assert_eq!(look(key, 3, &[0.0, -INF]), Err((1, "is negative")), "{key}");
+            assert_eq!(look(key, 0, &[INF]), Err((0, "has taken no step and is not zero")), "{key}");
+        }
+    }
+}

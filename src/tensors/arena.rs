@@ -1,0 +1,204 @@
+//! A model's tensors in two buffers: one of parameters, one of gradients.
+
+use std::collections::HashMap;
+
+use crate::device::guard::Guard;
+use crate::error::Error;
+use crate::tensors::tensor::{Param, TensorBuffer, elements};
+
+/// All tensors of a model, or of a part of it, in one parameter buffer and one gradient buffer, laid out alike.
+///
+/// Each tensor begins at a multiple of the device's `min_storage_buffer_offset_alignment` (and of 256 bytes), so that
+/// it can be bound by itself. Neighbours of one group are stepped as one: a thousand small tensors in an arena cost
+/// what one tensor of their total length costs. The space between them is zero and stays zero under every step; do not
+/// write there.
+///
+/// Both buffers have the usages `STORAGE`, `COPY_SRC` and `COPY_DST` and begin as zeros.
+#[derive(Clone, Debug)]
+pub struct TensorArena {
+    params: wgpu::Buffer,
+    grads: wgpu::Buffer,
+    tensors: Vec<ArenaTensor>,
+    by_name: HashMap<String, usize>,
+    guard: Guard,
+}
+
+#[derive(Clone, Debug)]
+struct ArenaTensor {
+    name: String,
+    shape: Vec<usize>,
+    offset: u64,
+    length: u64,
+    padding: u64,
+}
+
+impl TensorArena {
+    /// Lays out tensors, given as names and shapes, in this order, and creates the two buffers.
+    ///
+    /// # Errors
+    /// A name given twice, a shape that is too large, buffers larger than the device's `max_buffer_size`, no memory.
+    pub fn new<N: Into<String>, S: Into<Vec<usize>>>(
+        device: &wgpu::Device,
+        tensors: impl IntoIterator<Item = (N, S)>,
+    ) -> Result<Self, Error> {
+        Self::with_usage(device, wgpu::BufferUsages::empty(), tensors)
+    }
+
+    /// As [`new`](Self::new), with further usages for the parameter buffer: `VERTEX` for splats, say.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn with_usage<N: Into<String>, S: Into<Vec<usize>>>(
+        device: &wgpu::Device,
+        usage: wgpu::BufferUsages,
+        tensors: impl IntoIterator<Item = (N, S)>,
+    ) -> Result<Self, Error> {
+        let limits = device.limits();
+        let alignment = u64::from(limits.min_storage_buffer_offset_alignment).max(256) / 4;
+        let mut laid_out: Vec<ArenaTensor> = Vec::new();
+        let mut by_name = HashMap::new();
+        let mut end = 0_u64;
+        for (name, shape) in tensors {
+            let (name, shape) = (name.into(), shape.into());
+            let too_large = || Error::ShapeTooLarge { tensor: format!("tensor \"{name}\""), shape: shape.clone() };
+            let length = elements(&shape).ok_or_else(too_large)?;
+            // A tensor without elements has room as well: a binding of no bytes is not allowed.
+            let padded = length.max(1).checked_next_multiple_of(alignment).ok_or_else(too_large)?;
+            if by_name.insert(name.clone(), laid_out.len()).is_some() {
+                return Err(Error::DuplicateName { name });
+            }
+            let next = end.checked_add(padded).filter(|&next| next <= u64::MAX / 4).ok_or_else(too_large)?;
+            laid_out.push(ArenaTensor { name, shape, offset: end * 4, length, padding: padded - length });
+            end = next;
+        }
+        let size = (end * 4).max(alignment * 4);
+        if size > limits.max_buffer_size {
+            return Err(Error::DeviceLimit {
+                what: "the arena".into(),
+                limit: "max_buffer_size",
+                needed: size,
+                allowed: limits.max_buffer_size,
+                remedy: "or divide the tensors among several arenas",
+            });
+        }
+        let own = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let buffer = |label, usage| {
+            device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
+        };
+        let guard = Guard::new(device);
+        let (params, grads) = guard.run("the arena's buffers", || {
+            (buffer("wgpu_adam.arena.param", own | usage), buffer("wgpu_adam.arena.grad", own))
+        })?;
+        Ok(Self { params, grads, tensors: laid_out, by_name, guard })
+    }
+
+    /// Waits until the device has made the buffers. Native: they were made by [`new`](Self::new), and nothing waits.
+    ///
+    /// # Errors
+    /// In a browser, what [`new`](Self::new) could not tell: no memory, a lost device.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.guard.ready().await
+    }
+
+    /// The arena's tensors as parameters with gradients, in the order in which they were given.
+    #[must_use]
+    pub fn params(&self) -> Vec<Param> {
+        self.tensors.iter().map(|tensor| self.to_param(tensor)).collect()
+    }
+
+    /// The named tensor as a parameter with its gradient: for groups, and for parts of it by [`Param::rows`] and
+    /// [`Param::slice`].
+    ///
+    /// # Errors
+    /// No tensor of that name.
+    pub fn tensor(&self, name: &str) -> Result<Param, Error> {
+        Ok(self.to_param(self.find(name)?))
+    }
+
+    fn to_param(&self, tensor: &ArenaTensor) -> Param {
+        let (param, grad) = (self.place(&self.params, tensor), self.place(&self.grads, tensor));
+        Param::new(tensor.name.clone(), tensor.shape.clone(), param, grad)
+    }
+
+    /// The named tensor's parameters as a binding for a bind group, exactly as long as the tensor.
+    /// That of a tensor without elements has one element, which is padding.
+    ///
+    /// # Errors
+    /// No tensor of that name.
+    pub fn param(&self, name: &str) -> Result<wgpu::BufferBinding<'_>, Error> {
+        self.binding(&self.params, name)
+    }
+
+    /// The named tensor's gradient as a binding for a bind group, as [`param`](Self::param).
+    ///
+    /// # Errors
+    /// No tensor of that name.
+    pub fn grad(&self, name: &str) -> Result<wgpu::BufferBinding<'_>, Error> {
+        self.binding(&self.grads, name)
+    }
+
+    /// Where the named tensor's parameters lie: for copies.
+    ///
+    /// # Errors
+    /// No tensor of that name.
+    pub fn param_buffer(&self, name: &str) -> Result<TensorBuffer, Error> {
+        Ok(self.place(&self.params, self.find(name)?))
+    }
+
+    /// Where the named tensor's gradient lies: for copies, and for [`set_grad`](crate::WgpuAdam::set_grad).
+    ///
+    /// # Errors
+    /// No tensor of that name.
+    pub fn grad_buffer(&self, name: &str) -> Result<TensorBuffer, Error> {
+        Ok(self.place(&self.grads, self.find(name)?))
+    }
+
+    /// Writes all of the named tensor's parameters with [`wgpu::Queue::write_buffer`]: before anything submitted later.
+    ///
+    /// # Errors
+    /// No tensor of that name; `values` of another length than the tensor.
+    pub fn write_param(&self, queue: &wgpu::Queue, name: &str, values: &[f32]) -> Result<(), Error> {
+        self.write(queue, &self.params, self.find(name)?, values, "parameter")
+    }
+
+    /// Writes all of the named tensor's gradient, as [`write_param`](Self::write_param).
+    ///
+    /// # Errors
+    /// No tensor of that name; `values` of another length than the tensor.
+    pub fn write_grad(&self, queue: &wgpu::Queue, name: &str, values: &[f32]) -> Result<(), Error> {
+        self.write(queue, &self.grads, self.find(name)?, values, "gradient of")
+    }
+
+    fn find(&self, name: &str) -> Result<&ArenaTensor, Error> {
+        let found = self.by_name.get(name).and_then(|&index| self.tensors.get(index));
+        found.ok_or_else(|| Error::NoSuchTensor { name: name.into() })
+    }
+
+    fn place(&self, buffer: &wgpu::Buffer, tensor: &ArenaTensor) -> TensorBuffer {
+        TensorBuffer::in_arena(buffer, tensor.offset, tensor.length, tensor.padding)
+    }
+
+    fn binding<'a>(&self, buffer: &'a wgpu::Buffer, name: &str) -> Result<wgpu::BufferBinding<'a>, Error> {
+        let tensor = self.find(name)?;
+        let size = wgpu::BufferSize::new(tensor.length.max(1) * 4);
+        Ok(wgpu::BufferBinding { buffer, offset: tensor.offset, size })
+    }
+
+    fn write(
+        &self,
+        queue: &wgpu::Queue,
+        buffer: &wgpu::Buffer,
+        tensor: &ArenaTensor,
+        values: &[f32],
+        what: &str,
+    ) -> Result<(), Error> {
+        let (got, name) = (values.len() as u64, format!("{what} \"{}\"", tensor.name));
+        if got != tensor.length {
+            return Err(Error::WrongLength { tensor: name, expected: tensor.length, got });
+        }
+        // A device that was lost before `new` tells of it here.
+        self.guard.run(&format!("the values of {name}"), || {
+            queue.write_buffer(buffer, tensor.offset, bytemuck::cast_slice(values));
+        })
+    }
+}

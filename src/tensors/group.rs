@@ -1,0 +1,137 @@
+//! Parameter groups: sets of parameters with options of their own.
+
+use crate::options::adam::AdamConfig;
+use crate::tensors::tensor::Param;
+
+/// Parameters and the options in which they differ from the optimizer's defaults, to be given to
+/// [`WgpuAdam::new`](crate::WgpuAdam::new) or [`add_param_group`](crate::WgpuAdam::add_param_group).
+///
+/// ```no_run
+/// # fn demo(weights: &wgpu::Buffer, gradients: &wgpu::Buffer) {
+/// use wgpu_adam::{Param, ParamGroup};
+/// let head = Param::new("head.weight", [10, 128], weights, (gradients, 4096));
+/// let group = ParamGroup::new([head]).lr(1e-4).weight_decay(0.01);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ParamGroup {
+    pub(crate) params: Vec<Param>,
+    options: Options,
+}
+
+/// The options that a group sets itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Options {
+    lr: Option<f64>,
+    betas: Option<(f64, f64)>,
+    eps: Option<f64>,
+    weight_decay: Option<f64>,
+    amsgrad: Option<bool>,
+    maximize: Option<bool>,
+    decoupled_weight_decay: Option<bool>,
+}
+
+impl ParamGroup {
+    /// A group with the optimizer's defaults. It may be empty.
+    pub fn new(params: impl IntoIterator<Item = Param>) -> Self {
+        Self { params: params.into_iter().collect(), options: Options::default() }
+    }
+
+    /// Sets [`AdamConfig::lr`] for the group.
+    #[must_use]
+    pub fn lr(mut self, lr: f64) -> Self {
+        self.options.lr = Some(lr);
+        self
+    }
+
+    /// Sets [`AdamConfig::betas`] for the group.
+    #[must_use]
+    pub fn betas(mut self, betas: (f64, f64)) -> Self {
+        self.options.betas = Some(betas);
+        self
+    }
+
+    /// Sets [`AdamConfig::eps`] for the group.
+    #[must_use]
+    pub fn eps(mut self, eps: f64) -> Self {
+        self.options.eps = Some(eps);
+        self
+    }
+
+    /// Sets [`AdamConfig::weight_decay`] for the group.
+    #[must_use]
+    pub fn weight_decay(mut self, weight_decay: f64) -> Self {
+        self.options.weight_decay = Some(weight_decay);
+        self
+    }
+
+    /// Sets [`AdamConfig::amsgrad`] for the group.
+    #[must_use]
+    pub fn amsgrad(mut self, amsgrad: bool) -> Self {
+        self.options.amsgrad = Some(amsgrad);
+        self
+    }
+
+    /// Sets [`AdamConfig::maximize`] for the group.
+    #[must_use]
+    pub fn maximize(mut self, maximize: bool) -> Self {
+        self.options.maximize = Some(maximize);
+        self
+    }
+
+    /// Sets [`AdamConfig::decoupled_weight_decay`] for the group.
+    #[must_use]
+    pub fn decoupled_weight_decay(mut self, decoupled_weight_decay: bool) -> Self {
+        self.options.decoupled_weight_decay = Some(decoupled_weight_decay);
+        self
+    }
+
+    /// The group's own options over the optimizer's defaults.
+    pub(crate) fn config(&self, defaults: &AdamConfig) -> AdamConfig {
+        let own = self.options;
+        AdamConfig {
+            lr: own.lr.unwrap_or(defaults.lr),
+            betas: own.betas.unwrap_or(defaults.betas),
+            eps: own.eps.unwrap_or(defaults.eps),
+            weight_decay: own.weight_decay.unwrap_or(defaults.weight_decay),
+            amsgrad: own.amsgrad.unwrap_or(defaults.amsgrad),
+            maximize: own.maximize.unwrap_or(defaults.maximize),
+            decoupled_weight_decay: own.decoupled_weight_decay.unwrap_or(defaults.decoupled_weight_decay),
+        }
+    }
+}
+
+/// What an optimizer is made from: parameters, which make one group, or groups. Either may be empty: parameters can be
+/// added later.
+#[derive(Clone, Debug)]
+pub struct ParamGroups(pub(crate) Vec<ParamGroup>);
+
+impl From<Vec<Param>> for ParamGroups {
+    fn from(params: Vec<Param>) -> Self {
+        Self(vec![ParamGroup::new(params)])
+    }
+}
+
+impl<const N: usize> From<[Param; N]> for ParamGroups {
+    fn from(params: [Param; N]) -> Self {
+        Vec::from(params).into()
+    }
+}
+
+impl From<Vec<ParamGroup>> for ParamGroups {
+    fn from(groups: Vec<ParamGroup>) -> Self {
+        Self(groups)
+    }
+}
+
+impl<const N: usize> From<[ParamGroup; N]> for ParamGroups {
+    fn from(groups: [ParamGroup; N]) -> Self {
+        Self(groups.into())
+    }
+}
+
+impl From<ParamGroup> for ParamGroups {
+    fn from(group: ParamGroup) -> Self {
+        Self(vec![group])
+    }
+}
