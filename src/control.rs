@@ -13,6 +13,7 @@ pub(crate) mod statistics;
 
 use crate::options::grad_scaler::GradScalerState;
 use crate::options::gradient_control::{GradientControl, LossScale, NormType};
+use crate::plan::Code;
 use controller::Controller;
 
 /// The options in force, and what they need.
@@ -58,8 +59,18 @@ impl Control {
         (self.decides(), self.measured(), self.may_skip(), self.in_kernel(), self.options.clip_value.is_some())
     }
 
+    /// The code that adam.wgsl is compiled with.
+    pub(crate) fn code(&self) -> Code {
+        Code { gradient_control: self.in_kernel(), clip_value: self.options.clip_value.is_some(), ..Code::default() }
+    }
+
+    /// The largest magnitude that an element of a gradient keeps.
+    pub(crate) fn clip_value(&self) -> f32 {
+        self.options.clip_value.map_or(f32::INFINITY, |most| most as f32)
+    }
+
     /// Whether adam.wgsl heeds `grad_scale` and `skip`.
-    pub(crate) fn in_kernel(&self) -> bool {
+    fn in_kernel(&self) -> bool {
         self.decides() || self.host_scale() as f32 != 1.0
     }
 

@@ -31,11 +31,14 @@ mod options;
 
 mod error;
 mod layout;
+mod planes;
 
 #[cfg(feature = "safetensors")]
 pub use checkpoint::Checkpoint;
 #[cfg(feature = "safetensors")]
-pub use checkpoint::contents::{CheckpointContents, CheckpointTensor};
+pub use checkpoint::contents::CheckpointContents;
+#[cfg(feature = "safetensors")]
+pub use checkpoint::tensor::CheckpointTensor;
 pub use control::statistics::StepStatistics;
 pub use error::Error;
 #[cfg(feature = "safetensors")]

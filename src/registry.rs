@@ -7,8 +7,9 @@ pub(crate) mod buffers;
 pub(crate) mod group;
 mod histories;
 pub(crate) mod overlap;
-mod state;
+pub(crate) mod state;
 pub(crate) mod windows;
+pub(crate) mod work;
 
 use std::collections::HashMap;
 use std::ops::Range as Indices;
@@ -17,11 +18,14 @@ use crate::error::Error;
 use crate::plan::Place;
 use crate::registry::overlap::{Range, Ranges};
 use crate::registry::windows::{Piece, Window};
+use buffers::Buffers;
 use group::Group;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
     pub groups: Vec<Group>,
+    /// The caller's, in which tensors lie.
+    pub buffers: Buffers,
     /// By number; none for a parameter that was removed. Numbers are never used again.
     tensors: Vec<Option<Tensor>>,
     /// The numbers of tensors with names.
@@ -136,6 +140,15 @@ impl Registry {
 
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
         self.names.get(name).copied()
+    }
+
+    /// Drops the handles of buffers in which no parameter and no gradient lies any more.
+    pub(crate) fn release_buffers(&mut self) {
+        let spots = self.tensors().flat_map(|(_, tensor)| [Some(tensor.param), tensor.grad]).flatten();
+        let mut used: Vec<u32> = spots.map(|spot| spot.place.buffer).collect();
+        used.sort_unstable();
+        used.dedup();
+        self.buffers.retain(&used);
     }
 
     /// How many pieces of state, tensors and elements there are at most.

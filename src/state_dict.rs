@@ -3,6 +3,7 @@
 pub(crate) mod load_options;
 pub(crate) mod matching;
 pub(crate) mod received;
+mod source;
 pub(crate) mod spoiled;
 mod table;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use crate::error::Error;
 use crate::options::adam::AdamConfig;
 use crate::options::grad_scaler::GradScalerState;
+use crate::planes::{Plane, Planes};
 
 /// What torch's `state_dict()` holds: the groups' options and each parameter's moments and step count; and what that of
 /// `torch.amp.GradScaler` holds.
@@ -63,18 +65,39 @@ pub struct TensorState {
 }
 
 impl TensorState {
-    /// `exp_avg`, `exp_avg_sq` and, if there is one, `max_exp_avg_sq`, by their torch names.
-    pub(crate) fn moments(&self) -> impl Iterator<Item = (&'static str, &Vec<f32>)> {
-        let moments = [Some(&self.exp_avg), Some(&self.exp_avg_sq), self.max_exp_avg_sq.as_ref()];
-        MOMENTS.into_iter().zip(moments).filter_map(|(key, moment)| Some((key, moment?)))
+    /// An entry whose planes are empty.
+    pub(crate) fn new(step: u64, shape: Vec<usize>, planes: Planes) -> Self {
+        let max_exp_avg_sq = planes.has(Plane::MaxExpAvgSq).then(Vec::new);
+        Self { step, shape, max_exp_avg_sq, ..Self::default() }
+    }
+
+    /// The planes that the entry has.
+    pub(crate) fn planes(&self) -> Planes {
+        Planes::new(self.max_exp_avg_sq.is_some())
+    }
+
+    pub(crate) fn plane(&self, plane: Plane) -> Option<&Vec<f32>> {
+        match plane {
+            Plane::ExpAvg => Some(&self.exp_avg),
+            Plane::ExpAvgSq => Some(&self.exp_avg_sq),
+            Plane::MaxExpAvgSq => self.max_exp_avg_sq.as_ref(),
+        }
+    }
+
+    /// The planes with their numbers.
+    pub(crate) fn moments(&self) -> impl Iterator<Item = (Plane, &Vec<f32>)> {
+        Plane::ALL.into_iter().filter_map(|plane| Some((plane, self.plane(plane)?)))
+    }
+
+    /// The same, to be filled.
+    pub(crate) fn moments_mut(&mut self) -> impl Iterator<Item = (Plane, &mut Vec<f32>)> {
+        let all = [Some(&mut self.exp_avg), Some(&mut self.exp_avg_sq), self.max_exp_avg_sq.as_mut()];
+        Plane::ALL.into_iter().zip(all).filter_map(|(plane, moment)| Some((plane, moment?)))
     }
 }
 
 /// The most steps in a dict that is loaded: up to here all whole numbers are f64, and counting on cannot overflow.
 pub(crate) const MAX_STEP: u64 = 1 << 53;
-
-/// torch's keys of the moments, in the order of the planes in which they lie on the GPU.
-pub(crate) const MOMENTS: [&str; 3] = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
 
 /// A group's entry in a state dict.
 ///

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::state_dict::{MOMENTS, StateDict};
+use crate::planes::Plane;
+use crate::state_dict::StateDict;
 
 /// The metadata entry with groups and names.
 pub(crate) const OPTIMIZER: &str = "optimizer";
@@ -57,5 +58,5 @@ pub(crate) fn describe(tensor: &str, named: bool) -> String {
 
 /// Whether a key is one of torch.optim.Adam's.
 pub(crate) fn is_state_key(key: &str) -> bool {
-    key == STEP || MOMENTS.contains(&key)
+    key == STEP || Plane::ALL.into_iter().any(|plane| plane.key() == key)
 }

@@ -59,7 +59,9 @@ impl WgpuAdam {
         self.try_control(
             needs || self.control.found_inf.is_some(),
             |own| own.options = control,
-            |adam| if goes_on { Ok(()) } else { adam.control.begin_scale(&adam.gpu, control.loss_scale, encoder) },
+            |adam| {
+                if goes_on { Ok(()) } else { adam.control.begin_scale(&adam.stepper.gpu, control.loss_scale, encoder) }
+            },
         )
     }
 
@@ -73,7 +75,7 @@ impl WgpuAdam {
     ) -> Result<(), Error> {
         let makes_controller = needs_controller && self.control.controller.is_none();
         if makes_controller {
-            self.control.controller = Some(Controller::new(&self.gpu, &self.kernels)?);
+            self.control.controller = Some(Controller::new(&self.stepper.gpu, &self.stepper.kernels)?);
         }
         let (options, found_inf) = (self.control.options, self.control.found_inf.clone());
         let before = self.control.bears_on_plan();
@@ -85,7 +87,9 @@ impl WgpuAdam {
             if makes_controller {
                 self.control.controller = None;
             }
-            self.stale |= !is_planned;
+            if !is_planned {
+                self.stepper.set_stale();
+            }
         })
     }
 
@@ -125,22 +129,21 @@ impl WgpuAdam {
     /// Whether steps can copy it: a copy that is never submitted tells, where it would spoil the caller's encoder.
     fn check_found_inf(&self, buffer: &wgpu::Buffer, offset: u64) -> Result<(), Error> {
         let Some(controller) = &self.control.controller else { return Ok(()) };
-        self.gpu.guard.run("the copy of found_inf", || {
-            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.stepper.gpu.guard.run("the copy of found_inf", || {
+            let mut encoder =
+                self.stepper.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             controller.record_found_inf(&mut encoder, buffer, offset);
             drop(encoder.finish());
         })
     }
 
     /// Lets the host's step counts be those of the device again.
-    pub(crate) fn forget_skips(&mut self, renewed: Option<Counts>) {
+    pub(super) fn forget_skips(&mut self, renewed: Option<Counts>) {
         if let Some((controller, renewed)) = self.control.controller.as_mut().zip(renewed) {
             controller.skipped = renewed;
             controller.question = Question::default();
             (self.control.device_steps, self.control.is_parted) = (false, false);
-            // Its bind group names the counts that were.
-            self.prepared.control = None;
-            self.stale = true;
+            self.stepper.drop_bound_control();
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::optimizer::WgpuAdam;
 use crate::options::adam::AdamConfig;
+use crate::planes::{Plane, Planes};
 use crate::registry::group::Group;
 use crate::registry::group::ParamId;
 
@@ -68,8 +69,8 @@ impl WgpuAdam {
     /// no memory.
     pub fn set_amsgrad(&mut self, group: usize, amsgrad: bool) -> Result<(), Error> {
         let params: Vec<u32> = self.group(group)?.params().iter().map(|id| id.index).collect();
-        let lacking = params.into_iter().filter(|number| !self.registry.has_max_exp_avg_sq(*number));
-        let lacking: Vec<(u32, bool)> = lacking.map(|number| (number, true)).collect();
+        let lacking = params.into_iter().filter(|number| !self.registry.planes_of(*number).has(Plane::MaxExpAvgSq));
+        let lacking: Vec<(u32, Planes)> = lacking.map(|number| (number, Planes::new(true))).collect();
         if !amsgrad || lacking.is_empty() {
             return self.change(group, |config| config.amsgrad = amsgrad);
         }
@@ -80,7 +81,7 @@ impl WgpuAdam {
             }
         }
         let mut draft = self.registry.clone();
-        draft.add_state(&self.gpu, &self.limits, &lacking)?;
+        draft.add_state(&self.stepper.gpu, &self.stepper.limits, &lacking)?;
         if let Some(group) = draft.groups.get_mut(group) {
             group.config.amsgrad = true;
         }
@@ -94,7 +95,7 @@ impl WgpuAdam {
         change(&mut new);
         new.validate(Some(group))?;
         self.set_config(group, new);
-        self.options_changed = true;
+        self.stepper.note_options();
         // Only these bear on the plan.
         let plans = |config: &AdamConfig| (config.amsgrad, config.decoupled_weight_decay, config.eps > 0.0);
         if plans(&old) == plans(&new) {
@@ -113,7 +114,7 @@ impl WgpuAdam {
         }
     }
 
-    pub(crate) fn group(&self, group: usize) -> Result<&Group, Error> {
+    pub(super) fn group(&self, group: usize) -> Result<&Group, Error> {
         self.registry.groups.get(group).ok_or(Error::NoSuchGroup { group, count: self.registry.groups.len() })
     }
 
@@ -126,6 +127,6 @@ impl WgpuAdam {
     /// The parameter of this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ParamId> {
-        self.registry.find(name).map(|index| ParamId { optimizer: self.number, index })
+        self.registry.find(name).map(|index| ParamId { optimizer: self.id, index })
     }
 }

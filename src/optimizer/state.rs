@@ -2,8 +2,9 @@
 
 use crate::error::Error;
 use crate::optimizer::WgpuAdam;
-use crate::registry::Registry;
+use crate::planes::Plane;
 use crate::registry::group::ParamId;
+use crate::registry::windows::Piece;
 
 /// Where a parameter's state lies, lent for the caller's own shaders and copies: read at any time, write only between
 /// steps, in the order of submits.
@@ -33,32 +34,6 @@ pub struct StatePiece {
     pub max_exp_avg_sq: Option<u64>,
 }
 
-impl StatePiece {
-    /// The offsets of exp_avg, exp_avg_sq and max_exp_avg_sq.
-    pub(crate) fn planes(&self) -> [Option<u64>; 3] {
-        [Some(self.exp_avg), Some(self.exp_avg_sq), self.max_exp_avg_sq]
-    }
-}
-
-/// Where a tensor's state lies.
-pub(crate) fn places(registry: &Registry, number: u32) -> ParamState {
-    let mut pieces: Vec<StatePiece> = Vec::new();
-    for piece in registry.pieces_of(number).iter().filter(|piece| piece.length > 0) {
-        let Some(window) = registry.window(piece.window) else { continue };
-        let plane = window.layout.plane * 4;
-        let exp_avg = piece.moment * 4;
-        pieces.push(StatePiece {
-            start: piece.start,
-            length: piece.length,
-            buffer: window.buffer.clone(),
-            exp_avg,
-            exp_avg_sq: exp_avg + plane,
-            max_exp_avg_sq: (window.layout.planes == 3).then_some(exp_avg + 2 * plane),
-        });
-    }
-    ParamState { step: registry.tensor(number).map_or(0, |tensor| tensor.step), pieces }
-}
-
 impl WgpuAdam {
     /// Where a parameter's state lies. It stays there until a state dict is loaded, the parameter is
     /// replaced, amsgrad is switched on, or [`record_defragment`](Self::record_defragment) moves it.
@@ -72,12 +47,19 @@ impl WgpuAdam {
                 window.lend();
             }
         }
-        Ok(self.places(id))
-    }
-
-    /// Where a parameter's state lies, for copies that are recorded at once: the caller does not see it.
-    pub(crate) fn places(&self, id: ParamId) -> ParamState {
-        places(&self.registry, id.index)
+        let pieces = self.registry.pieces_of(id.index).iter().filter(|piece| piece.length > 0);
+        let piece = |piece: &Piece| {
+            let offset = |plane| Some(self.registry.plane_part(piece, plane)?.offset);
+            Some(StatePiece {
+                start: piece.start,
+                length: piece.length,
+                buffer: self.registry.window(piece.window)?.buffer.clone(),
+                exp_avg: offset(Plane::ExpAvg)?,
+                exp_avg_sq: offset(Plane::ExpAvgSq)?,
+                max_exp_avg_sq: offset(Plane::MaxExpAvgSq),
+            })
+        };
+        Ok(ParamState { step: self.tensor(id)?.step, pieces: pieces.filter_map(piece).collect() })
     }
 
     /// The steps that a parameter has taken, torch's `state["step"]`: recorded steps, whether submitted or not.

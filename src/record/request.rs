@@ -31,9 +31,8 @@ pub(crate) fn write<'a>(
     for (number, class) in classes.enumerate() {
         let &AdamConfig { lr, betas: (beta1, beta2), eps, .. } = class.config;
         let hyper = Hyper::for_step(class.config, class.t);
-        let clip_value = control.options.clip_value.map_or(f32::INFINITY, |most| most as f32);
         let class = ClassRequest {
-            hyper: Hyper { clip_value, ..hyper },
+            hyper: Hyper { clip_value: control.clip_value(), ..hyper },
             beta1: fraction(beta1),
             beta2: fraction(beta2),
             // Biases are corrected no more long before that.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 /// Handles of buffers in use. Numbers are never used again.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Buffers {
     next: u32,
     numbers: HashMap<wgpu::Buffer, u32>,

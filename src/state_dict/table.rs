@@ -5,14 +5,17 @@ use std::fmt::{Debug, Formatter, Result, Write};
 
 use super::{StateDict, StateGroup, TensorState};
 use crate::options::grad_scaler::GradScalerState;
+use crate::planes::Plane;
 
-const HEAD: [&str; 7] = ["id", "name", "shape", "step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+const HEAD: [&str; 4] = ["id", "name", "shape", "step"];
+const COLUMNS: usize = HEAD.len() + Plane::ALL.len();
 
 impl Debug for StateDict {
     /// A line for each group, and under it one for each of its parameters, with the root mean square of each moment; one
     /// for the dynamic loss scale.
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let mut table = Table { rows: vec![HEAD.map(str::to_owned).to_vec()], heads: Vec::new() };
+        let head = HEAD.into_iter().chain(Plane::ALL.map(Plane::key)).map(str::to_owned).collect();
+        let mut table = Table { rows: vec![head], heads: Vec::new() };
         for (number, group) in self.param_groups.iter().enumerate() {
             table.heads.push((table.rows.len(), options(number, group)));
             for (position, id) in group.params.iter().enumerate() {
@@ -51,7 +54,7 @@ impl Table {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+        let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
         let mut heads = self.heads.iter().peekable();
         for number in 0..=self.rows.len() {
             while let Some((_, head)) = heads.next_if(|(before, _)| *before == number) {

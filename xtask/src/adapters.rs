@@ -6,15 +6,8 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::drivers;
+use crate::expected::Expected;
 use crate::run::capture;
-
-/// An adapter that the tests want on this kind of machine.
-pub struct Expected {
-    /// What its line in the listing begins with, in lower case: the backend and as much of the name as tells it apart.
-    pub begins: &'static str,
-    /// Debian's and Ubuntu's packages that bring it; none where it comes with the system.
-    pub packages: &'static [&'static str],
-}
 
 /// Adapters as a listing program printed them.
 pub struct Listing {
