@@ -1,6 +1,6 @@
 //! The metadata entry `optimizer`: groups and names as JSON.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::value::RawValue;
 
@@ -106,7 +106,7 @@ fn group_to_raw(group: &StateGroup) -> Result<Raw, CheckpointError> {
 
 /// Each id once.
 fn check_ids(groups: &[StateGroup]) -> Result<(), CheckpointError> {
-    let mut ids = HashSet::new();
+    let mut ids = BTreeSet::new();
     for (number, group) in groups.iter().enumerate() {
         if let Some(id) = group.params.iter().find(|id| !ids.insert(**id)) {
             let place = format!("optimizer.param_groups[{number}].params");
