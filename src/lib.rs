@@ -31,6 +31,7 @@ mod options;
 
 mod error;
 mod layout;
+mod sort;
 
 #[cfg(feature = "safetensors")]
 pub use checkpoint::Checkpoint;

@@ -16,6 +16,7 @@ use crate::checkpoint::{header, names, scaler};
 use crate::error::Error;
 use crate::error::checkpoint::CheckpointError;
 use crate::options::grad_scaler::GradScalerState;
+use crate::sort::sort_by;
 use crate::state_dict::spoiled::Scan;
 use crate::state_dict::{MAX_STEP, StateDict, TensorState};
 
@@ -121,7 +122,7 @@ impl Layout {
         layout.metadata.insert(names::OPTIMIZER.into(), optimizer);
         layout.metadata.insert(names::VERSION.into(), StateDict::VERSION.to_string());
         // As the format's own crate: the widest first, so that all are aligned, then by name.
-        layout.tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
+        sort_by(&mut layout.tensors, |a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
         Ok(layout)
     }
 

@@ -5,6 +5,7 @@ use crate::optimizer::WgpuAdam;
 use crate::record::clears::Clear;
 use crate::registry::Tensor;
 use crate::registry::group::ParamId;
+use crate::sort::sort_by;
 use crate::tensors::tensor::TensorBuffer;
 
 /// How [`record_zero_grad`](WgpuAdam::record_zero_grad) zeros. There is no default: torch's own changed with 2.0.
@@ -101,7 +102,7 @@ impl WgpuAdam {
             let end = grad.place.start + tensor.length + grad.padding;
             ranges.push((grad.place.buffer, grad.place.start, end));
         }
-        ranges.sort_unstable();
+        sort_by(&mut ranges, Ord::cmp);
         let mut merged: Vec<(u32, u64, u64)> = Vec::new();
         for (buffer, start, end) in ranges.into_iter().filter(|(_, start, end)| start < end) {
             match merged.last_mut() {
