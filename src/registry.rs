@@ -145,10 +145,7 @@ impl Registry {
     /// Drops the handles of buffers in which no parameter and no gradient lies any more.
     pub(crate) fn release_buffers(&mut self) {
         let spots = self.tensors().flat_map(|(_, tensor)| [Some(tensor.param), tensor.grad]).flatten();
-        let mut used: Vec<u32> = spots.map(|spot| spot.place.buffer).collect();
-        used.sort_unstable();
-        used.dedup();
-        self.buffers.retain(&used);
+        self.buffers.retain(&spots.map(|spot| spot.place.buffer).collect());
     }
 
     /// How many pieces of state, tensors and elements there are at most.

@@ -35,7 +35,11 @@ pub(super) fn explained(data: &Data, error: CheckpointError) -> CheckpointError 
         return error;
     }
     let kind = KINDS.into_iter().find(|(magic, _)| first.starts_with(magic));
-    kind.map_or(error, |(_, text)| CheckpointError::header(text.replace("{torch}", TORCH)))
+    let Some((_, text)) = kind else { return error };
+    CheckpointError::header(match text.strip_suffix("{torch}") {
+        Some(text) => format!("{text}{TORCH}"),
+        None => text.to_owned(),
+    })
 }
 
 /// The error of a length that no header has, `most` being the longest.

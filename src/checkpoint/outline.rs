@@ -1,6 +1,6 @@
 //! From a header to a state dict without values: every name, type, shape and step count checked.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use safetensors::Dtype;
 
@@ -79,10 +79,11 @@ fn check_version(header: &Header) -> Result<(), CheckpointError> {
 
 /// State belongs to a parameter of a group. State of other kinds than torch's Adam has is somebody else's, and kept.
 fn check_strays<'a>(header: &Header, params: impl Iterator<Item = &'a String>) -> Result<(), CheckpointError> {
-    let params: HashSet<&str> = params.map(String::as_str).collect();
+    let mut known = BTreeSet::new();
+    known.extend(params.map(String::as_str));
     for tensor in header.tensors.keys() {
         let Some((param, key)) = names::of_state(tensor) else { continue };
-        if names::is_state_key(key) && !params.contains(param) {
+        if names::is_state_key(key) && !known.contains(param) {
             return Err(CheckpointError::tensor(tensor, "is state of a parameter that no group has"));
         }
     }

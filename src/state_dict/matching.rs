@@ -1,6 +1,6 @@
 //! Which entry of a state dict belongs to which parameter.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::StateDict;
 use crate::error::Error;
@@ -62,7 +62,8 @@ pub(crate) fn take_names(registry: &mut Registry, dict: &StateDict, matched: &Ma
         let names = group.param_names.iter().flatten();
         group.params.iter().copied().zip(names)
     });
-    let names: HashMap<u64, &String> = pairs.collect();
+    let mut names = BTreeMap::new();
+    names.extend(pairs);
     let (named, _) = registry.named_and_unnamed();
     if named == 0 && names.len() == matched.len() {
         for (param, id) in matched {
@@ -170,7 +171,9 @@ impl<'a> Names<'a> {
 
     /// Whether both sides have the same names.
     fn check(&self) -> Result<(), Error> {
-        let mut only_saved: BTreeSet<&str> = self.saved.keys().copied().collect();
+        // By inserting: `collect` would sort, and the code of a sort is a good part of what a page downloads.
+        let mut only_saved = BTreeSet::new();
+        only_saved.extend(self.saved.keys().copied());
         let mut only_current = Vec::new();
         for name in &self.current {
             if !self.as_saved(name).is_some_and(|name| only_saved.remove(name.as_str())) {
