@@ -14,13 +14,14 @@ pub(crate) mod statistics;
 use crate::options::grad_scaler::GradScalerState;
 use crate::options::gradient_control::{GradientControl, LossScale, NormType};
 use crate::plan::Code;
+use crate::tensors::tensor::TensorBuffer;
 use controller::Controller;
 
 /// The options in force, and what they need.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     pub options: GradientControl,
-    pub found_inf: Option<(wgpu::Buffer, u64)>,
+    pub found_inf: Option<TensorBuffer>,
     /// Whether steps were recorded that may have been skipped: the host does not know how many then, and biases are
     /// corrected on the device. Stays so until a state dict is loaded.
     pub device_steps: bool,
@@ -41,12 +42,12 @@ impl Control {
 
     /// Whether control.wgsl runs.
     pub(crate) fn decides(&self) -> bool {
-        self.options.clip_norm.is_some() || self.may_skip()
+        self.options.max_norm.is_some() || self.may_skip()
     }
 
     /// Whether the gradients are measured.
     pub(crate) fn measures(&self) -> bool {
-        self.options.clip_norm.is_some() || self.options.skips()
+        self.options.max_norm.is_some() || self.options.skips()
     }
 
     /// By which norm they are measured, if they are.

@@ -43,11 +43,13 @@ pub use control::statistics::StepStatistics;
 pub use error::Error;
 #[cfg(feature = "safetensors")]
 pub use error::checkpoint::CheckpointError;
+pub use error::state_dict::StateDictError;
+pub use error::tensor::TensorLabel;
 pub use optimizer::WgpuAdam;
 #[cfg(feature = "safetensors")]
 pub use optimizer::checkpoint::CheckpointLoad;
 pub use optimizer::gradients::ZeroGrad;
-pub use optimizer::state::{ParamState, StatePiece};
+pub use optimizer::state::{ParamInfo, ParamState, StatePiece};
 pub use optimizer::surgery::Moments;
 pub use options::adam::AdamConfig;
 pub use options::grad_scaler::GradScalerState;

@@ -10,6 +10,7 @@ mod table;
 use std::collections::BTreeMap;
 
 use crate::error::Error;
+use crate::error::state_dict::StateDictError;
 use crate::options::adam::AdamConfig;
 use crate::options::grad_scaler::GradScalerState;
 use crate::planes::{Plane, Planes};
@@ -18,8 +19,8 @@ use crate::planes::{Plane, Planes};
 /// `torch.amp.GradScaler` holds.
 ///
 /// Parameters go by packed ids: 0, 1, 2, ... over all groups in order. A parameter that has taken no step has no entry in
-/// `state`. Parameters' own values are no part of it, as in torch. `Debug` prints a table of one line a parameter.
-#[derive(Clone, PartialEq)]
+/// `state`. Parameters' own values are no part of it, as in torch. `Display` prints a table of one line a parameter.
+#[derive(Clone, Debug, PartialEq)]
 pub struct StateDict {
     /// The version of what the dict means, [`StateDict::VERSION`] for those made here. A dict of a later version is refused.
     pub version: u32,
@@ -39,7 +40,11 @@ impl StateDict {
     /// An error for versions that there are not, or not yet.
     pub(crate) fn check_version(&self) -> Result<(), Error> {
         let (version, known) = (self.version, Self::VERSION);
-        if (1..=known).contains(&version) { Ok(()) } else { Err(Error::StateVersion { version, known }) }
+        if (1..=known).contains(&version) {
+            Ok(())
+        } else {
+            Err(Error::StateDict(StateDictError::Version { version, known }))
+        }
     }
 }
 

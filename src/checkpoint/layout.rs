@@ -15,6 +15,7 @@ use crate::checkpoint::map::map_of;
 use crate::checkpoint::{header, names, scaler};
 use crate::error::Error;
 use crate::error::checkpoint::CheckpointError;
+use crate::error::state_dict::StateDictError;
 use crate::options::grad_scaler::GradScalerState;
 use crate::planes::Plane;
 use crate::state_dict::spoiled::Scan;
@@ -86,7 +87,9 @@ impl Layout {
         }
         let mut tensors = Vec::new();
         for (&id, entry) in &dict.state {
-            let name = by_id.get(&id).ok_or(Error::StateId { id, problem: "none of its groups lists" })?;
+            let name = by_id
+                .get(&id)
+                .ok_or(Error::StateDict(StateDictError::Id { id, problem: "none of its groups lists" }))?;
             tensors.push(step(name, entry.step)?);
             for (plane, moment) in entry.moments() {
                 let tensor = fed(names::state(name, plane.key()), &entry.shape, Part { id, plane: Some(plane) })?;

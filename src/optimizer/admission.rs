@@ -1,11 +1,13 @@
 //! What the caller gives, checked by itself: it becomes a tensor, or a gradient, of a registry.
 
 use crate::error::Error;
+use crate::error::tensor::TensorLabel;
 use crate::layout::binding;
 use crate::plan::Place;
 use crate::planes::Format;
 use crate::record::stepper::Stepper;
-use crate::registry::{Registry, Spot, Tensor};
+use crate::registry::Registry;
+use crate::registry::tensor::{Spot, Tensor};
 use crate::tensors::tensor::{Param, TensorBuffer, elements};
 
 /// A parameter as a tensor of this number, or of the next.
@@ -60,12 +62,12 @@ fn spot(
     registry: &mut Registry,
     at: &TensorBuffer,
     length: u64,
-    tensor: impl Fn() -> String,
+    tensor: impl Fn() -> TensorLabel,
 ) -> Result<Spot, Error> {
     let buffer = at.buffer();
     if length > 0 && !registry.buffers.has(buffer) {
         let layout = &stepper.kernels.layouts.request;
-        stepper.gpu.guard.run(&tensor(), || {
+        stepper.gpu.guard.run(&tensor().to_string(), || {
             let part = wgpu::BufferBinding { buffer, offset: 0, size: wgpu::BufferSize::new(4) };
             let (_, binding) = binding::REQUEST;
             let entries = &[wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(part) }];

@@ -17,6 +17,7 @@ use crate::transfer::upload::{Target, What};
 
 /// What is taken from a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CheckpointLoad {
     /// The optimizer's state, as by [`load_state_dict`](WgpuAdam::load_state_dict).
     State,

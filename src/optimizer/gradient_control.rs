@@ -4,7 +4,9 @@ use crate::control::Control;
 use crate::control::controller::Controller;
 use crate::control::question::Question;
 use crate::control::skipped::Counts;
+use crate::device::gpu::Gpu;
 use crate::error::Error;
+use crate::error::tensor::TensorLabel;
 use crate::optimizer::WgpuAdam;
 use crate::options::gradient_control::{GradientControl, LossScale};
 use crate::tensors::tensor::TensorBuffer;
@@ -12,7 +14,7 @@ use crate::tensors::tensor::TensorBuffer;
 impl WgpuAdam {
     /// Sets what is done with gradients, from the next recorded step on.
     ///
-    /// A dynamic loss scale begins at its `init` unless the last control had a dynamic one with the same `init`: then
+    /// A dynamic loss scale begins at its `init_scale` unless the last control had a dynamic one with the same `init_scale`: then
     /// scale and growth tracker go on. They go on, too, from a state dict that was loaded while no dynamic scale was in
     /// force. The first control that clips by norm or skips makes some small buffers and compiles two more kinds of shader;
     /// steps that may be skipped are counted on the device from then on. Tensors that have missed different steps share no run
@@ -51,11 +53,13 @@ impl WgpuAdam {
         control.validate()?;
         let old = self.control.options;
         let goes_on = match (old.loss_scale, control.loss_scale) {
-            (LossScale::Dynamic { init, .. }, LossScale::Dynamic { init: first, .. }) => init == first,
+            (LossScale::Dynamic { init_scale, .. }, LossScale::Dynamic { init_scale: first, .. }) => {
+                init_scale == first
+            }
             (LossScale::None, LossScale::None) => true,
             _ => false,
         };
-        let needs = control.clip_norm.is_some() || control.skips() || control.loss_scale != LossScale::None;
+        let needs = control.max_norm.is_some() || control.skips() || control.loss_scale != LossScale::None;
         self.try_control(
             needs || self.control.found_inf.is_some(),
             |own| own.options = control,
@@ -100,22 +104,24 @@ impl WgpuAdam {
     }
 
     /// Lets something outside say that a step is to be skipped, as torch's fused step takes `found_inf`: an f32 that is
-    /// not 0 skips. It is copied in each recorded step, in the order of the encoder; the buffer needs `COPY_SRC`. None
-    /// takes it back. Skipping for gradients that are not finite is [`GradientControl::skip_nonfinite`]'s.
+    /// not 0 skips. It is copied in each recorded step, in the order of the encoder; the buffer needs `COPY_SRC`.
+    /// [`set_found_inf_to_none`](Self::set_found_inf_to_none) takes it back. Skipping for gradients that are not finite is [`GradientControl::skip_nonfinite`]'s.
     ///
     /// # Errors
     /// A buffer too small, without `COPY_SRC`, at an offset that is no multiple of 4, of another device (in a browser,
     /// [`ready`](Self::ready) tells); no memory; a lost device. What was in force stays so.
-    pub fn set_found_inf(&mut self, found_inf: Option<(&wgpu::Buffer, u64)>) -> Result<(), Error> {
-        if let Some((buffer, offset)) = found_inf {
-            TensorBuffer::from((buffer, offset)).check(1, wgpu::BufferUsages::COPY_SRC, || "found_inf".into())?;
-        }
-        let new = found_inf.map(|(buffer, offset)| (buffer.clone(), offset));
-        self.try_control(
-            new.is_some(),
-            |own| own.found_inf.clone_from(&new),
-            |adam| found_inf.map_or(Ok(()), |(buffer, offset)| adam.check_found_inf(buffer, offset)),
-        )
+    pub fn set_found_inf(&mut self, found_inf: impl Into<TensorBuffer>) -> Result<(), Error> {
+        let found_inf = found_inf.into();
+        found_inf.check(1, wgpu::BufferUsages::COPY_SRC, || TensorLabel::other("found_inf"))?;
+        self.try_control(true, |own| own.found_inf = Some(found_inf.clone()), |adam| adam.check_found_inf(&found_inf))
+    }
+
+    /// Takes `found_inf` back: nothing outside says any more that a step is to be skipped.
+    ///
+    /// # Errors
+    /// No memory; a lost device. The buffer stays in force then.
+    pub fn set_found_inf_to_none(&mut self) -> Result<(), Error> {
+        self.try_control(false, |own| own.found_inf = None, |_| Ok(()))
     }
 
     /// Where the loss scale lies, as f32 at offset 0, for the backward pass to bind as a uniform or a storage buffer, 16
@@ -127,12 +133,12 @@ impl WgpuAdam {
     }
 
     /// Whether steps can copy it: a copy that is never submitted tells, where it would spoil the caller's encoder.
-    fn check_found_inf(&self, buffer: &wgpu::Buffer, offset: u64) -> Result<(), Error> {
+    fn check_found_inf(&self, found_inf: &TensorBuffer) -> Result<(), Error> {
         let Some(controller) = &self.control.controller else { return Ok(()) };
-        self.stepper.gpu.guard.run("the copy of found_inf", || {
-            let mut encoder =
-                self.stepper.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            controller.record_found_inf(&mut encoder, buffer, offset);
+        let Gpu { device, guard, .. } = &self.stepper.gpu;
+        guard.run("the copy of found_inf", || {
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            controller.record_found_inf(&mut encoder, found_inf);
             drop(encoder.finish());
         })
     }

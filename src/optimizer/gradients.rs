@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::optimizer::{WgpuAdam, admission};
-use crate::registry::Tensor;
 use crate::registry::group::ParamId;
+use crate::registry::tensor::Tensor;
 use crate::tensors::tensor::TensorBuffer;
 
 /// How [`record_zero_grad`](WgpuAdam::record_zero_grad) zeros. There is no default: torch's own changed with 2.0.

@@ -1,8 +1,4 @@
 //! `load_state_dict`: everything checked, then state made anew or, where that would be too much memory, filled in place.
-#![cfg_attr(
-    all(target_family = "wasm", not(feature = "safetensors")),
-    allow(dead_code, reason = "in a browser, only checkpoints are streamed to the device")
-)]
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +9,8 @@ use crate::error::Error;
 use crate::optimizer::WgpuAdam;
 use crate::options::grad_scaler::GradScalerState;
 use crate::planes::{Plane, Planes};
-use crate::registry::{Registry, Tensor};
+use crate::registry::Registry;
+use crate::registry::tensor::Tensor;
 use crate::state_dict::load_options::LoadOptions;
 use crate::state_dict::matching::{StateMatching, match_params, take_names};
 use crate::state_dict::{StateDict, TensorState};
@@ -64,31 +61,22 @@ impl WgpuAdam {
     /// # Errors
     /// A dict that does not fit; [`SpoiledState`](Error::SpoiledState) for moments that are not finite, which torch loads; no
     /// memory; a lost device. Nothing has changed then, unless the device was lost while buffers were filled.
-    pub fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), Error> {
-        self.load_state_dict_with(dict, &LoadOptions::new())
+    pub async fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), Error> {
+        self.load_state_dict_with(dict, &LoadOptions::new()).await
     }
 
     /// As [`load_state_dict`](Self::load_state_dict), with options: what belongs to which parameter, and what passes.
     ///
     /// # Errors
     /// As for [`load_state_dict`](Self::load_state_dict).
-    pub fn load_state_dict_with(&mut self, dict: &StateDict, options: &LoadOptions) -> Result<(), Error> {
+    pub async fn load_state_dict_with(&mut self, dict: &StateDict, options: &LoadOptions) -> Result<(), Error> {
         let allow = options.allow_nonfinite;
         let check = |entry: &TensorState, tensor: &Tensor, number| entry.check_moments(tensor, number, allow);
         let loading = self.plan_loading(dict, options.matching, check)?;
         if loading.size <= self.copies.staging {
             return self.load_anew(loading, dict);
         }
-        #[cfg(not(target_family = "wasm"))]
-        return crate::device::wait::block_on(self.load_staged(loading, Vec::new(), dict));
-        // A browser cannot wait here, and keeps what is written by itself until it can be copied.
-        #[cfg(target_family = "wasm")]
-        if self.stepper.outstanding().count() > 0 || self.copies.copying.is_under_way() {
-            self.load_anew(loading, dict)
-        } else {
-            let targets = self.begin_in_place(loading)?;
-            upload::write_all(&self.stepper.gpu, &targets, dict)
-        }
+        self.load_staged(loading, Vec::new(), dict).await
     }
 
     /// Checks a state dict, of which `check` checks the entries, against the optimizer.

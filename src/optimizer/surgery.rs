@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::Error;
+use crate::error::tensor::TensorLabel;
 use crate::optimizer::{WgpuAdam, admission};
 use crate::planes::{Plane, Planes};
 use crate::registry::Registry;
@@ -12,6 +13,7 @@ use crate::tensors::tensor::{Param, TensorBuffer};
 
 /// What becomes of a parameter's moments when it is replaced.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Moments {
     /// They and the step count go on: the first elements keep theirs, as many as the shorter of old and new has; further
     /// ones begin at zero.
@@ -196,15 +198,15 @@ impl Moments {
     }
 
     /// Whether given moments fit a tensor whose state has these planes.
-    fn check(&self, length: u64, planes: Planes, tensor: &str) -> Result<(), Error> {
+    fn check(&self, length: u64, planes: Planes, tensor: &TensorLabel) -> Result<(), Error> {
         if !matches!(self, Self::From { .. }) {
             return Ok(());
         }
         for plane in Plane::ALL {
-            let what = || format!("{} of {tensor}", plane.key());
+            let what = || tensor.part(plane.key());
             match self.given(plane) {
                 Some(buffer) => buffer.check(length, wgpu::BufferUsages::COPY_SRC, what)?,
-                None if planes.has(plane) => return Err(Error::MissingMoments { tensor: tensor.into() }),
+                None if planes.has(plane) => return Err(Error::MissingMoments { tensor: tensor.clone() }),
                 None => {}
             }
         }

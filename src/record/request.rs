@@ -53,7 +53,7 @@ fn header(control: &Control, bound: &BoundControl, classes: usize) -> Request {
     let step = control.recorded + 1;
     let mut request = Request {
         flags: flag(flags::SKIP_NONFINITE, options.skips())
-            | flag(flags::CLIP_NORM, options.clip_norm.is_some())
+            | flag(flags::CLIP_NORM, options.max_norm.is_some())
             | flag(flags::INFINITY_NORM, options.norm_type == NormType::Infinity)
             | flag(flags::DEVICE_STEPS, control.may_skip())
             | flag(flags::FOUND_INF, control.found_inf.is_some()),
@@ -62,7 +62,7 @@ fn header(control: &Control, bound: &BoundControl, classes: usize) -> Request {
         partials: if control.measures() { bound.partials } else { 0 },
         first_partial: bound.first_partial,
         first_block: bound.first_block,
-        max_norm: options.clip_norm.unwrap_or_default() as f32,
+        max_norm: options.max_norm.unwrap_or_default() as f32,
         grad_scale: control.host_scale() as f32,
         step_low: step as u32,
         step_high: (step >> 32) as u32,

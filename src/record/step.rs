@@ -105,8 +105,8 @@ impl Stepper {
         let measures = control.measures();
         let Some(controller) = &mut control.controller else { return Ok(()) };
         let asks = control.is_parted && !controller.question.is_asked();
-        if let Some((buffer, offset)) = &control.found_inf {
-            controller.record_found_inf(encoder, buffer, *offset);
+        if let Some(found_inf) = &control.found_inf {
+            controller.record_found_inf(encoder, found_inf);
         }
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some(&format!("{label}: step under gradient control")),

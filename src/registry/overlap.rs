@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::Error;
+use crate::error::tensor::TensorLabel;
 use crate::planes::Format;
 
 /// Elements of a numbered buffer that belong to a tensor.
@@ -35,7 +36,7 @@ pub(crate) struct Conflict {
 }
 
 impl Conflict {
-    pub(crate) fn error(&self, first: String, second: String) -> Error {
+    pub(crate) fn error(&self, first: TensorLabel, second: TensorLabel) -> Error {
         Error::Overlap {
             first,
             second,

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Registry, Tensor};
+use super::Registry;
+use super::tensor::Tensor;
 use crate::device::gpu::Gpu;
 use crate::error::Error;
 use crate::plan::Limits;

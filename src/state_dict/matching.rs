@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::StateDict;
 use crate::error::Error;
+use crate::error::state_dict::StateDictError;
 use crate::registry::Registry;
 
 /// How [`load_state_dict_with`](crate::WgpuAdam::load_state_dict_with) finds the entry of a parameter. Options of groups always
@@ -42,7 +43,7 @@ pub(crate) fn match_params(registry: &Registry, dict: &StateDict, matching: Stat
             let id = |number: u32| names.id_of(registry, number);
             Ok(params.into_iter().map(|number| (number, id(number))).collect())
         }
-        (StateMatching::Partial, None) => Err(Error::StateWithoutNames),
+        (StateMatching::Partial, None) => Err(Error::StateDict(StateDictError::WithoutNames)),
         (StateMatching::Strict, Some(names)) => {
             names.check()?;
             check_sizes(registry, dict)?;
@@ -82,17 +83,17 @@ fn check_ids(dict: &StateDict) -> Result<Vec<u64>, Error> {
         let params = saved.params.len();
         let names = saved.param_names.as_ref().map_or(params, Vec::len);
         if names != params {
-            return Err(Error::StateGroupNames { group, names, params });
+            return Err(Error::StateDict(StateDictError::GroupNames { group, names, params }));
         }
         for &id in &saved.params {
             if !known.insert(id) {
-                return Err(Error::StateId { id, problem: "its groups list twice" });
+                return Err(Error::StateDict(StateDictError::Id { id, problem: "its groups list twice" }));
             }
             all.push(id);
         }
     }
     match dict.state.keys().find(|id| !known.contains(id)) {
-        Some(&id) => Err(Error::StateId { id, problem: "none of its groups lists" }),
+        Some(&id) => Err(Error::StateDict(StateDictError::Id { id, problem: "none of its groups lists" })),
         None => Ok(all),
     }
 }
@@ -101,12 +102,12 @@ fn check_ids(dict: &StateDict) -> Result<Vec<u64>, Error> {
 fn check_sizes(registry: &Registry, dict: &StateDict) -> Result<(), Error> {
     let (saved, current) = (dict.param_groups.len(), registry.groups.len());
     if saved != current {
-        return Err(Error::StateGroups { saved, current });
+        return Err(Error::StateDict(StateDictError::Groups { saved, current }));
     }
     for (group, (own, saved)) in registry.groups.iter().zip(&dict.param_groups).enumerate() {
         let (saved, current) = (saved.params.len(), own.len());
         if saved != current {
-            return Err(Error::StateGroupSize { group, saved, current });
+            return Err(Error::StateDict(StateDictError::GroupSize { group, saved, current }));
         }
     }
     Ok(())
@@ -183,7 +184,10 @@ impl<'a> Names<'a> {
         if only_saved.is_empty() && only_current.is_empty() {
             return Ok(());
         }
-        Err(Error::StateNames { only_saved: only_saved.into_iter().map(str::to_owned).collect(), only_current })
+        Err(Error::StateDict(StateDictError::Names {
+            only_saved: only_saved.into_iter().map(str::to_owned).collect(),
+            only_current,
+        }))
     }
 }
 

@@ -2,21 +2,26 @@
 
 use super::{MAX_STEP, StateDict, StateGroup, TensorState};
 use crate::error::Error;
+use crate::error::state_dict::StateDictError;
 use crate::options::adam::AdamConfig;
 use crate::planes::Plane;
-use crate::registry::Tensor;
+use crate::registry::tensor::Tensor;
 use crate::transfer::upload::{Bytes, What};
 
 impl Bytes for StateDict {
     fn read(&self, id: u64, what: What, start: u64, into: &mut [u8]) -> Result<(), Error> {
-        let What::State(plane) = what else { return Err(Error::StateId { id, problem: "has no values" }) };
+        let What::State(plane) = what else {
+            return Err(Error::StateDict(StateDictError::Id { id, problem: "has no values" }));
+        };
         let moment = self.state.get(&id).and_then(|entry| entry.plane(plane));
         let bytes = moment.and_then(|moment| {
             let bytes: &[u8] = bytemuck::cast_slice(moment);
             bytes.get(start as usize..start as usize + into.len())
         });
         // Lengths were checked.
-        into.copy_from_slice(bytes.ok_or(Error::StateId { id, problem: "has moments that are too short" })?);
+        into.copy_from_slice(
+            bytes.ok_or(Error::StateDict(StateDictError::Id { id, problem: "has moments that are too short" }))?,
+        );
         Ok(())
     }
 }
@@ -24,7 +29,7 @@ impl Bytes for StateDict {
 impl StateGroup {
     /// The options, those that older torch versions do not save being false.
     pub(crate) fn config(&self, group: usize) -> Result<AdamConfig, Error> {
-        let missing = |option| Error::StateOption { group, option };
+        let missing = |option| Error::StateDict(StateDictError::MissingOption { group, option });
         Ok(AdamConfig {
             lr: self.lr.ok_or_else(|| missing("lr"))?,
             betas: self.betas.ok_or_else(|| missing("betas"))?,
@@ -40,7 +45,9 @@ impl StateGroup {
 impl TensorState {
     /// Whether the entry is of the tensor's shape, has the moments that the group needs, and a step count to go on from.
     pub(crate) fn check_shape(&self, tensor: &Tensor, number: u32, amsgrad: bool) -> Result<(), Error> {
-        let wrong = |key, problem| Err(Error::StateEntry { tensor: tensor.describe(number), key, problem });
+        let wrong = |key, problem| {
+            Err(Error::StateDict(StateDictError::Entry { tensor: tensor.describe(number), key, problem }))
+        };
         if self.shape != tensor.shape {
             return wrong("shape", format!("is {:?} instead of {:?}", self.shape, tensor.shape));
         }

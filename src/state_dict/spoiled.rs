@@ -5,8 +5,10 @@
 //! rests from then on. What no gradients lead to at all is *impossible*, and always refused.
 
 use crate::error::Error;
+use crate::error::state_dict::StateDictError;
+use crate::error::tensor::TensorLabel;
 use crate::planes::Plane;
-use crate::registry::Tensor;
+use crate::registry::tensor::Tensor;
 use crate::state_dict::TensorState;
 
 /// What is to be done about spoiled state that is not saved.
@@ -91,7 +93,7 @@ impl Scan {
 
 impl Spoiled {
     /// The error of a parameter's spoiled moment, by the parameter's name in errors.
-    pub(crate) fn error(self, tensor: String, remedy: &'static str) -> Error {
+    pub(crate) fn error(self, tensor: TensorLabel, remedy: &'static str) -> Error {
         let Self { key, count, elements, element, value } = self;
         Error::SpoiledState { tensor, key, count, elements, element, value, remedy }
     }
@@ -100,7 +102,8 @@ impl Spoiled {
 impl TensorState {
     /// Whether the moments are of the tensor's length, and numbers that a run arrives at; spoiled ones if they are allowed.
     pub(crate) fn check_moments(&self, tensor: &Tensor, number: u32, allow_nonfinite: bool) -> Result<(), Error> {
-        let wrong = |key, problem| Error::StateEntry { tensor: tensor.describe(number), key, problem };
+        let wrong =
+            |key, problem| Error::StateDict(StateDictError::Entry { tensor: tensor.describe(number), key, problem });
         for (plane, moment) in self.moments() {
             let key = plane.key();
             if moment.len() as u64 != tensor.length {

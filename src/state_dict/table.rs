@@ -1,7 +1,7 @@
-//! The table that `Debug` prints of a state dict.
+//! The table that `Display` prints of a state dict.
 
 use std::collections::HashSet;
-use std::fmt::{Debug, Formatter, Result, Write};
+use std::fmt::{Display, Formatter, Result, Write};
 
 use super::{StateDict, StateGroup, TensorState};
 use crate::options::grad_scaler::GradScalerState;
@@ -10,7 +10,7 @@ use crate::planes::Plane;
 const HEAD: [&str; 4] = ["id", "name", "shape", "step"];
 const COLUMNS: usize = HEAD.len() + Plane::ALL.len();
 
-impl Debug for StateDict {
+impl Display for StateDict {
     /// A line for each group, and under it one for each of its parameters, with the root mean square of each moment; one
     /// for the dynamic loss scale.
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -117,7 +117,7 @@ mod tests {
     use crate::{AdamConfig, GradScalerState};
 
     #[test]
-    fn debug_is_a_table() {
+    fn display_is_a_table() {
         let mut dict = StateDict::default();
         let config = AdamConfig { amsgrad: true, ..Default::default() };
         dict.param_groups.push(StateGroup::new(
@@ -153,8 +153,8 @@ group 1: lr 0.001, eps 1e-8, weight_decay 0.0, betas (0.9, 0.999), amsgrad
 in no group
   9         [2]    7     3.536e0  0.000e0     1.000e0
 grad_scaler: scale 4096.0, growth_factor 2.0, backoff_factor 0.5, growth_interval 2000, growth_tracker 17";
-        assert_eq!(format!("{dict:?}"), want);
+        assert_eq!(format!("{dict}"), want);
         let head = "StateDict, version 1: 0 groups, 0 parameters, 0 with state\n  id  name  shape  step  exp_avg  exp_avg_sq  max_exp_avg_sq";
-        assert_eq!(format!("{:?}", StateDict::default()), head);
+        assert_eq!(format!("{}", StateDict::default()), head);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::device::guard::Guard;
 use crate::error::Error;
+use crate::error::tensor::TensorLabel;
 use crate::planes::Format;
 use crate::tensors::tensor::{Param, TensorBuffer, elements};
 
@@ -61,7 +62,8 @@ impl TensorArena {
         let mut end = 0_u64;
         for (name, shape) in tensors {
             let (name, shape) = (name.into(), shape.into());
-            let too_large = || Error::ShapeTooLarge { tensor: format!("tensor \"{name}\""), shape: shape.clone() };
+            let too_large =
+                || Error::ShapeTooLarge { tensor: TensorLabel::named("tensor", &name), shape: shape.clone() };
             let length = elements(&shape).ok_or_else(too_large)?;
             // A tensor without elements has room as well: a binding of no bytes is not allowed.
             let padded = length.max(1).checked_next_multiple_of(alignment).ok_or_else(too_large)?;
@@ -202,12 +204,12 @@ impl TensorArena {
         values: &[f32],
         what: &str,
     ) -> Result<(), Error> {
-        let (got, name) = (values.len() as u64, format!("{what} \"{}\"", tensor.name));
+        let (got, label) = (values.len() as u64, TensorLabel::named(what, &tensor.name));
         if got != tensor.length {
-            return Err(Error::WrongLength { tensor: name, expected: tensor.length, got });
+            return Err(Error::WrongLength { tensor: label, expected: tensor.length, got });
         }
         // A device that was lost before `new` tells of it here.
-        self.guard.run(&format!("the values of {name}"), || {
+        self.guard.run(&format!("the values of {label}"), || {
             queue.write_buffer(buffer, tensor.offset, bytemuck::cast_slice(values));
         })
     }

@@ -1,8 +1,4 @@
 //! Bytes of the host into buffers, through a staging buffer of bounded size.
-#![cfg_attr(
-    all(target_family = "wasm", not(feature = "safetensors")),
-    allow(dead_code, reason = "in a browser, only checkpoints are streamed to the device")
-)]
 
 use futures::channel::oneshot;
 

@@ -144,9 +144,9 @@ impl Trainer {
     }
 
     /// Goes on from `saved`, on whichever device it was saved; losses not yet read are given up.
-    pub fn restore(&mut self, saved: &Saved) -> Result<()> {
+    pub async fn restore(&mut self, saved: &Saved) -> Result<()> {
         ensure!(saved.parameters.len() == PARAMETERS.len(), "{} parameters were saved", saved.parameters.len());
-        self.adam.load_state_dict(&saved.adam)?;
+        self.adam.load_state_dict(&saved.adam).await?;
         for ((name, _), values) in PARAMETERS.iter().zip(&saved.parameters) {
             self.arena.write_param(&self.queue, name, values)?;
         }

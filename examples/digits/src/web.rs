@@ -97,7 +97,9 @@ impl Session {
             // A state without moments would make amsgrad's go, and with them the choice of it later.
             return self.reset();
         }
-        self.trainer.restore(&saved.0).map_err(thrown)
+        // A state below the staging size loads at once; a call that waited would lock the session meanwhile.
+        let restored = self.trainer.restore(&saved.0).now_or_never();
+        restored.ok_or_else(|| JsError::new("the state is too large to be restored at once"))?.map_err(thrown)
     }
 
     /// Learning rate, both betas and weight decay as they are in force.
