@@ -87,13 +87,33 @@ impl WgpuAdam {
         params: impl Into<ParamGroups>,
         config: AdamConfig,
     ) -> Result<Self, Error> {
-        check_limits(&device.limits())?;
-        config.validate(None)?;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let stepper = Stepper::new(Gpu::new(device, queue), format!("wgpu_adam {id}"))?;
+        Self::build(id, Gpu::new(device, queue, &format!("wgpu_adam {id}")), params.into(), config)
+    }
+
+    /// As [`new`](Self::new), with a label: what GPU debuggers call its passes, dispatches and buffers begins with it. By
+    /// default that is `wgpu_adam` and a number.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn with_label(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        params: impl Into<ParamGroups>,
+        config: AdamConfig,
+        label: &str,
+    ) -> Result<Self, Error> {
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Self::build(id, Gpu::new(device, queue, label), params.into(), config)
+    }
+
+    fn build(id: u32, gpu: Gpu, params: ParamGroups, config: AdamConfig) -> Result<Self, Error> {
+        check_limits(&gpu.device.limits())?;
+        config.validate(None)?;
+        let stepper = Stepper::new(gpu)?;
         let (registry, control, copies) = (Registry::default(), Control::default(), Copies::default());
         let mut adam = Self { id, defaults: config, registry, stepper, control, copies };
-        adam.register(params.into().0)?;
+        adam.register(params.0)?;
         adam.prepare()?;
         Ok(adam)
     }

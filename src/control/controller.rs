@@ -41,12 +41,7 @@ impl Controller {
                 | wgpu::BufferUsages::UNIFORM
                 | wgpu::BufferUsages::COPY_SRC
                 | wgpu::BufferUsages::COPY_DST;
-            let state = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("wgpu_adam.control.state"),
-                size: size_of::<State>() as u64,
-                usage,
-                mapped_at_creation: false,
-            });
+            let state = gpu.buffer("control.state", size_of::<State>() as u64, usage);
             let first = State { loss_scale: 1.0, clip_factor: 1.0, ..State::default() };
             gpu.queue.write_buffer(&state, 0, bytemuck::bytes_of(&first));
             Self { state, skipped, question: Question::default(), pipelines, ring }

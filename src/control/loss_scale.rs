@@ -55,12 +55,11 @@ impl Control {
         let Some(controller) = &self.controller else { return Ok(()) };
         let bytes = bytemuck::bytes_of(&words);
         let staged = gpu.guard.run(WHAT, || {
-            let staged = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("wgpu_adam.control.loss_scale"),
-                size: bytes.len() as u64,
-                usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
+            let staged = gpu.buffer(
+                "control.loss_scale",
+                bytes.len() as u64,
+                wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            );
             gpu.queue.write_buffer(&staged, 0, bytes);
             staged
         })?;

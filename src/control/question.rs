@@ -56,12 +56,11 @@ impl Question {
         let buffer = match self.buffer.take().filter(|buffer| buffer.size() == counts.size()) {
             Some(buffer) => buffer,
             None => gpu.guard.run(WHAT, || {
-                gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                    label: Some("wgpu_adam.control.skipped_answer"),
-                    size: counts.size(),
-                    usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                })
+                gpu.buffer(
+                    "control.skipped_answer",
+                    counts.size(),
+                    wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                )
             })?,
         };
         self.state.store(OUT, Ordering::Release);

@@ -69,13 +69,9 @@ impl Counts {
             let current = buffer(gpu, needed.next_power_of_two().min(allowed / 4 * 4));
             let outgrown = self.outgrown.iter().map(|old| (&old.buffer, Arc::clone(&old.moved)));
             let outgrown = outgrown.chain([(&self.current, Arc::default())]).map(|(buffer, moved)| {
-                let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: Some("wgpu_adam.control.outgrown"),
-                    layout: &pipeline.layout,
-                    entries: &[(binding::OUTGROWN, buffer), (binding::GROWN, &current)].map(
-                        |((_, binding), buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() },
-                    ),
-                });
+                let places = [(binding::OUTGROWN, buffer), (binding::GROWN, &current)];
+                let resources = places.map(|(place, buffer)| (place, buffer.as_entire_binding()));
+                let bind_group = gpu.bind_group("control.outgrown", &pipeline.layout, resources);
                 Outgrown { buffer: buffer.clone(), bind_group, moved }
             });
             Some(Self { outgrown: outgrown.collect(), current: current.clone(), pipeline: Some(pipeline.clone()) })
@@ -120,10 +116,9 @@ impl Counts {
 }
 
 fn buffer(gpu: &Gpu, size: u64) -> wgpu::Buffer {
-    gpu.device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("wgpu_adam.control.skipped"),
+    gpu.buffer(
+        "control.skipped",
         size,
-        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    })
+        wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+    )
 }

@@ -107,14 +107,7 @@ impl Drop for Lease {
 
 impl Ring {
     pub(crate) fn new(gpu: &Gpu) -> Result<Self, Error> {
-        let buffer = |_| {
-            gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("wgpu_adam.statistics"),
-                size: BYTES,
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        };
+        let buffer = |_| gpu.buffer("statistics", BYTES, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
         let buffers = gpu.guard.run("the buffers of statistics", || (0..BUFFERS).map(buffer).collect())?;
         let news = News { free: (0..BUFFERS).collect(), mapped: Vec::new() };
         Ok(Self { buffers, news: Arc::new(Mutex::new(news)), latest: None, guard: gpu.guard.clone() })

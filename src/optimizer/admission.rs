@@ -1,5 +1,6 @@
 //! What the caller gives, checked by itself: it becomes a tensor, or a gradient, of a registry.
 
+use crate::device::gpu::part;
 use crate::error::Error;
 use crate::error::tensor::TensorLabel;
 use crate::layout::binding;
@@ -66,13 +67,9 @@ fn spot(
 ) -> Result<Spot, Error> {
     let buffer = at.buffer();
     if length > 0 && !registry.buffers.has(buffer) {
-        let layout = &stepper.kernels.layouts.request;
-        stepper.gpu.guard.run(&tensor().to_string(), || {
-            let part = wgpu::BufferBinding { buffer, offset: 0, size: wgpu::BufferSize::new(4) };
-            let (_, binding) = binding::REQUEST;
-            let entries = &[wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(part) }];
-            let label = Some("wgpu_adam.is_of_this_device");
-            drop(stepper.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor { label, layout, entries }));
+        let (gpu, layout) = (&stepper.gpu, &stepper.kernels.layouts.request);
+        gpu.guard.run(&tensor().to_string(), || {
+            drop(gpu.bind_group("probe of a buffer", layout, [(binding::REQUEST, part(buffer, 0, 4))]));
         })?;
     }
     let place = Place { buffer: registry.buffers.number(buffer), start: Format::PARAM.elements(at.offset()) };

@@ -59,7 +59,7 @@ impl WgpuAdam {
         &mut self,
         closure: impl FnOnce(&mut Self, &mut wgpu::CommandEncoder) -> Result<T, Error>,
     ) -> Result<(wgpu::SubmissionIndex, T), Error> {
-        let label = format!("{}: step", self.stepper.label);
+        let label = format!("{}: step", self.stepper.gpu.label);
         let mut encoder =
             self.stepper.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&label) });
         let value = closure(self, &mut encoder)?;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::device::gpu::Gpu;
+use crate::device::gpu::{Gpu, part};
 use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::layout::{Frame, Hyper, Tile, binding};
@@ -104,27 +104,16 @@ impl Binder<'_> {
     }
 
     fn tensors(self, dispatch: &Dispatch, kernels: &Kernels) -> Option<wgpu::BindGroup> {
-        let part = |binding: &Binding| {
+        let bound = |binding: &Binding| {
             let buffer = self.buffers.get(binding.buffer)?;
-            let size = wgpu::BufferSize::new(binding.size);
-            Some(wgpu::BufferBinding { buffer, offset: binding.offset, size })
+            Some(part(buffer, binding.offset, binding.size))
         };
         let window = self.windows.get(dispatch.window as usize)?.as_ref()?;
         // Something must be bound as gradients even where they are read through the parameters' binding.
-        let grad = dispatch.grad.as_ref().map_or(Some(kernels.unused.as_entire_buffer_binding()), part)?;
-        let entry = |(_, binding): (u32, u32), part| wgpu::BindGroupEntry {
-            binding,
-            resource: wgpu::BindingResource::Buffer(part),
-        };
-        Some(self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("wgpu_adam.tensors"),
-            layout: &kernels.layouts.tensors,
-            entries: &[
-                entry(binding::PARAM, part(&dispatch.param)?),
-                entry(binding::GRAD, grad),
-                entry(binding::MOMENTS, window.buffer.as_entire_buffer_binding()),
-            ],
-        }))
+        let grad = dispatch.grad.as_ref().map_or(Some(kernels.unused.as_entire_binding()), bound)?;
+        let window = window.buffer.as_entire_binding();
+        let resources = [(binding::PARAM, bound(&dispatch.param)?), (binding::GRAD, grad), (binding::MOMENTS, window)];
+        Some(self.gpu.bind_group("tensors", &kernels.layouts.tensors, resources))
     }
 }
 
@@ -167,32 +156,21 @@ impl Table {
 
     /// Creates and fills the buffer; a bind group for each binding of records, by its first record.
     fn create(&self, plan: &Plan, binder: Binder<'_>, layout: &wgpu::BindGroupLayout) -> HashMap<u64, wgpu::BindGroup> {
-        let Gpu { device, queue, .. } = binder.gpu;
-        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("wgpu_adam.plan"),
-            size: self.size,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        queue.write_buffer(&buffer, 0, &self.contents(plan));
+        let gpu = binder.gpu;
+        let buffer = gpu.buffer(
+            "plan",
+            self.size,
+            wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        );
+        gpu.queue.write_buffer(&buffer, 0, &self.contents(plan));
         let reach = binder.limits.binding / size_of::<Tile>() as u64 * size_of::<Tile>() as u64;
         let mut groups = HashMap::new();
         for &first in &self.first_records {
             groups.entry(first).or_insert_with(|| {
                 let offset = self.records + first * size_of::<Tile>() as u64;
-                let size = wgpu::BufferSize::new((self.size - offset).min(reach));
-                let tiles = wgpu::BufferBinding { buffer: &buffer, offset, size };
-                let size = wgpu::BufferSize::new(size_of::<Frame>() as u64);
-                let frame = wgpu::BufferBinding { buffer: &buffer, offset: 0, size };
-                let entry = |(_, binding): (u32, u32), part| wgpu::BindGroupEntry {
-                    binding,
-                    resource: wgpu::BindingResource::Buffer(part),
-                };
-                device.create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: Some("wgpu_adam.plan"),
-                    layout,
-                    entries: &[entry(binding::TILES, tiles), entry(binding::FRAME, frame)],
-                })
+                let tiles = part(&buffer, offset, (self.size - offset).min(reach));
+                let frame = part(&buffer, 0, size_of::<Frame>() as u64);
+                gpu.bind_group("plan", layout, [(binding::TILES, tiles), (binding::FRAME, frame)])
             });
         }
         groups

@@ -2,6 +2,7 @@
 //! groups around it.
 
 use crate::control::controller::Controller;
+use crate::device::gpu::part;
 use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::layout::{HYPERS, Hyper, NORM_ENTRY_POINT, binding};
@@ -66,8 +67,8 @@ impl Binder<'_> {
         skipped: &wgpu::Buffer,
         kernels: &Kernels,
     ) -> Result<BoundControl, Error> {
-        let device = &self.gpu.device;
-        let (limit, allowed) = self.gpu.storage_limit();
+        let gpu = self.gpu;
+        let (limit, allowed) = gpu.storage_limit();
         if ledger.bytes() > allowed {
             let remedy = "or do without clipping by norm and skipping";
             return Err(Error::DeviceLimit { what: WHAT.into(), limit, needed: ledger.bytes(), allowed, remedy });
@@ -75,65 +76,42 @@ impl Binder<'_> {
         let mut pipelines = Vec::new();
         if let Some(norm_type) = ledger.measured {
             for (dispatch, grid) in plan.dispatches.iter().zip(&ledger.grids) {
-                pipelines.push(controller.pipelines.norm(self.gpu, dispatch.kernel, norm_type, *grid)?);
+                pipelines.push(controller.pipelines.norm(gpu, dispatch.kernel, norm_type, *grid)?);
             }
         }
         let layouts = &controller.pipelines;
-        self.gpu.guard.run(WHAT, || {
-            let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("wgpu_adam.control.ledger"),
-                size: ledger.bytes(),
-                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
-            self.gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(stepping));
-            let entry = |(_, binding): (u32, u32), resource| wgpu::BindGroupEntry { binding, resource };
-            let group = |label, layout, entries: &[wgpu::BindGroupEntry<'_>]| {
-                device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries })
-            };
+        gpu.guard.run(WHAT, || {
+            let buffer = gpu.buffer(
+                "control.ledger",
+                ledger.bytes(),
+                wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            );
+            gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(stepping));
             let mut norms = Vec::with_capacity(pipelines.len());
             for ((dispatch, grid), pipeline) in plan.dispatches.iter().zip(&ledger.grids).zip(pipelines) {
                 let grad = dispatch.grad.unwrap_or(dispatch.param);
                 let missing = || Error::Device { what: WHAT.into(), message: "a gradient has no buffer".into() };
-                let grads = wgpu::BufferBinding {
-                    buffer: self.buffers.get(grad.buffer).ok_or_else(missing)?,
-                    offset: grad.offset,
-                    size: wgpu::BufferSize::new(grad.size),
-                };
-                let grads = entry(binding::GRAD, wgpu::BindingResource::Buffer(grads));
+                let buffer = self.buffers.get(grad.buffer).ok_or_else(missing)?;
+                let grads = [(binding::GRAD, part(buffer, grad.offset, grad.size))];
                 norms.push(BoundNorm {
                     pipeline,
-                    grads: group(NORM_ENTRY_POINT, &layouts.grads, &[grads]),
+                    grads: gpu.bind_group(NORM_ENTRY_POINT, &layouts.grads, grads),
                     workgroups: grid.workgroups,
                 });
             }
-            let hypers = wgpu::BufferBinding {
-                buffer: &buffer,
-                offset: 0,
-                size: wgpu::BufferSize::new(u64::from(HYPERS) * size_of::<Hyper>() as u64),
-            };
+            let partials = [(binding::PARTIALS, buffer.as_entire_binding())];
+            let control = [
+                (binding::LEDGER, buffer.as_entire_binding()),
+                (binding::STATE, controller.state.as_entire_binding()),
+                (binding::SKIPPED, skipped.as_entire_binding()),
+            ];
+            let hypers = part(&buffer, 0, u64::from(HYPERS) * size_of::<Hyper>() as u64);
             Ok(BoundControl {
                 measured: ledger.measured,
                 norms,
-                partials_group: group(
-                    "wgpu_adam.control.partials",
-                    &layouts.partials,
-                    &[entry(binding::PARTIALS, buffer.as_entire_binding())],
-                ),
-                group: group(
-                    "wgpu_adam.control",
-                    &layouts.control_layout,
-                    &[
-                        entry(binding::LEDGER, buffer.as_entire_binding()),
-                        entry(binding::STATE, controller.state.as_entire_binding()),
-                        entry(binding::SKIPPED, skipped.as_entire_binding()),
-                    ],
-                ),
-                hypers: group(
-                    "wgpu_adam.control.hypers",
-                    &kernels.layouts.step,
-                    &[entry(binding::HYPERS, wgpu::BindingResource::Buffer(hypers))],
-                ),
+                partials_group: gpu.bind_group("control.partials", &layouts.partials, partials),
+                group: gpu.bind_group("control", &layouts.control_layout, control),
+                hypers: gpu.bind_group("control.hypers", &kernels.layouts.step, [(binding::HYPERS, hypers)]),
                 stepping: stepping.len() as u32,
                 partials: ledger.partials,
                 first_partial: ledger.first_partial,

@@ -40,8 +40,6 @@ pub(crate) struct Maker<'a> {
     pub gpu: &'a Gpu,
     pub kernels: &'a Kernels,
     pub limits: &'a Limits,
-    /// The optimizer's, in the names of its dispatches.
-    pub label: &'a str,
 }
 
 /// A plan made ready, and what it needs besides: nothing is in force yet.
@@ -73,13 +71,13 @@ impl Prepared {
         control: &mut Control,
         maker: Maker<'_>,
     ) -> Result<Made, Error> {
-        let Maker { gpu, kernels, limits, label } = maker;
+        let Maker { gpu, kernels, limits } = maker;
         let plan = plan::plan(&input, &registry.plane_elements(), limits);
         let binder = Binder { gpu, buffers: &registry.buffers, windows: registry.windows(), limits };
         let hyper_stride = plan.hyper_stride as usize;
         let blocks = input.classes.len() * hyper_stride;
         let ledger = Ledger::new(&plan, control.measured(), stepping.len(), blocks, limits);
-        let name = |dispatch: &Dispatch| dispatch_label(label, dispatch, registry);
+        let name = |dispatch: &Dispatch| dispatch_label(&gpu.label, dispatch, registry);
         let bound = binder.bind(&plan, &ledger.grids, kernels, &self.bound, name)?;
         let mut slot_bytes = blocks * size_of::<Hyper>();
         let (mut grown, mut bound_control) = (None, None);

@@ -5,7 +5,7 @@
 //! and gives the lease to the encoder. It comes back when the GPU has done the work, or when the encoder is dropped
 //! unsubmitted. When all slots are out their number doubles.
 
-use crate::device::gpu::Gpu;
+use crate::device::gpu::{Gpu, part};
 use crate::device::leases::{Lease, Leases, Outstanding};
 use crate::error::Error;
 use crate::kernels::Layouts;
@@ -85,7 +85,7 @@ impl Slots {
 
     /// Doubles the number of slots and leases the first new one, with these bytes in it.
     fn grow(&mut self, bytes: &[u8], gpu: &Gpu, layouts: &Layouts) -> Result<Lease, Error> {
-        let Gpu { device, queue, guard } = gpu;
+        let Gpu { device, queue, guard, .. } = gpu;
         // Offsets are u32; the reach of the last slot goes past its end.
         let most = device.limits().max_buffer_size.min(u64::from(u32::MAX)).saturating_sub(REACH) / self.stride;
         let count = most.min(u64::from(self.count.max(FIRST_SLOTS))) as u32;
@@ -100,21 +100,16 @@ impl Slots {
         }
         let first = self.count;
         let chunk = guard.run("a buffer of hyper blocks", || {
-            let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("wgpu_adam.hypers"),
-                size: u64::from(count) * self.stride + REACH,
-                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
-            let bind = |label, layout, (_, binding): (u32, u32), size| {
-                let part = wgpu::BufferBinding { buffer: &buffer, offset: 0, size: wgpu::BufferSize::new(size) };
-                let resource = wgpu::BindingResource::Buffer(part);
-                let entries = &[wgpu::BindGroupEntry { binding, resource }];
-                device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries })
-            };
-            let bind_group = bind("wgpu_adam.step", &layouts.step, binding::HYPERS, REACH);
+            let buffer = gpu.buffer(
+                "hypers",
+                u64::from(count) * self.stride + REACH,
+                wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+            );
+            let hypers = [(binding::HYPERS, part(&buffer, 0, REACH))];
+            let bind_group = gpu.bind_group("step", &layouts.step, hypers);
             let reach = self.stride.min(device.limits().max_storage_buffer_binding_size);
-            let request = bind("wgpu_adam.request", &layouts.request, binding::REQUEST, reach);
+            let request = [(binding::REQUEST, part(&buffer, 0, reach))];
+            let request = gpu.bind_group("request", &layouts.request, request);
             queue.write_buffer(&buffer, 0, bytes);
             Chunk { first, buffer, bind_group, request }
         })?;

@@ -65,7 +65,7 @@ impl Stepper {
         registry: &Registry,
         control: &Control,
     ) -> Result<(), Error> {
-        let Self { prepared, slots, gpu, kernels, label, .. } = self;
+        let Self { prepared, slots, gpu, kernels, .. } = self;
         let Prepared { bound, classes, hypers, hyper_stride, .. } = prepared;
         let (grad_scale, clip_value) = (control.host_scale() as f32, control.clip_value());
         hypers.clear();
@@ -77,7 +77,7 @@ impl Stepper {
         }
         let slot = slots.write(bytemuck::cast_slice(hypers), gpu, &kernels.layouts)?;
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: Some(&format!("{label}: step")),
+            label: Some(&format!("{}: step", gpu.label)),
             timestamp_writes: None,
         });
         bound.record(&mut pass, slot.bind_group, slot.offset);
@@ -93,7 +93,7 @@ impl Stepper {
         registry: &mut Registry,
         control: &mut Control,
     ) -> Result<(), Error> {
-        let Self { prepared, slots, gpu, kernels, label, .. } = self;
+        let Self { prepared, slots, gpu, kernels, .. } = self;
         let Prepared { bound, classes, request, hyper_stride, control: decided, .. } = prepared;
         let Some(decided) = decided else { return Ok(()) };
         let steps = classes.iter().filter_map(|class| {
@@ -109,7 +109,7 @@ impl Stepper {
             controller.record_found_inf(encoder, found_inf);
         }
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: Some(&format!("{label}: step under gradient control")),
+            label: Some(&format!("{}: step under gradient control", gpu.label)),
             timestamp_writes: None,
         });
         controller.skipped.record_moves(&mut pass);

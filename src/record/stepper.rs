@@ -19,8 +19,6 @@ pub(crate) struct Stepper {
     pub gpu: Gpu,
     pub kernels: Arc<Kernels>,
     pub limits: Limits,
-    /// In the names of passes and dispatches.
-    pub label: String,
     pub(super) slots: Slots,
     pub prepared: Prepared,
     /// Whether parameters, gradients or options may have changed since `prepared` was made.
@@ -32,7 +30,7 @@ pub(crate) struct Stepper {
 }
 
 impl Stepper {
-    pub(crate) fn new(gpu: Gpu, label: String) -> Result<Self, Error> {
+    pub(crate) fn new(gpu: Gpu) -> Result<Self, Error> {
         let kernels = Kernels::of(&gpu)?;
         let device = gpu.device.limits();
         let limits = Limits {
@@ -46,7 +44,7 @@ impl Stepper {
         };
         let (slots, prepared) = (Slots::new(), Prepared::default());
         let (is_stale, options_changed, clears) = (false, false, None);
-        Ok(Self { gpu, kernels, limits, label, slots, prepared, is_stale, options_changed, clears })
+        Ok(Self { gpu, kernels, limits, slots, prepared, is_stale, options_changed, clears })
     }
 
     /// The next step makes a new plan, unless that is the one at hand.
@@ -94,8 +92,8 @@ impl Stepper {
         let stepping = registry.tensors().filter(|(_, tensor)| tensor.grad.is_some());
         let stepping: Vec<u32> = stepping.map(|(number, _)| number).collect();
         if !self.prepared.is_of(&step_work.input, control, &stepping) {
-            let Self { gpu, kernels, limits, label, .. } = &*self;
-            let maker = Maker { gpu, kernels, limits, label };
+            let Self { gpu, kernels, limits, .. } = &*self;
+            let maker = Maker { gpu, kernels, limits };
             let made = self.prepared.make(step_work.input, &stepping, registry, control, maker)?;
             let Made { prepared, grown, slot_bytes } = made;
             self.slots.fit(slot_bytes, &self.gpu, &self.kernels.layouts)?;

@@ -168,13 +168,9 @@ impl Window {
     pub(crate) fn create(gpu: &Gpu, layouts: &[WindowLayout]) -> Result<Vec<Self>, Error> {
         let create = |&layout: &WindowLayout| {
             let keys: Vec<&str> = layout.planes.iter().map(Plane::key).collect();
-            let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some(&format!("wgpu_adam.state [{}]", keys.join(", "))),
-                // A group of tensors without elements has a window too.
-                size: layout.bytes().max(16),
-                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
+            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+            // A group of tensors without elements has a window too.
+            let buffer = gpu.buffer(&format!("state [{}]", keys.join(", ")), layout.bytes().max(16), usage);
             // A lost device makes buffers of no use: writing nothing reports it here and not at a later step.
             gpu.queue.write_buffer(&buffer, 0, &[]);
             Self::new(buffer, layout)

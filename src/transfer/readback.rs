@@ -151,14 +151,7 @@ impl Round {
 /// Buffers of so many bytes together: one, if the device makes such large ones.
 fn staging_buffers(gpu: &Gpu, bytes: u64) -> Vec<wgpu::Buffer> {
     let most = (gpu.device.limits().max_buffer_size / 4 * 4).max(4);
-    let buffer = |size| {
-        gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("wgpu_adam.staging"),
-            size,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        })
-    };
+    let buffer = |size| gpu.buffer("staging", size, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
     let (full, rest) = (bytes / most, bytes % most);
     let sizes = std::iter::repeat_n(most, full as usize).chain((rest > 0).then_some(rest));
     sizes.map(buffer).collect()

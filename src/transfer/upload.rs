@@ -64,21 +64,16 @@ pub(crate) struct Staging {
 impl Staging {
     pub(crate) fn new(gpu: &Gpu, bytes: u64) -> Result<Self, Error> {
         let size = bytes.min(gpu.device.limits().max_buffer_size / 4 * 4).max(4);
-        let buffer = gpu.guard.run(WHAT, || {
-            gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("wgpu_adam.upload"),
-                size,
-                usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
-                mapped_at_creation: false,
-            })
-        })?;
+        let buffer = gpu
+            .guard
+            .run(WHAT, || gpu.buffer("upload", size, wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC))?;
         Ok(Self { gpu: gpu.clone(), buffer })
     }
 
     /// Writes all bytes, filling the buffer as often as it takes. Each time it is copied by a submit of its own, behind
     /// all that was submitted before, and waited for before the next.
     pub(crate) async fn write_all(&self, targets: &[Target], bytes: &impl Bytes) -> Result<(), Error> {
-        let Gpu { device, queue, guard } = &self.gpu;
+        let Gpu { device, queue, guard, .. } = &self.gpu;
         let mut cursor = Cursor { targets, done: 0 };
         while cursor.next().is_some() {
             let copies = self.fill(&mut cursor, bytes).await?;
@@ -120,7 +115,7 @@ impl Staging {
     }
 
     async fn map(&self) -> Result<(), Error> {
-        let Gpu { device, queue, guard } = &self.gpu;
+        let Gpu { device, queue, guard, .. } = &self.gpu;
         let (sender, mapped) = oneshot::channel();
         let poller = guard.run(WHAT, || {
             self.buffer.map_async(wgpu::MapMode::Write, .., move |result| drop(sender.send(result)));
