@@ -62,7 +62,7 @@ fn two_hundred_killed_saves() {
     let mut kills = 0;
     while interrupted < 200 {
         kills += 1;
-        assert!(kills <= 4000, "only {interrupted} of {kills} kills were in a save");
+        assert!(kills <= 4000, "only {interrupted} of {kills} kills interrupted a save");
         let mut child = start(&path, u64::MAX, None);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut next_saved = || lines.find(|line| line.starts_with("saved")).expect("a save");
@@ -83,7 +83,7 @@ fn two_hundred_killed_saves() {
         assert!(last >= 2, "the file is of save {last}, which was replaced before the kill");
     }
     println!(
-        "{interrupted} of {kills} kills were in a save; the last file is of save {last}, a save takes {between:?}"
+        "{interrupted} of {kills} kills interrupted a save; the last file is of save {last}, a save takes {between:?}"
     );
 }
 
@@ -105,7 +105,7 @@ fn full_disks() {
         assert!(child.wait().unwrap().success(), "{limit} blocks: {lines:?}");
         assert_eq!(refused, 2, "{limit} blocks of {blocks}: {lines:?}");
         assert!(fs::read(&path).unwrap() == whole, "{limit} blocks: the file has changed");
-        assert!(partials(folder.path()).is_empty(), "{limit} blocks: what was begun is still there");
+        assert!(partials(folder.path()).is_empty(), "{limit} blocks: the partial file is still there");
     }
 }
 

@@ -122,7 +122,7 @@ fn checkpoints_stream() {
         loaded.unwrap();
         figures.push((load_name, resident, on_gpu));
         block_on(adam.save_checkpoint_with(&second, &contents)).unwrap();
-        assert!(same(&first, &second), "{load_name}: what was loaded is not what was saved");
+        assert!(same(&first, &second), "{load_name}: the loaded state is not the saved one");
     }
 
     for (what, resident, on_gpu) in figures {

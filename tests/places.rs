@@ -100,7 +100,7 @@ fn pipes_and_sockets_are_refused() {
         let (sender, opened) = mpsc::channel();
         let own = path.clone();
         std::thread::spawn(move || sender.send(Checkpoint::open(own).map(drop)));
-        let opened = opened.recv_timeout(Duration::from_secs(20)).expect("to open a pipe has waited");
+        let opened = opened.recv_timeout(Duration::from_secs(20)).expect("opening a pipe waited");
         match opened {
             Err(Error::Checkpoint(CheckpointError::Header { problem })) if problem.ends_with("is no file") => {}
             other => panic!("{}: {other:?}", path.display()),
@@ -207,7 +207,7 @@ fn a_spoiled_state_is_not_saved() {
         let refused = block_on(run.adam.state_dict()).unwrap().to_safetensors(&CheckpointContents::new()).map(drop);
         assert!(refused.as_ref().is_err_and(is_told), "{value} in {key}, a dict: {refused:?}");
         assert!(fs::read(&path).unwrap() == good, "{value} in {key}: the file has changed");
-        assert!(partials(folder.path()).is_empty(), "{value} in {key}: what was begun is still there");
+        assert!(partials(folder.path()).is_empty(), "{value} in {key}: the partial file is still there");
         write(&run, moment, 0.0);
     }
     write(&run, piece.exp_avg, f32::NAN);

@@ -68,7 +68,7 @@ fn every_kind_of_call_is_counted() {
         for (_, kind) in COUNTED {
             assert!(
                 counts.get(kind).is_some_and(|count| *count > 0),
-                "{name}: {kind} was made and not counted: {counts:?}"
+                "{name}: {kind} was called but not counted: {counts:?}"
             );
         }
     }
@@ -189,7 +189,7 @@ fn slots_are_bounded_by_what_is_in_flight() {
                 drop(encoder);
             }
         });
-        assert_eq!(counts.get("create_buffer"), None, "{name}: slots that were in flight and are not");
+        assert_eq!(counts.get("create_buffer"), None, "{name}: slots that are no longer in flight");
 
         let (counts, ()) = calls(|| {
             for _ in 0..3000 {
@@ -236,7 +236,7 @@ fn only_step_submits() {
     let allowed =
         ["src/optimizer/loading.rs", "src/optimizer/step.rs", "src/transfer/readback.rs", "src/transfer/upload.rs"]
             .map(std::path::Path::new);
-    assert_eq!(with, allowed, "submits outside of step, of saving and of loading");
+    assert_eq!(with, allowed, "submits outside of step, saving and loading");
 }
 
 fn source_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -243,14 +243,14 @@ fn in_two_processes(adapter: usize, name: &str) {
     assert!(read(&half) != read(&whole), "{case}: the second half did nothing");
     let dict = |path: &Path| Checkpoint::open(path).unwrap().state_dict().unwrap();
     let scalers = [&half, &whole, &resumed].map(|path| dict(path).grad_scaler);
-    assert_eq!(scalers[1], scalers[2], "{case}: the resumed scale is not the unbroken one");
+    assert_eq!(scalers[1], scalers[2], "{case}: the resumed scale differs from the uninterrupted one");
     assert!(read(&resumed) == read(&whole), "{case}: resumed {:?}\nunbroken {:?}", dict(&resumed), dict(&whole));
     match scalers {
         [None, None, None] => assert_eq!(name, "no control", "{case}: no scale was saved"),
         [Some(half), Some(whole), _] => check_growth(&case, half, whole, block_on(run.adam.statistics()).unwrap()),
         other => panic!("{case}: {other:?}"),
     }
-    println!("{case}: {} bytes alike after {} steps, {:?}", read(&whole).len(), 2 * HALF, scalers[0]);
+    println!("{case}: {} equal bytes after {} steps, {:?}", read(&whole).len(), 2 * HALF, scalers[0]);
 }
 
 /// Checks that the test is not trivial: at the checkpoint the scale is growing, has grown and backed off before, and

@@ -169,9 +169,9 @@ fn save(given: &Given) -> Result<Option<String>, String> {
         Ok(bytes) => bytes,
         Err(error) => return Ok(Some(error.to_string())),
     };
-    let opened = Checkpoint::from_bytes(bytes).map_err(|error| format!("accepted, and not opened: {error}"))?;
-    let read = opened.state_dict().map_err(|error| format!("accepted, and not read: {error}"))?;
-    if bits(&read) == bits(&given.dict) { Ok(None) } else { Err(format!("accepted, and read as another: {read:?}")) }
+    let opened = Checkpoint::from_bytes(bytes).map_err(|error| format!("accepted, but it does not open: {error}"))?;
+    let read = opened.state_dict().map_err(|error| format!("accepted, but it cannot be read: {error}"))?;
+    if bits(&read) == bits(&given.dict) { Ok(None) } else { Err(format!("accepted, but reads back as {read:?}")) }
 }
 
 #[test]

@@ -108,20 +108,20 @@ pub fn goes_round(checkpoint: &Checkpoint) -> Result<Option<First>, String> {
                 return Err(format!("{tensor} was refused instead of {id}"));
             }
             if Some((id, key, count, element, elements)) != first {
-                return Err(format!("{key}, {count} of {elements}, {element} was told where {own} of {first:?} is"));
+                return Err(format!("reported: {key}, {count} of {elements}, {element}, not {own} of {first:?}"));
             }
         }
-        (got, want) => return Err(format!("{want:?} is spoiled, and writing gave {got:?}")),
+        (got, want) => return Err(format!("spoiled is {want:?}, but writing returned {got:?}")),
     }
     let written =
         dict.to_safetensors(&contents.clone().allow_nonfinite()).map_err(|error| format!("not written: {error}"))?;
-    let read = StateDict::from_safetensors(written.clone()).map_err(|error| format!("not read again: {error}"))?;
+    let read = StateDict::from_safetensors(written.clone()).map_err(|error| format!("not read back: {error}"))?;
     if bits(&read) != bits(&dict) {
-        return Err(format!("read as another: {read:?}"));
+        return Err(format!("it reads back different: {read:?}"));
     }
     let again =
         read.to_safetensors(&contents.allow_nonfinite()).map_err(|error| format!("not written again: {error}"))?;
-    if again == written { Ok(first) } else { Err("written again as another file".into()) }
+    if again == written { Ok(first) } else { Err("the second file differs".into()) }
 }
 
 /// A dict's first spoiled moment, found by other code than the library's.

@@ -102,7 +102,7 @@ async fn there_and_back(gpu: &Gpu) -> Result<()> {
     model.steps(5)?;
     let bytes = model.bytes().await?;
     let dict = model.adam.state_dict().await?;
-    ensure!(StateDict::from_safetensors(bytes.clone())? == dict, "the file holds another state than state_dict");
+    ensure!(StateDict::from_safetensors(bytes.clone())? == dict, "the file's state differs from state_dict's");
     let checkpoint = Checkpoint::from_bytes(bytes.clone())?;
     ensure!(checkpoint.tensor("model.scale")?.shape().is_empty(), "the shape of a scalar");
 
@@ -111,7 +111,7 @@ async fn there_and_back(gpu: &Gpu) -> Result<()> {
     other.steps(3)?;
     other.adam.load_from(&checkpoint, CheckpointLoad::StateAndParams).await?;
     other.steps = 5;
-    ensure!(other.bytes().await? == bytes, "the file after loading is another");
+    ensure!(other.bytes().await? == bytes, "the file after loading differs");
     model.steps(5)?;
     other.steps(5)?;
     ensure!(other.bytes().await? == model.bytes().await?, "5 steps later the files differ");
@@ -141,13 +141,13 @@ async fn unknown(gpu: &Gpu) -> Result<()> {
     ensure!(second.metadata().get("epoch").is_some_and(|text| text == "3"), "metadata that was added");
     ensure!(second.tensor("model.running_mean")? == strange, "a tensor of bf16");
     let buffer = second.tensor("optimizer.state.0.bias.momentum_buffer")?;
-    ensure!(buffer.to_f32().is_some_and(|values| values[1].to_bits() == (-0.0_f32).to_bits()), "somebody else's state");
+    ensure!(buffer.to_f32().is_some_and(|values| values[1].to_bits() == (-0.0_f32).to_bits()), "a foreign state");
     // The values of the parameter are not kept: they are older than its state.
     let stale = second.tensor("model.unused");
     ensure!(matches!(stale, Err(Error::Checkpoint(CheckpointError::Missing { .. }))), "stale values: {stale:?}");
     let own = CheckpointContents::new().tensor("optimizer.state.0.bias.step", CheckpointTensor::f32([], &[1.0])?);
     let refused = model.adam.checkpoint_bytes(&own).await;
-    ensure!(matches!(refused, Err(Error::Checkpoint(CheckpointError::Tensor { .. }))), "a state of one's own");
+    ensure!(matches!(refused, Err(Error::Checkpoint(CheckpointError::Tensor { .. }))), "a reserved name");
     Ok(())
 }
 
@@ -220,7 +220,7 @@ async fn steps_wait(gpu: &Gpu) -> Result<()> {
     let loaded = Model::new(gpu, 1)?.adam.state_dict().await?;
     model.adam.load_state_dict(&loaded)?;
     ensure!(second.await? == want, "the state of the second copy");
-    ensure!(model.adam.state_dict().await? == loaded, "what was loaded meanwhile");
+    ensure!(model.adam.state_dict().await? == loaded, "the state loaded meanwhile");
 
     drop(model.adam.state_dict());
     model.step()?;
@@ -255,11 +255,11 @@ async fn in_place(gpu: &Gpu) -> Result<()> {
             other.adam.load_state_dict(&dict)?;
         }
         ensure!(place(&other.adam)? == before, "the state has moved");
-        ensure!(other.adam.state_dict().await? == dict, "another state than was loaded");
+        ensure!(other.adam.state_dict().await? == dict, "the state differs from the loaded one");
         let state = other.adam.state(other.adam.find("0.bias").context("0.bias")?)?;
         for key in [crate::golden::Key::ExpAvg, crate::golden::Key::ExpAvgSq] {
             let values = crate::readback::read_state(gpu, &state, key).await?;
-            ensure!(values.iter().all(|value| value.to_bits() == 0), "what has no entry is not zero: {values:?}");
+            ensure!(values.iter().all(|value| value.to_bits() == 0), "state without an entry is not zero: {values:?}");
         }
         // A dict without max_exp_avg_sq makes loading create new buffers.
         let mut plain = dict.clone();
@@ -287,6 +287,6 @@ async fn recorded_steps(gpu: &Gpu) -> Result<()> {
     model.adam.record_step(&mut encoder)?;
     model.adam.load_state_dict(&dict)?;
     gpu.queue.submit([encoder.finish()]);
-    ensure!(model.adam.state_dict().await? == dict, "a step that was recorded before has changed what was loaded");
+    ensure!(model.adam.state_dict().await? == dict, "a step recorded before the load changed the loaded state");
     Ok(())
 }

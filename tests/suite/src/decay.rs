@@ -151,7 +151,7 @@ async fn beside_torch(gpu: &Gpu) -> Result<()> {
         let share = if case.off() > 1e-3 { 0.2 } else { 1.0 };
         // A parameter without a gradient loses a whole number of ULPs at each step, here and in torch.
         if ours.moving > share * torch.moving || ours.resting > torch.resting {
-            wrong.push(format!("{row}; allowed {share} and 1 of torch's"));
+            wrong.push(format!("{row}; allowed: {share} and 1 times torch's"));
         }
     }
     if wrong.is_empty() { Ok(()) } else { bail!("rms errors against float64:\n  {}", wrong.join("\n  ")) }

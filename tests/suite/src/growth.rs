@@ -173,7 +173,7 @@ async fn between_steps(gpu: &Gpu) -> Result<()> {
         if defragments {
             let before = adam.state(adam.find("t5").context("t5")?)?;
             adam.record_defragment(&mut encoder)?;
-            ensure!(before == adam.state(adam.find("t5").context("t5")?)?, "there was nothing to bring together");
+            ensure!(before == adam.state(adam.find("t5").context("t5")?)?, "nothing was moved together");
         }
         gpu.queue.submit([encoder.finish()]);
         let mut all = three_steps(gpu, &arena, &mut adam).await?;

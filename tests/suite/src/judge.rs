@@ -144,7 +144,7 @@ fn judge_groups(verdict: &mut Verdict, case: &Case, expected: &Expected, ours: &
         let config = want.options.over(&wgpu_adam::AdamConfig::default());
         let params: Vec<&str> = want.params.iter().map(|&packed| names[packed]).collect();
         if group.config != config || group.params != params {
-            verdict.fail(|| format!("{checkpoint}: group {index} is {group:?} and not {config:?} with {params:?}"));
+            verdict.fail(|| format!("{checkpoint}: group {index} is {group:?} instead of {config:?} with {params:?}"));
         }
     }
 }

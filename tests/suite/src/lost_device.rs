@@ -29,7 +29,7 @@ async fn every_point(gpu: &Gpu) -> Result<()> {
         let gpu = Gpu::default_limits(&gpu.adapter).await?;
         let came = (point.run)(&gpu.device, &gpu.queue).await;
         if !point.expect.is_met_by(&came) {
-            failures.push(format!("{}: {came:?} where {:?} was due", point.name, point.expect));
+            failures.push(format!("{}: {came:?} instead of {:?}", point.name, point.expect));
         }
         if let Err(error) = gpu.check_errors() {
             failures.push(format!("{}: {error}", point.name));

@@ -65,7 +65,7 @@ async fn not_finite(gpu: &Gpu) -> Result<()> {
                 for column in &columns {
                     let others = (0..9).filter(|&other| other != at);
                     let hurt: Vec<usize> = others.filter(|&other| kind(column[other]) != Finite).collect();
-                    ensure!(hurt.is_empty(), "{special:e} at {at} has reached {hurt:?}");
+                    ensure!(hurt.is_empty(), "{special:e} at {at} affected {hurt:?}");
                 }
             }
         }

@@ -148,7 +148,7 @@ async fn offsets(gpu: &Gpu) -> Result<()> {
         let after = read_f32(gpu, &params, 0, end).await?;
         let is_ours = |i: u64| places.iter().any(|&(param, _, length)| (param..param + length).contains(&i));
         let touched: Vec<u64> = (0..end).filter(|&i| !is_ours(i) && after[i as usize] != CANARY).collect();
-        ensure!(touched.is_empty(), "{case}: elements {touched:?} are none of ours and have changed");
+        ensure!(touched.is_empty(), "{case}: foreign elements {touched:?} have changed");
     }
     Ok(())
 }

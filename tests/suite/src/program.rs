@@ -269,7 +269,7 @@ impl Machine<'_> {
         }
         let small = storage(self.twin.gpu, 4);
         ensure!(self.twin.adam.set_found_inf(Some((&small, 4))).is_err(), "a found_inf behind its buffer was accepted");
-        ensure!(*self.twin.adam.gradient_control() == before, "a refused control is in force");
+        ensure!(*self.twin.adam.gradient_control() == before, "a refused control was set");
         Ok(())
     }
 
@@ -415,7 +415,7 @@ impl Machine<'_> {
                     | Error::StateNames { .. }
                     | Error::StateEntry { .. },
                 ) => Ok(()),
-                other => bail!("a dict that does not fit gives {other:?}"),
+                other => bail!("a dict that does not fit returned {other:?}"),
             };
             ensure!(self.groups()? == now, "a refused dict has changed the groups");
             return refusal;
@@ -454,7 +454,7 @@ impl Machine<'_> {
                 ensure!(self.groups()? == now, "a refused dict has changed the groups");
                 return Ok(());
             }
-            other => bail!("a part of a dict gives {other:?}"),
+            other => bail!("loading a part of a dict returned {other:?}"),
         }
         for tensor in &mut self.twin.tensors {
             let length = tensor.length as usize;

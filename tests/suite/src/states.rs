@@ -77,7 +77,7 @@ async fn resume(gpu: &Gpu) -> Result<()> {
                 )?;
                 twin.adam.load_state_dict(&dict)?;
                 ensure!(dict == copy, "loading has changed the dict");
-                ensure!(twin.adam.state_dict().await? == dict, "what was loaded is not what is saved");
+                ensure!(twin.adam.state_dict().await? == dict, "the saved state differs from the loaded one");
                 if twin.tensors[2].grad_values.is_none() {
                     twin.drop_grad(2)?;
                 }

@@ -20,7 +20,7 @@ pub async fn last_step(gpu: &Gpu) -> Result<()> {
         dict.state.get_mut(&0).context("an entry")?.step = LAST;
         let bytes = dict.to_safetensors(&CheckpointContents::new())?;
         model.adam.load_from(&Checkpoint::from_bytes(bytes)?, CheckpointLoad::State).await?;
-        ensure!(model.adam.state_dict().await? == dict, "another state than was loaded from a file");
+        ensure!(model.adam.state_dict().await? == dict, "the state differs from the one loaded from a file");
         model.adam.load_state_dict(&dict)?;
         model.steps(3)?;
         let after = model.adam.state_dict().await?;

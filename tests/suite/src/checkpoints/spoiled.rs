@@ -71,16 +71,16 @@ pub async fn resting(gpu: &Gpu) -> Result<()> {
     }
     let bytes = model.bytes().await?;
     let plain = model.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
-    ensure!(dict.to_safetensors(&CheckpointContents::new())? == plain, "the dict gives another file");
-    ensure!(StateDict::from_safetensors(plain)? == dict, "the file holds another state");
+    ensure!(dict.to_safetensors(&CheckpointContents::new())? == plain, "the dict's file differs");
+    ensure!(StateDict::from_safetensors(plain)? == dict, "the file's state differs");
     model.adam.set_staging_size(STAGING);
-    ensure!(model.bytes().await? == bytes, "through small staging buffers, another file");
+    ensure!(model.bytes().await? == bytes, "the file through small staging buffers differs");
     let before = model.params().await?;
     let mut others = Vec::new();
     for way in WAYS {
         let mut other = resumed(gpu, &bytes, way, &LoadOptions::default()).await.context(way)?;
         other.steps = model.steps;
-        ensure!(other.bytes().await? == bytes, "{way}: the file after loading is another");
+        ensure!(other.bytes().await? == bytes, "{way}: the file after loading differs");
         others.push((way, other));
     }
     model.steps(5)?;
@@ -127,7 +127,7 @@ pub async fn refused_unless_allowed(gpu: &Gpu) -> Result<()> {
             is_told(&refused.map(drop), "saved", SAVING)?;
         }
         let bytes = model.all_bytes().await?;
-        let checkpoint = Checkpoint::from_bytes(bytes.clone()).context("somebody must be able to look into it")?;
+        let checkpoint = Checkpoint::from_bytes(bytes.clone()).context("the file must open for inspection")?;
         let mut other = Model::new(gpu, 100)?;
         other.steps(1)?;
         let before = other.bytes().await?;
@@ -145,7 +145,7 @@ pub async fn refused_unless_allowed(gpu: &Gpu) -> Result<()> {
         for way in WAYS {
             let mut other = resumed(gpu, &bytes, way, &allowed).await.context(way)?;
             other.steps = model.steps;
-            ensure!(other.all_bytes().await? == bytes, "{special}, {way}: the file after loading is another");
+            ensure!(other.all_bytes().await? == bytes, "{special}, {way}: the file after loading differs");
             others.push((way, other));
         }
         model.steps(3)?;
@@ -156,7 +156,7 @@ pub async fn refused_unless_allowed(gpu: &Gpu) -> Result<()> {
         }
         // The earlier file can still be loaded.
         model.adam.load_from(&Checkpoint::from_bytes(good.clone())?, CheckpointLoad::StateAndParams).await?;
-        ensure!(model.bytes().await? == good, "another file than the one that was loaded");
+        ensure!(model.bytes().await? == good, "the file differs from the loaded one");
         gpu.check_errors()?;
     }
     Ok(())
@@ -223,7 +223,7 @@ pub async fn names(gpu: &Gpu) -> Result<()> {
     let bytes = own.1.checkpoint_bytes(&contents).await?;
     let checkpoint = Checkpoint::from_bytes(bytes.clone())?;
     other.1.load_from(&checkpoint, CheckpointLoad::StateAndParams).await?;
-    ensure!(other.1.checkpoint_bytes(&contents).await? == bytes, "the file after loading is another");
+    ensure!(other.1.checkpoint_bytes(&contents).await? == bytes, "the file after loading differs");
     ensure!(checkpoint.state_dict()? == own.1.state_dict().await?, "another state");
     for both in [&mut own, &mut other] {
         step(both, 2)?;

@@ -128,7 +128,7 @@ pub async fn zeroed(gpu: &Gpu) -> Result<()> {
         let around = read_f32(gpu, &askew, 0, 1024).await?;
         let (start, end) = (7, 7 + 66);
         let beside = around[..start].iter().chain(&around[end..]);
-        ensure!(beside.clone().all(|&x| x == 7.0), "{name}: what lies beside a gradient was cleared");
+        ensure!(beside.clone().all(|&x| x == 7.0), "{name}: data beside a gradient was cleared");
     }
     Ok(())
 }

@@ -84,7 +84,7 @@ pub async fn changes(gpu: &Gpu) -> Result<()> {
     for first in controls {
         for control in [first].into_iter().chain(controls) {
             rig.adam.set_gradient_control(control)?;
-            ensure!(*rig.adam.gradient_control() == control, "the control given is not the control kept");
+            ensure!(*rig.adam.gradient_control() == control, "the stored control differs from the given one");
             let dynamic = matches!(control.loss_scale, LossScale::Dynamic { .. });
             round += 1;
             // A dynamic scale starts again from its initial value after another control was set in between.

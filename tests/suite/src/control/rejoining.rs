@@ -144,6 +144,6 @@ pub async fn dropped(gpu: &Gpu) -> Result<()> {
         rig.adam.statistics().await?;
     }
     let got = rig.adam.dispatch_count();
-    ensure!(got == 1, "{got} dispatches behind questions that were dropped");
+    ensure!(got == 1, "{got} dispatches after dropped questions");
     Ok(())
 }

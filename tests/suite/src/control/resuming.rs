@@ -74,14 +74,14 @@ pub async fn dicts(gpu: &Gpu) -> Result<()> {
     let replaced = LossScale::Dynamic { init, growth_factor, backoff_factor, growth_interval };
     let control = *second.adam.gradient_control();
     ensure!(control == GradientControl { loss_scale: replaced, ..DYNAMIC }, "{control:?}");
-    ensure!(second.adam.state_dict().await? == dict, "what was loaded is not what is saved");
+    ensure!(second.adam.state_dict().await? == dict, "the saved state differs from the loaded one");
     // A control with the same initial scale continues the current scale.
     second.adam.set_gradient_control(GradientControl { clip_norm: Some(1e9), ..control })?;
     step(&mut second, false)?;
     let grown = GradScalerState { scale: f64::from((saved.scale * 1.5) as f32), growth_tracker: 0, ..saved };
     ensure!(scaler(&second.adam).await? == grown, "{:?}", scaler(&second.adam).await?);
     let told = second.adam.statistics().await?;
-    ensure!((told.step, told.steps_taken, told.steps_skipped) == (2, 1, 1), "counts went on: {told:?}");
+    ensure!((told.step, told.steps_taken, told.steps_skipped) == (2, 1, 1), "counts: {told:?}");
 
     // Loaded before a dynamic scale is set: the scale is kept, saved again, and continued later with the control's
     // growth.
@@ -103,7 +103,7 @@ pub async fn dicts(gpu: &Gpu) -> Result<()> {
         ensure!(scaler(&third.adam).await?.growth_tracker == 3, "{between:?}");
         // The kept scale was used; the next dynamic scale starts from its initial value.
         third.adam.set_gradient_control(GradientControl::default())?;
-        ensure!(third.adam.state_dict().await?.grad_scaler.is_none(), "{between:?}: a scale that is not in force");
+        ensure!(third.adam.state_dict().await?.grad_scaler.is_none(), "{between:?}: a scale although none is set");
         third.adam.set_gradient_control(DYNAMIC)?;
         ensure!(scaler(&third.adam).await? == FRESH, "{between:?}: {:?}", scaler(&third.adam).await?);
     }
@@ -197,17 +197,18 @@ pub async fn files(gpu: &Gpu) -> Result<()> {
         let bytes = first.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
         let checkpoint = Checkpoint::from_bytes(bytes.clone())?;
         ensure!(checkpoint.state_dict()? == dict, "{staging}: the file holds {:?}", checkpoint.state_dict()?);
-        ensure!(bytes == dict.to_safetensors(&CheckpointContents::new())?, "{staging}: the dict makes another file");
+        ensure!(bytes == dict.to_safetensors(&CheckpointContents::new())?, "{staging}: the dict's file differs");
         for control in [DYNAMIC, GradientControl::default()] {
             let mut second = Rig::in_arena(gpu, &[3000, 17], control)?;
             second.adam.set_staging_size(staging);
             second.adam.load_from(&checkpoint, CheckpointLoad::State).await?;
             let again = second.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
-            ensure!(again == bytes, "{staging}: the file after loading is another, {control:?}");
+            ensure!(again == bytes, "{staging}: the file after loading differs, {control:?}");
         }
     }
 
-    // Unknown keys of the entry are kept while there is a scale. Without one the entry is dropped, although `keep` has it.
+    // Unknown keys of the entry are kept while there is a scale. Without one the entry is dropped, although `keep`
+    // has it.
     let mut rig = rig(gpu, DYNAMIC)?;
     step(&mut rig, false)?;
     let dict = rig.adam.state_dict().await?;
@@ -218,7 +219,7 @@ pub async fn files(gpu: &Gpu) -> Result<()> {
     let unknown = dict.to_safetensors(&CheckpointContents::new().metadata("x", "y"))?;
     let unknown = with_unknown(&unknown, key)?;
     let checkpoint = Checkpoint::from_bytes(unknown)?;
-    ensure!(checkpoint.state_dict()? == dict, "an unknown key has changed {:?}", checkpoint.state_dict()?);
+    ensure!(checkpoint.state_dict()? == dict, "an unknown key changed {:?}", checkpoint.state_dict()?);
     rig.adam.load_from(&checkpoint, CheckpointLoad::State).await?;
     let kept = rig.adam.checkpoint_bytes(&CheckpointContents::new().keep(&checkpoint)).await?;
     let kept = Checkpoint::from_bytes(kept)?;
@@ -226,7 +227,7 @@ pub async fn files(gpu: &Gpu) -> Result<()> {
     ensure!(entry.contains(r#""_future":[1,2]"#) && kept.state_dict()? == dict, "{entry}");
     rig.adam.set_gradient_control(GradientControl::default())?;
     let without = rig.adam.checkpoint_bytes(&CheckpointContents::new().keep(&checkpoint)).await?;
-    ensure!(!Checkpoint::from_bytes(without)?.metadata().contains_key("grad_scaler"), "a scale that is not in force");
+    ensure!(!Checkpoint::from_bytes(without)?.metadata().contains_key("grad_scaler"), "a scale although none is set");
 
     let own = CheckpointContents::new().metadata("grad_scaler", "{}");
     let refused = rig.adam.checkpoint_bytes(&own).await;

@@ -59,7 +59,7 @@ impl<'a> Rig<'a> {
             .collect();
         let mut adam = WgpuAdam::new(&gpu.device, &gpu.queue, made, config)?;
         adam.set_gradient_control(control)?;
-        ensure!(*adam.gradient_control() == control, "the control given is not the control kept");
+        ensure!(*adam.gradient_control() == control, "the stored control differs from the given one");
         let tensors: Vec<TwinTensor> = groups.into_iter().flat_map(|(tensors, _)| tensors).collect();
         let largest = vec![0.0; tensors.len()];
         Ok(Self { gpu, adam, tensors, largest, moved: 0.0 })

@@ -28,7 +28,7 @@ fn poll(gpu: &Gpu) -> Result<()> {
 pub async fn told(gpu: &Gpu) -> Result<()> {
     let mut rig = Rig::mixed(gpu, CLIP)?;
     ensure!(rig.adam.latest_statistics().is_none(), "statistics before the first step");
-    ensure!(rig.adam.statistics().await.is_err(), "waiting for what was never recorded");
+    ensure!(rig.adam.statistics().await.is_err(), "waiting for statistics of no step");
     let mut last = 0;
     for step in 1..=40_u64 {
         rig.write_grads(step, 1.0);
@@ -112,8 +112,8 @@ pub async fn none(gpu: &Gpu) -> Result<()> {
         rig.took(|grad| grad)?;
     }
     poll(gpu)?;
-    ensure!(rig.adam.latest_statistics().is_none(), "statistics of what was not measured");
-    ensure!(rig.adam.loss_scale_buffer().is_none(), "a loss scale that nobody asked for");
-    ensure!(rig.adam.statistics().await.is_err(), "statistics of what was not measured, waited for");
+    ensure!(rig.adam.latest_statistics().is_none(), "statistics without gradient control");
+    ensure!(rig.adam.loss_scale_buffer().is_none(), "a loss scale without gradient control");
+    ensure!(rig.adam.statistics().await.is_err(), "statistics without gradient control, waited for");
     rig.check("no control").await
 }

@@ -152,7 +152,7 @@ impl Case {
         let indices = self.words(&format!("index.{id}"), Dtype::I64, i64::from_le_bytes)?;
         let inside = |i: i64| usize::try_from(i).ok().filter(|&i| i < spec.elements());
         let indices: Option<Vec<usize>> = indices.into_iter().map(inside).collect();
-        Ok(Some(indices.with_context(|| format!("index.{id} leads out of the tensor"))?))
+        Ok(Some(indices.with_context(|| format!("index.{id} points outside the tensor"))?))
     }
 
     fn position(&self, id: &str) -> Result<usize> {
@@ -182,7 +182,7 @@ impl Case {
     fn words<T, const N: usize>(&self, name: &str, dtype: Dtype, from: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
         let info = self.metadata.info(name).with_context(|| format!("{} has no tensor {name}", self.name()))?;
         if info.dtype != dtype {
-            bail!("{name} holds {:?} and not {dtype:?}", info.dtype);
+            bail!("{name} holds {:?} instead of {dtype:?}", info.dtype);
         }
         let (start, end) = info.data_offsets;
         let bytes = &self.tensors[self.data_start + start..self.data_start + end];

@@ -28,7 +28,7 @@ impl Rule {
             for (step, want) in [(0, &want.init), (1, &want.grad_1)] {
                 let values = self.values(step, position, want.len())?;
                 let bits: Vec<String> = values.iter().map(|value| format!("0x{:08x}", value.to_bits())).collect();
-                ensure!(bits == *want, "the rule gives {bits:?} for {id} in step {step}, and not {want:?}");
+                ensure!(bits == *want, "the rule gives {bits:?} for {id} in step {step} instead of {want:?}");
             }
         }
         Ok(())

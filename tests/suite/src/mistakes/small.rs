@@ -152,8 +152,8 @@ pub(super) async fn controls(gpu: &Gpu) -> Result<()> {
             if let Some(set) = set {
                 let error = set(&mut twin.adam).err().with_context(|| format!("{case}: it was accepted"))?;
                 ensure!(matches!(error, Error::DeviceLimit { .. }), "{case}: {error}");
-                ensure!(*twin.adam.gradient_control() == none, "{case}: it is in force");
-                ensure!(twin.adam.loss_scale_buffer().is_none(), "{case}: it has left its buffers");
+                ensure!(*twin.adam.gradient_control() == none, "{case}: it was set");
+                ensure!(twin.adam.loss_scale_buffer().is_none(), "{case}: its buffers were kept");
                 twin.adam.set_gradient_control(none).with_context(|| format!("{case}: withdrawn"))?;
             }
             if step == 1 {
