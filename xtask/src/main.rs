@@ -1,4 +1,4 @@
-//! `cargo xtask`: the commands of the README, with all the set-up they need.
+//! `cargo xtask`: the commands of the README, including all setup.
 
 mod adapters;
 mod apt;

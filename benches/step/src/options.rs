@@ -41,7 +41,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether the device of this description is asked for.
+    /// Whether the options select the device with this description.
     pub fn wants(&self, description: &str) -> bool {
         let contains = |wanted: &String| description.to_lowercase().contains(&wanted.to_lowercase());
         self.adapter.as_ref().is_none_or(contains)
