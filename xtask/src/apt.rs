@@ -28,7 +28,7 @@ pub fn install(packages: &[&str], elsewhere: &str) -> Result<()> {
     };
     if let Err(error) = apt_get("update") {
         // One unreachable source of several makes the update fail, but rarely the installation.
-        println!("going on in spite of it: {error}");
+        println!("continuing despite this error: {error}");
     }
     let installed = apt_get(&format!("install -y --no-install-recommends {packages}"));
     installed.with_context(|| format!("{packages} could not be installed"))

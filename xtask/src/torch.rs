@@ -19,7 +19,7 @@ pub fn install() -> Result<()> {
     if is_there() {
         return Ok(());
     }
-    apt::install(&["python3-torch", "python3-numpy"], "torch for python3 is to be installed by hand here")?;
+    apt::install(&["python3-torch", "python3-numpy"], "install torch for python3 yourself on this system")?;
     if is_there() { Ok(()) } else { bail!("python3-torch is installed, and {PYTHON} cannot import torch") }
 }
 

@@ -138,7 +138,7 @@ mod tests {
             let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(Fake { steps: [0; 2], lazy })];
             assert_eq!(measure(rounds, &mut contenders).unwrap(), [[1.0; 3]]);
             assert_eq!(check(CASE, 5, &mut contenders).is_err(), lazy);
-            assert!(check(CASE, 6, &mut contenders).is_err(), "a step too many is not seen");
+            assert!(check(CASE, 6, &mut contenders).is_err(), "an additional step was not noticed");
         }
     }
 }

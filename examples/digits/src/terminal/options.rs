@@ -25,7 +25,7 @@ Options:
       --resume          go on from FILE, whose learning rate holds; other options are to be given again
   -h, --help            print this and exit";
 
-/// What the program is asked to do.
+/// The settings of the program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     pub adapter: Option<String>,
@@ -41,7 +41,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the arguments behind the program's name; `--lr 0.1` and `--lr=0.1` are the same.
+    /// Parses the arguments after the program's name; `--lr 0.1` and `--lr=0.1` are the same.
     pub fn parse(arguments: impl IntoIterator<Item = String>, epochs: usize, lr: f64) -> Result<Self> {
         let mut options = Self {
             adapter: None,
