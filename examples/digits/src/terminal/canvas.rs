@@ -50,8 +50,8 @@ pub fn write_png(path: &Path, draw: impl FnOnce(&Area<'_>) -> Result<()>) -> Res
     let picture = averaged_down(&bitmap, width);
     let size = ((width / SAMPLES) as u32, (height / SAMPLES) as u32);
     let output = BitMapBackend::new(path, size).into_drawing_area();
-    let element = BitMapElement::with_ref((0, 0), size, &picture)
-        .ok_or_else(|| anyhow!("the picture has the wrong size"))?;
+    let element =
+        BitMapElement::with_ref((0, 0), size, &picture).ok_or_else(|| anyhow!("the picture has the wrong size"))?;
     output.draw(&element)?;
     output.present()?;
     Ok(())
