@@ -35,7 +35,7 @@ Commands:
   web [--build]      build the digits example as a page in target/web and serve it; --build only builds
   help               print this text
 
-All commands need a wgpu adapter. On a Debian or Ubuntu without one they install Mesa's software
+These commands ensure that there is a wgpu adapter. On Debian or Ubuntu they install Mesa's software
 driver with apt-get, through sudo when not root; elsewhere they print what to install.
 `test` uses every adapter it finds, including SwiftShader if Debian's Chromium is installed. If the
 environment variable CI is set, it installs and requires all software adapters of the system, and
