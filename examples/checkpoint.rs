@@ -38,7 +38,7 @@ fn main() -> Result<()> {
 }
 
 fn show(checkpoint: &Checkpoint) -> Result<()> {
-    println!("{:?}\n", checkpoint.state_dict()?);
+    println!("{}\n", checkpoint.state_dict()?);
     for (name, dtype, shape) in checkpoint.tensors().filter(|(name, ..)| !name.starts_with("optimizer.state.")) {
         println!("{name}: {dtype:?} {shape:?}");
     }

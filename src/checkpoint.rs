@@ -23,6 +23,7 @@ mod names;
 mod outline;
 mod scaler;
 mod state_dict;
+pub(crate) mod tensor;
 mod values;
 
 use std::collections::BTreeMap;
@@ -32,12 +33,13 @@ use safetensors::Dtype;
 
 use crate::error::Error;
 use crate::error::checkpoint::CheckpointError;
+use crate::planes::Plane;
+use crate::state_dict::StateDict;
 use crate::state_dict::spoiled::Spoiled;
-use crate::state_dict::{MOMENTS, StateDict};
-use contents::CheckpointTensor;
 use data::Data;
 use header::{Header, Located};
 use outline::Outline;
+use tensor::CheckpointTensor;
 
 /// A checkpoint that was opened and found whole: header, names, types, shapes, places, options, step counts and the
 /// numbers of all moments. Readable without a GPU.
@@ -99,11 +101,9 @@ impl Checkpoint {
     pub fn state_dict(&self) -> Result<StateDict, Error> {
         let mut dict = self.outline.clone();
         for (&id, entry) in &mut dict.state {
-            let moments = [Some(&mut entry.exp_avg), Some(&mut entry.exp_avg_sq), entry.max_exp_avg_sq.as_mut()];
-            for (key, moment) in MOMENTS.into_iter().zip(moments) {
-                let Some(moment) = moment else { continue };
-                let located = self.moment(id, key)?;
-                moment.resize(located.size as usize / 4, 0.0);
+            for (plane, moment) in entry.moments_mut() {
+                let located = self.moment(id, plane)?;
+                moment.resize(plane.format().elements(located.size) as usize, 0.0);
                 self.data.read(located.begin, bytemuck::cast_slice_mut(moment))?;
             }
         }
@@ -143,7 +143,7 @@ impl Checkpoint {
         self.header.tensors.get(name).ok_or_else(missing)
     }
 
-    fn moment(&self, id: u64, key: &str) -> Result<&Located, CheckpointError> {
-        self.located(&names::state(self.names.get(&id).map_or("", String::as_str), key))
+    fn moment(&self, id: u64, plane: Plane) -> Result<&Located, CheckpointError> {
+        self.located(&names::state(self.names.get(&id).map_or("", String::as_str), plane.key()))
     }
 }

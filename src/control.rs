@@ -13,13 +13,15 @@ pub(crate) mod statistics;
 
 use crate::options::grad_scaler::GradScalerState;
 use crate::options::gradient_control::{GradientControl, LossScale, NormType};
+use crate::plan::Code;
+use crate::tensors::tensor::TensorBuffer;
 use controller::Controller;
 
 /// The options in force, and what they need.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     pub options: GradientControl,
-    pub found_inf: Option<(wgpu::Buffer, u64)>,
+    pub found_inf: Option<TensorBuffer>,
     /// Whether steps were recorded that may have been skipped: the host does not know how many then, and biases are
     /// corrected on the device. Stays so until a state dict is loaded.
     pub device_steps: bool,
@@ -40,12 +42,12 @@ impl Control {
 
     /// Whether control.wgsl runs.
     pub(crate) fn decides(&self) -> bool {
-        self.options.clip_norm.is_some() || self.may_skip()
+        self.options.max_norm.is_some() || self.may_skip()
     }
 
     /// Whether the gradients are measured.
     pub(crate) fn measures(&self) -> bool {
-        self.options.clip_norm.is_some() || self.options.skips()
+        self.options.max_norm.is_some() || self.options.skips()
     }
 
     /// By which norm they are measured, if they are.
@@ -58,8 +60,18 @@ impl Control {
         (self.decides(), self.measured(), self.may_skip(), self.in_kernel(), self.options.clip_value.is_some())
     }
 
+    /// The code that adam.wgsl is compiled with.
+    pub(crate) fn code(&self) -> Code {
+        Code { gradient_control: self.in_kernel(), clip_value: self.options.clip_value.is_some(), ..Code::default() }
+    }
+
+    /// The largest magnitude that an element of a gradient keeps.
+    pub(crate) fn clip_value(&self) -> f32 {
+        self.options.clip_value.map_or(f32::INFINITY, |most| most as f32)
+    }
+
     /// Whether adam.wgsl heeds `grad_scale` and `skip`.
-    pub(crate) fn in_kernel(&self) -> bool {
+    fn in_kernel(&self) -> bool {
         self.decides() || self.host_scale() as f32 != 1.0
     }
 

@@ -2,6 +2,10 @@
 
 #[cfg(feature = "safetensors")]
 pub(crate) mod checkpoint;
+pub(crate) mod state_dict;
+pub(crate) mod tensor;
+
+use tensor::TensorLabel;
 
 /// A mistake or a limit, found before anything reaches the GPU unless its variant says otherwise.
 ///
@@ -58,9 +62,9 @@ pub enum Error {
     #[error("{named} has a name and {unnamed} has none; name all parameters of an optimizer or none")]
     MixedNames {
         /// A parameter with a name.
-        named: String,
+        named: TensorLabel,
         /// A parameter without.
-        unnamed: String,
+        unnamed: TensorLabel,
     },
 
     /// Two tensors share memory of which at least one would be written: a parameter given twice, or to two groups, or
@@ -71,9 +75,9 @@ pub enum Error {
     )]
     Overlap {
         /// The one that was there first.
-        first: String,
+        first: TensorLabel,
         /// The one that was added.
-        second: String,
+        second: TensorLabel,
         /// Where the overlap begins, in bytes from the start of the buffer.
         offset: u64,
         /// Its length in bytes.
@@ -87,7 +91,7 @@ pub enum Error {
     )]
     BufferTooSmall {
         /// The tensor.
-        tensor: String,
+        tensor: TensorLabel,
         /// Its length in elements.
         elements: u64,
         /// Where it begins in the buffer, in bytes.
@@ -100,7 +104,7 @@ pub enum Error {
     #[error("the buffer of {tensor} lacks the usage {missing:?}; create it with {:?}", *.usage | *.missing)]
     BufferUsage {
         /// The tensor.
-        tensor: String,
+        tensor: TensorLabel,
         /// What it lacks.
         missing: wgpu::BufferUsages,
         /// What it has.
@@ -111,7 +115,7 @@ pub enum Error {
     #[error("{tensor} begins at byte {offset} of its buffer; the offset must be a multiple of 4")]
     UnalignedOffset {
         /// The tensor.
-        tensor: String,
+        tensor: TensorLabel,
         /// Its offset in bytes.
         offset: u64,
     },
@@ -120,7 +124,7 @@ pub enum Error {
     #[error("{tensor} has the shape {shape:?}, which is too large")]
     ShapeTooLarge {
         /// The tensor.
-        tensor: String,
+        tensor: TensorLabel,
         /// Its shape.
         shape: Vec<usize>,
     },
@@ -129,7 +133,7 @@ pub enum Error {
     #[error("{tensor} has no elements {start} to {end}{}", out_of(*.length))]
     SliceOutOfRange {
         /// The tensor.
-        tensor: String,
+        tensor: TensorLabel,
         /// The first element asked for.
         start: u64,
         /// The one behind the last.
@@ -142,7 +146,7 @@ pub enum Error {
     #[error("{tensor} has {expected} element(s), but {got} were given")]
     WrongLength {
         /// The tensor.
-        tensor: String,
+        tensor: TensorLabel,
         /// Its length in elements.
         expected: u64,
         /// The length given.
@@ -156,7 +160,7 @@ pub enum Error {
     )]
     GradientTooFar {
         /// The parameter.
-        tensor: String,
+        tensor: TensorLabel,
         /// The bytes from the start of the first to the end of the second.
         bytes: u64,
         /// The device's `max_storage_buffer_binding_size`.
@@ -190,7 +194,7 @@ pub enum Error {
         /// The group.
         group: usize,
         /// The first such parameter.
-        tensor: String,
+        tensor: TensorLabel,
         /// Its step count.
         steps: u64,
     },
@@ -199,14 +203,14 @@ pub enum Error {
     #[error("{tensor} is to be replaced twice in one call; give each parameter once")]
     ReplacedTwice {
         /// The parameter.
-        tensor: String,
+        tensor: TensorLabel,
     },
 
     /// Moments were given for a parameter whose group uses amsgrad, and max_exp_avg_sq was not among them.
     #[error("{tensor} has a max_exp_avg_sq, and the moments given for it have none; give it too")]
     MissingMoments {
         /// The parameter.
-        tensor: String,
+        tensor: TensorLabel,
     },
 
     /// Steps were recorded into encoders that were not submitted when the state was copied: the step counts know of them
@@ -227,81 +231,14 @@ pub enum Error {
     )]
     StateBeingCopied,
 
-    /// A state dict of a later version of this crate, or of version 0, which there never was.
-    #[error(
-        "the state dict has version {version}, and this crate knows versions 1 to {known}; a later one needs a newer crate"
-    )]
-    StateVersion {
-        /// The dict's.
-        version: u32,
-        /// The latest known.
-        known: u32,
-    },
-
     /// A checkpoint that is not whole, or cannot be read or written.
     #[cfg(feature = "safetensors")]
     #[error(transparent)]
     Checkpoint(#[from] checkpoint::CheckpointError),
 
-    /// A state dict of another number of groups.
-    #[error("the state dict has {saved} parameter groups, the optimizer {current}; add or leave out groups first")]
-    StateGroups {
-        /// The state dict's.
-        saved: usize,
-        /// The optimizer's.
-        current: usize,
-    },
-
-    /// A group of a state dict that has another number of parameters.
-    #[error("group {group} of the state dict has {saved} parameter(s), that of the optimizer {current}")]
-    StateGroupSize {
-        /// The group.
-        group: usize,
-        /// The state dict's number.
-        saved: usize,
-        /// The optimizer's number.
-        current: usize,
-    },
-
-    /// The names in a state dict are not the optimizer's.
-    #[error(
-        "the state dict has other parameters than the optimizer, by their names: only the state dict has {}, only the optimizer \
-         has {}; give parameters the names of the dict, or load with StateMatching::Partial what both have, or with \
-         StateMatching::ByPosition in the order of the parameters",
-        some_of(.only_saved), some_of(.only_current)
-    )]
-    StateNames {
-        /// Names in the state dict alone.
-        only_saved: Vec<String>,
-        /// Names in the optimizer alone.
-        only_current: Vec<String>,
-    },
-
-    /// Parameters were to be matched by name alone, and one side has no names.
-    #[error(
-        "StateMatching::Partial needs names on both sides, and the state dict or the optimizer does not name all parameters"
-    )]
-    StateWithoutNames,
-
-    /// An option without which a state dict's group cannot be used.
-    #[error("group {group} of the state dict has no {option}")]
-    StateOption {
-        /// The group.
-        group: usize,
-        /// The option.
-        option: &'static str,
-    },
-
-    /// An entry of a state dict that does not fit its parameter, or holds what no run arrives at.
-    #[error("{key} of {tensor} in the state dict {problem}")]
-    StateEntry {
-        /// The parameter.
-        tensor: String,
-        /// exp_avg, exp_avg_sq, max_exp_avg_sq, step or shape.
-        key: &'static str,
-        /// What is wrong.
-        problem: String,
-    },
+    /// A state dict that does not fit the optimizer.
+    #[error(transparent)]
+    StateDict(#[from] state_dict::StateDictError),
 
     /// State that infinite or NaN gradients have spoiled: NaN in a moment, or an infinite `exp_avg`, of which every further
     /// step makes NaN. It is neither saved nor loaded unless that is asked for; torch does both without a word. An infinite
@@ -313,7 +250,7 @@ pub enum Error {
     )]
     SpoiledState {
         /// The parameter.
-        tensor: String,
+        tensor: TensorLabel,
         /// exp_avg, exp_avg_sq or max_exp_avg_sq: the first of the parameter's moments that is spoiled.
         key: &'static str,
         /// How many of its elements are.
@@ -326,26 +263,6 @@ pub enum Error {
         value: f32,
         /// What can be done.
         remedy: &'static str,
-    },
-
-    /// An id of a state dict that its groups do not list, or list twice.
-    #[error("the state dict has an entry for id {id}, which {problem}")]
-    StateId {
-        /// The id.
-        id: u64,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-
-    /// A group of a state dict that names some of its parameters, or more than it has.
-    #[error("group {group} of the state dict has {names} names for its {params} parameter(s); name all or none")]
-    StateGroupNames {
-        /// The group.
-        group: usize,
-        /// How many names it has.
-        names: usize,
-        /// How many parameters.
-        params: usize,
     },
 
     /// Statistics were asked for, and no step was recorded that makes them.
@@ -388,15 +305,4 @@ fn of_group(group: Option<usize>) -> String {
 
 fn out_of(length: Option<u64>) -> String {
     length.map_or_else(|| "; a range ends where it begins, or later".into(), |length| format!(": it has {length}"))
-}
-
-/// The first names of a list, and how many more there are.
-fn some_of(names: &[String]) -> String {
-    const SHOWN: usize = 10;
-    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("\"{name}\"")).collect();
-    match names.len().saturating_sub(SHOWN) {
-        0 if shown.is_empty() => "none".into(),
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
 }

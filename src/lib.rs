@@ -31,20 +31,25 @@ mod options;
 
 mod error;
 mod layout;
+mod planes;
 
 #[cfg(feature = "safetensors")]
 pub use checkpoint::Checkpoint;
 #[cfg(feature = "safetensors")]
-pub use checkpoint::contents::{CheckpointContents, CheckpointTensor};
+pub use checkpoint::contents::CheckpointContents;
+#[cfg(feature = "safetensors")]
+pub use checkpoint::tensor::CheckpointTensor;
 pub use control::statistics::StepStatistics;
 pub use error::Error;
 #[cfg(feature = "safetensors")]
 pub use error::checkpoint::CheckpointError;
+pub use error::state_dict::StateDictError;
+pub use error::tensor::TensorLabel;
 pub use optimizer::WgpuAdam;
 #[cfg(feature = "safetensors")]
 pub use optimizer::checkpoint::CheckpointLoad;
 pub use optimizer::gradients::ZeroGrad;
-pub use optimizer::state::{ParamState, StatePiece};
+pub use optimizer::state::{ParamInfo, ParamState, StatePiece};
 pub use optimizer::surgery::Moments;
 pub use options::adam::AdamConfig;
 pub use options::grad_scaler::GradScalerState;

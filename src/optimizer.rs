@@ -1,11 +1,11 @@
 //! The optimizer: what it holds, and how it is made ready to record.
 
+mod admission;
 #[cfg(feature = "safetensors")]
 pub(crate) mod checkpoint;
 mod gradient_control;
 pub(crate) mod gradients;
 mod groups;
-mod limits;
 mod loading;
 mod options;
 mod saving;
@@ -14,24 +14,17 @@ mod statistics;
 mod step;
 pub(crate) mod surgery;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::control::Control;
 use crate::device::gpu::Gpu;
+use crate::device::limits::check_limits;
 use crate::error::Error;
-use crate::kernels::Kernels;
-use crate::layout::Hyper;
 use crate::options::adam::AdamConfig;
-use crate::plan::Limits;
-use crate::record::clears::Clear;
-use crate::record::prepared::Prepared;
-use crate::record::slots::Slots;
+use crate::record::stepper::Stepper;
 use crate::registry::Registry;
-use crate::registry::buffers::Buffers;
 use crate::tensors::group::ParamGroups;
-use crate::transfer::copying::Copying;
-use saving::STAGING;
+use crate::transfer::copying::Copies;
 
 /// torch.optim.Adam over tensors in the caller's buffers, recorded into the caller's encoder.
 ///
@@ -65,30 +58,17 @@ use saving::STAGING;
 /// ```
 #[derive(Debug)]
 pub struct WgpuAdam {
-    pub(crate) gpu: Gpu,
-    /// Tells this optimizer's parameter ids from another's, and names it in labels.
-    pub(crate) number: u32,
-    pub(crate) defaults: AdamConfig,
-    pub(crate) registry: Registry,
-    pub(crate) buffers: Buffers,
-    pub(crate) kernels: Arc<Kernels>,
-    pub(crate) slots: Slots,
-    pub(crate) limits: Limits,
-    pub(crate) control: Control,
-    pub(crate) prepared: Prepared,
-    /// Whether parameters, gradients or options may have changed since `prepared` was made.
-    pub(crate) stale: bool,
-    /// Whether options have changed of which the plan needs to know only if groups were alike and are no more.
-    pub(crate) options_changed: bool,
-    /// The ranges that zero_grad clears, until gradients change.
-    pub(crate) clears: Option<Vec<Clear>>,
-    /// Bytes of staging buffers for copies of the state.
-    pub(crate) staging: u64,
-    /// Whether a copy of the state needs it to stay as it is.
-    pub(crate) copying: Copying,
+    /// Tells this optimizer's parameter ids from another's.
+    id: u32,
+    /// For options that a group does not set itself.
+    defaults: AdamConfig,
+    registry: Registry,
+    stepper: Stepper,
+    control: Control,
+    copies: Copies,
 }
 
-static OPTIMIZERS: AtomicU32 = AtomicU32::new(1);
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
 impl WgpuAdam {
     /// Makes an optimizer over parameters (one group) or groups. `config` is for options that a group does not set
@@ -107,41 +87,30 @@ impl WgpuAdam {
         params: impl Into<ParamGroups>,
         config: AdamConfig,
     ) -> Result<Self, Error> {
-        let limits = device.limits();
-        limits::check_limits(&limits)?;
+        check_limits(&device.limits())?;
         config.validate(None)?;
-        let groups = params.into().0;
-        let gpu = Gpu::new(device, queue);
-        let kernels = Kernels::of(&gpu)?;
-        let limits = Limits {
-            // Elements are counted in u32 in shaders, four at a time.
-            binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(1 << 31),
-            alignment: u64::from(limits.min_storage_buffer_offset_alignment).max(256),
-            workgroups: limits.max_compute_workgroups_per_dimension,
-            workgroup_size: kernels.workgroup_size,
-            sharing: kernels.sharing,
-            hyper_alignment: limits.min_uniform_buffer_offset_alignment.max(256) / size_of::<Hyper>() as u32,
-        };
-        let mut adam = Self {
-            gpu,
-            number: OPTIMIZERS.fetch_add(1, Ordering::Relaxed),
-            defaults: config,
-            registry: Registry::default(),
-            buffers: Buffers::default(),
-            kernels,
-            slots: Slots::new(),
-            limits,
-            control: Control::default(),
-            prepared: Prepared::default(),
-            stale: false,
-            options_changed: false,
-            clears: None,
-            staging: STAGING,
-            copying: Copying::default(),
-        };
-        adam.register(groups)?;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let stepper = Stepper::new(Gpu::new(device, queue), format!("wgpu_adam {id}"))?;
+        let (registry, control, copies) = (Registry::default(), Control::default(), Copies::default());
+        let mut adam = Self { id, defaults: config, registry, stepper, control, copies };
+        adam.register(params.into().0)?;
         adam.prepare()?;
         Ok(adam)
+    }
+
+    /// Makes the plan of the next step now, so that what it needs is there, or the error is.
+    fn prepare(&mut self) -> Result<(), Error> {
+        self.stepper.prepare(&mut self.registry, &mut self.control)
+    }
+
+    /// Limits to open a device with: those of [`wgpu::Limits::downlevel_defaults`], which any adapter with compute
+    /// shaders has. An application merges them into its own by [`wgpu::Limits::or_better_values_from`].
+    ///
+    /// Larger `max_storage_buffer_binding_size` and `max_buffer_size` make for fewer dispatches on models of more than
+    /// 16 M parameters. Smaller ones work as well, down to bindings of 1 KiB and workgroups of 32.
+    #[must_use]
+    pub fn required_limits() -> wgpu::Limits {
+        wgpu::Limits::downlevel_defaults()
     }
 
     /// Waits until the device has made all that was asked of it so far. Native: it has, and nothing waits.
@@ -149,6 +118,6 @@ impl WgpuAdam {
     /// # Errors
     /// In a browser, what constructors and `record_step` could not tell at once: no memory, a lost device.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.gpu.guard.ready().await
+        self.stepper.gpu.guard.ready().await
     }
 }

@@ -7,21 +7,26 @@ pub(crate) mod buffers;
 pub(crate) mod group;
 mod histories;
 pub(crate) mod overlap;
-mod state;
+pub(crate) mod state;
+pub(crate) mod tensor;
 pub(crate) mod windows;
+pub(crate) mod work;
 
 use std::collections::HashMap;
-use std::ops::Range as Indices;
 
 use crate::error::Error;
-use crate::plan::Place;
-use crate::registry::overlap::{Range, Ranges};
+use crate::error::tensor::TensorLabel;
+use crate::registry::overlap::Ranges;
 use crate::registry::windows::{Piece, Window};
+use buffers::Buffers;
 use group::Group;
+use tensor::{Spot, Tensor};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
     pub groups: Vec<Group>,
+    /// The caller's, in which tensors lie.
+    pub buffers: Buffers,
     /// By number; none for a parameter that was removed. Numbers are never used again.
     tensors: Vec<Option<Tensor>>,
     /// The numbers of tensors with names.
@@ -40,69 +45,6 @@ pub(crate) struct Registry {
     elements: u64,
     /// Whether tensors without a step may lie in more windows than they need.
     scattered: bool,
-}
-
-/// What the optimizer knows of a parameter.
-#[derive(Clone, Debug)]
-pub(crate) struct Tensor {
-    pub name: Option<String>,
-    pub shape: Vec<usize>,
-    pub length: u64,
-    pub group: u32,
-    /// t: the steps it has taken.
-    pub step: u64,
-    /// Tensors with equal histories and step counts have skipped as many steps. 0 while no step can be skipped.
-    pub history: u32,
-    /// The same, of the steps since the counts of skipped steps were last asked for.
-    history_since: u32,
-    pub param: Spot,
-    pub grad: Option<Spot>,
-    /// Whether its state is zero because nothing recorded so far has touched it: then it may move.
-    pub is_fresh: bool,
-    /// Its pieces of state among all.
-    pieces: Indices<usize>,
-}
-
-/// A place in a numbered buffer, in elements, and the zero padding behind the tensor.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Spot {
-    pub place: Place,
-    pub padding: u64,
-}
-
-impl Tensor {
-    /// A tensor that has taken no step and has no gradient and no state yet.
-    pub(crate) fn new(name: Option<String>, shape: Vec<usize>, length: u64, group: u32, param: Spot) -> Self {
-        let (step, history, history_since, grad, pieces) = (0, 0, 0, None, 0..0);
-        Self { name, shape, length, group, step, history, history_since, param, grad, is_fresh: true, pieces }
-    }
-
-    /// How errors call it: by its name, or by its number where there is no name.
-    pub(crate) fn describe(&self, number: u32) -> String {
-        match &self.name {
-            Some(name) => format!("parameter \"{name}\""),
-            None => format!("parameter {number}"),
-        }
-    }
-
-    pub(crate) fn describe_grad(&self, number: u32) -> String {
-        match &self.name {
-            Some(name) => format!("gradient of \"{name}\""),
-            None => format!("gradient of parameter {number}"),
-        }
-    }
-
-    /// What the parameter takes, padding included: steps may write zeros there.
-    fn param_range(&self, number: u32) -> Range {
-        let Spot { place, padding } = self.param;
-        Range { buffer: place.buffer, start: place.start, end: place.start + self.length + padding, tensor: number }
-    }
-
-    /// What a gradient at this place takes: its padding is read and may be anybody's.
-    fn grad_range(&self, grad: Spot, number: u32) -> Range {
-        let Place { buffer, start } = grad.place;
-        Range { buffer, start, end: start + self.length, tensor: number }
-    }
 }
 
 /// How much there was at one moment.
@@ -136,6 +78,12 @@ impl Registry {
 
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
         self.names.get(name).copied()
+    }
+
+    /// Drops the handles of buffers in which no parameter and no gradient lies any more.
+    pub(crate) fn release_buffers(&mut self) {
+        let spots = self.tensors().flat_map(|(_, tensor)| [Some(tensor.param), tensor.grad]).flatten();
+        self.buffers.retain(&spots.map(|spot| spot.place.buffer).collect());
     }
 
     /// How many pieces of state, tensors and elements there are at most.
@@ -273,26 +221,27 @@ impl Registry {
         clear.map_err(|conflict| conflict.error(self.describe(conflict.first), tensor.describe_grad(number)))
     }
 
-    pub(crate) fn describe(&self, number: u32) -> String {
-        self.tensor(number).map_or_else(String::new, |tensor| tensor.describe(number))
+    pub(crate) fn describe(&self, number: u32) -> TensorLabel {
+        self.tensor(number).map_or_else(|| TensorLabel::parameter(None, number), |tensor| tensor.describe(number))
     }
 
-    fn describe_grad(&self, number: u32) -> String {
-        self.tensor(number).map_or_else(String::new, |tensor| tensor.describe_grad(number))
+    fn describe_grad(&self, number: u32) -> TensorLabel {
+        self.tensor(number).map_or_else(|| TensorLabel::gradient(None, number), |tensor| tensor.describe_grad(number))
     }
 
     /// All parameters have names, each its own, or none has one.
     fn check_name(&self, tensor: &Tensor, number: u32) -> Result<(), Error> {
-        let other = |is_named: bool| self.tensors().find(|(_, other)| other.name.is_some() == is_named);
+        let other = |is_named: bool| {
+            let other = self.tensors().find(|(_, other)| other.name.is_some() == is_named);
+            self.describe(other.map_or(number, |(other, _)| other))
+        };
         match &tensor.name {
             Some(name) if self.names.contains_key(name) => Err(Error::DuplicateName { name: name.clone() }),
             Some(_) if self.unnamed > 0 => {
-                let unnamed = other(false).map_or_else(String::new, |(number, other)| other.describe(number));
-                Err(Error::MixedNames { named: tensor.describe(number), unnamed })
+                Err(Error::MixedNames { named: tensor.describe(number), unnamed: other(false) })
             }
             None if !self.names.is_empty() => {
-                let named = other(true).map_or_else(String::new, |(number, other)| other.describe(number));
-                Err(Error::MixedNames { named, unnamed: tensor.describe(number) })
+                Err(Error::MixedNames { named: other(true), unnamed: tensor.describe(number) })
             }
             _ => Ok(()),
         }

@@ -3,21 +3,24 @@
 pub(crate) mod load_options;
 pub(crate) mod matching;
 pub(crate) mod received;
+mod source;
 pub(crate) mod spoiled;
 mod table;
 
 use std::collections::BTreeMap;
 
 use crate::error::Error;
+use crate::error::state_dict::StateDictError;
 use crate::options::adam::AdamConfig;
 use crate::options::grad_scaler::GradScalerState;
+use crate::planes::{Plane, Planes};
 
 /// What torch's `state_dict()` holds: the groups' options and each parameter's moments and step count; and what that of
 /// `torch.amp.GradScaler` holds.
 ///
 /// Parameters go by packed ids: 0, 1, 2, ... over all groups in order. A parameter that has taken no step has no entry in
-/// `state`. Parameters' own values are no part of it, as in torch. `Debug` prints a table of one line a parameter.
-#[derive(Clone, PartialEq)]
+/// `state`. Parameters' own values are no part of it, as in torch. `Display` prints a table of one line a parameter.
+#[derive(Clone, Debug, PartialEq)]
 pub struct StateDict {
     /// The version of what the dict means, [`StateDict::VERSION`] for those made here. A dict of a later version is refused.
     pub version: u32,
@@ -37,7 +40,11 @@ impl StateDict {
     /// An error for versions that there are not, or not yet.
     pub(crate) fn check_version(&self) -> Result<(), Error> {
         let (version, known) = (self.version, Self::VERSION);
-        if (1..=known).contains(&version) { Ok(()) } else { Err(Error::StateVersion { version, known }) }
+        if (1..=known).contains(&version) {
+            Ok(())
+        } else {
+            Err(Error::StateDict(StateDictError::Version { version, known }))
+        }
     }
 }
 
@@ -63,18 +70,39 @@ pub struct TensorState {
 }
 
 impl TensorState {
-    /// `exp_avg`, `exp_avg_sq` and, if there is one, `max_exp_avg_sq`, by their torch names.
-    pub(crate) fn moments(&self) -> impl Iterator<Item = (&'static str, &Vec<f32>)> {
-        let moments = [Some(&self.exp_avg), Some(&self.exp_avg_sq), self.max_exp_avg_sq.as_ref()];
-        MOMENTS.into_iter().zip(moments).filter_map(|(key, moment)| Some((key, moment?)))
+    /// An entry whose planes are empty.
+    pub(crate) fn new(step: u64, shape: Vec<usize>, planes: Planes) -> Self {
+        let max_exp_avg_sq = planes.has(Plane::MaxExpAvgSq).then(Vec::new);
+        Self { step, shape, max_exp_avg_sq, ..Self::default() }
+    }
+
+    /// The planes that the entry has.
+    pub(crate) fn planes(&self) -> Planes {
+        Planes::new(self.max_exp_avg_sq.is_some())
+    }
+
+    pub(crate) fn plane(&self, plane: Plane) -> Option<&Vec<f32>> {
+        match plane {
+            Plane::ExpAvg => Some(&self.exp_avg),
+            Plane::ExpAvgSq => Some(&self.exp_avg_sq),
+            Plane::MaxExpAvgSq => self.max_exp_avg_sq.as_ref(),
+        }
+    }
+
+    /// The planes with their numbers.
+    pub(crate) fn moments(&self) -> impl Iterator<Item = (Plane, &Vec<f32>)> {
+        Plane::ALL.into_iter().filter_map(|plane| Some((plane, self.plane(plane)?)))
+    }
+
+    /// The same, to be filled.
+    pub(crate) fn moments_mut(&mut self) -> impl Iterator<Item = (Plane, &mut Vec<f32>)> {
+        let all = [Some(&mut self.exp_avg), Some(&mut self.exp_avg_sq), self.max_exp_avg_sq.as_mut()];
+        Plane::ALL.into_iter().zip(all).filter_map(|(plane, moment)| Some((plane, moment?)))
     }
 }
 
 /// The most steps in a dict that is loaded: up to here all whole numbers are f64, and counting on cannot overflow.
 pub(crate) const MAX_STEP: u64 = 1 << 53;
-
-/// torch's keys of the moments, in the order of the planes in which they lie on the GPU.
-pub(crate) const MOMENTS: [&str; 3] = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
 
 /// A group's entry in a state dict.
 ///

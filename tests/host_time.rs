@@ -85,7 +85,7 @@ const VERBS: [Verb; 21] = [
     }),
     ("set_gradient_control", |m| {
         let mut adam = m.adam();
-        timed(|| adam.set_gradient_control(GradientControl { clip_norm: Some(1.0), ..Default::default() }).unwrap())
+        timed(|| adam.set_gradient_control(GradientControl { max_norm: Some(1.0), ..Default::default() }).unwrap())
     }),
     ("state_dict, the call", |m| {
         let adam = m.stepped();
@@ -95,14 +95,14 @@ const VERBS: [Verb; 21] = [
         let adam = m.stepped();
         timed(|| block_on(adam.state_dict()).unwrap())
     }),
-    ("Debug of a state dict", |m| {
+    ("Display of a state dict", |m| {
         let dict = block_on(m.stepped().state_dict()).unwrap();
-        timed(|| format!("{dict:?}"))
+        timed(|| dict.to_string())
     }),
     ("load_state_dict", |m| {
         let mut adam = m.stepped();
         let dict = block_on(adam.state_dict()).unwrap();
-        timed(|| adam.load_state_dict(&dict).unwrap())
+        timed(|| block_on(adam.load_state_dict(&dict)).unwrap())
     }),
     ("checkpoint_bytes", |m| {
         let adam = m.stepped();

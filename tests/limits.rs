@@ -90,9 +90,9 @@ impl Bench {
         }
         self.queue.submit([encoder.finish()]);
         let dict = block_on(adam.state_dict())?;
-        adam.load_state_dict(&dict)?;
+        block_on(adam.load_state_dict(&dict))?;
         adam.step()?;
-        assert_eq!(adam.step_count(id(&adam, "arena 1"))?, 21);
+        assert_eq!(adam.param(id(&adam, "arena 1"))?.step, 21);
         Ok(())
     }
 }
@@ -164,7 +164,7 @@ fn every_combination_works_or_names_the_limit() {
 /// Under gradient control too, on devices that have room for its buffers.
 #[test]
 fn every_combination_works_under_control_or_names_the_limit() {
-    let control = GradientControl { clip_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
+    let control = GradientControl { max_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
     let (mut works, mut all) = (0, 0);
     for limits in combinations() {
         let bench = Bench::new(limits.clone());
@@ -247,7 +247,7 @@ fn each_limit_has_a_least_value() {
 /// Limits that only gradient control needs are checked when it is set.
 #[test]
 fn control_has_a_least_value_of_its_own() {
-    let control = GradientControl { clip_norm: Some(1.0), ..Default::default() };
+    let control = GradientControl { max_norm: Some(1.0), ..Default::default() };
     for (size, does) in [(5151, false), (5152, true)] {
         let limits = wgpu::Limits { max_compute_workgroup_storage_size: size, ..wgpu::Limits::downlevel_defaults() };
         let bench = Bench::new(limits);
@@ -297,7 +297,7 @@ fn growing_past_a_limit_names_it() {
     assert!(matches!(&far, Error::GradientTooFar { allowed: 1024, .. }), "{far}");
     assert!(far.to_string().contains("max_storage_buffer_binding_size >= 4"), "{far}");
     adam.step().unwrap();
-    assert_eq!(adam.step_count(id).unwrap(), 1);
+    assert_eq!(adam.param(id).unwrap().step, 1);
     let arena = TensorArena::new(&bench.device, [("a", [8193])]).unwrap_err();
     assert_eq!(named(&arena), Some("max_buffer_size"), "{arena}");
 

@@ -195,7 +195,7 @@ fn a_spoiled_state_is_not_saved() {
         write(&run, moment, value);
         let is_told = |error: &Error| match error {
             Error::SpoiledState { tensor, key: own, element: 70_000, count: 1, .. } => {
-                value != -1.0 && (tensor.as_str(), *own) == ("parameter \"w\"", key)
+                value != -1.0 && (tensor.name.as_deref(), *own) == (Some("w"), key)
             }
             Error::Checkpoint(CheckpointError::NotSaved { name, problem: "is negative", element: 70_000, .. }) => {
                 value == -1.0 && *name == format!("optimizer.state.w.{key}")

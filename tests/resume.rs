@@ -40,14 +40,14 @@ fn control(name: &str) -> GradientControl {
     let loss_scale = match name {
         "no control" => LossScale::None,
         "a dynamic scale" | "a dynamic scale, clipped" => LossScale::Dynamic {
-            init: 1000.0,
+            init_scale: 1000.0,
             growth_factor: GROWTH,
             backoff_factor: BACKOFF,
             growth_interval: INTERVAL,
         },
         other => panic!("no control {other}"),
     };
-    GradientControl { loss_scale, clip_norm: name.ends_with("clipped").then_some(3.0), ..Default::default() }
+    GradientControl { loss_scale, max_norm: name.ends_with("clipped").then_some(3.0), ..Default::default() }
 }
 
 /// Multiplies gradients by the loss scale in its buffer. Values too large for f16 become infinity, by its bits, since

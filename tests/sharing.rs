@@ -68,7 +68,7 @@ fn versatile((_, device, queue): &Device) -> WgpuAdam {
     ];
     let mut adam = WgpuAdam::new(device, queue, groups, AdamConfig::default()).unwrap();
     adam.step().unwrap();
-    let clip = GradientControl { clip_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
+    let clip = GradientControl { max_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
     for control in [clip, GradientControl { norm_type: wgpu_adam::NormType::Infinity, clip_value: Some(1.0), ..clip }] {
         adam.set_gradient_control(control).unwrap();
         adam.step().unwrap();
@@ -170,7 +170,7 @@ fn resident() -> f64 {
 #[test]
 #[ignore = "prints figures"]
 fn a_thousand_optimizers() {
-    let control = GradientControl { clip_norm: Some(1.0), skip_nonfinite: true, ..GradientControl::default() };
+    let control = GradientControl { max_norm: Some(1.0), skip_nonfinite: true, ..GradientControl::default() };
     for (name, device, queue) in devices() {
         for controlled in [false, true] {
             let arenas: Vec<TensorArena> =

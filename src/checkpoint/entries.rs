@@ -28,16 +28,21 @@ pub(super) fn optional<T: DeserializeOwned>(
     key: &str,
 ) -> Result<Option<T>, CheckpointError> {
     let Some(value) = raw.remove(key) else { return Ok(None) };
-    let parsed = serde_json::from_str(value.get());
-    parsed.map(Some).map_err(|error| {
-        let shown: String = value.get().chars().take(40).collect();
-        CheckpointError::metadata(format!("{place}.{key}"), format!("is {shown}: {error}"))
-    })
+    serde_json::from_str(value.get()).map(Some).map_err(|error| wrong_type(place, key, value.get(), &error))
+}
+
+fn wrong_type(place: &str, key: &str, value: &str, error: &serde_json::Error) -> CheckpointError {
+    let shown: String = value.chars().take(40).collect();
+    CheckpointError::metadata(format!("{place}.{key}"), format!("is {shown}: {error}"))
 }
 
 /// Takes an entry out.
 pub(super) fn required<T: DeserializeOwned>(raw: &mut Raw, place: &str, key: &str) -> Result<T, CheckpointError> {
-    optional(raw, place, key)?.ok_or_else(|| CheckpointError::metadata(format!("{place}.{key}"), "is missing"))
+    optional(raw, place, key)?.ok_or_else(|| missing(place, key))
+}
+
+fn missing(place: &str, key: &str) -> CheckpointError {
+    CheckpointError::metadata(format!("{place}.{key}"), "is missing")
 }
 
 /// What is left, as text.

@@ -1,7 +1,6 @@
 //! What a file is that is no checkpoint, by its first bytes: for somebody who took it for one.
 
 use crate::checkpoint::data::Data;
-use crate::checkpoint::header;
 use crate::error::checkpoint::CheckpointError;
 
 /// First bytes, and what files that begin with them are.
@@ -36,15 +35,18 @@ pub(super) fn explained(data: &Data, error: CheckpointError) -> CheckpointError 
         return error;
     }
     let kind = KINDS.into_iter().find(|(magic, _)| first.starts_with(magic));
-    kind.map_or(error, |(_, text)| CheckpointError::header(text.replace("{torch}", TORCH)))
+    let Some((_, text)) = kind else { return error };
+    CheckpointError::header(match text.strip_suffix("{torch}") {
+        Some(text) => format!("{text}{TORCH}"),
+        None => text.to_owned(),
+    })
 }
 
-/// The error of a length of a header that no header has.
-pub(super) fn no_length(length: [u8; SHOWN], file: u64) -> CheckpointError {
+/// The error of a length that no header has, `most` being the longest.
+pub(super) fn no_length(length: [u8; SHOWN], most: u64, file: u64) -> CheckpointError {
     let (shown, length) = (length.escape_ascii(), u64::from_le_bytes(length));
     CheckpointError::header(format!(
         "it is no safetensors file, or is damaged: such a file begins with the length of its header, this one with the bytes \
-         \"{shown}\"; as a length, it claims a header of {length} bytes in a file of {file}, and {} are the most",
-        header::MAX_HEADER
+         \"{shown}\"; as a length, it claims a header of {length} bytes in a file of {file}, and {most} are the most"
     ))
 }

@@ -1,6 +1,6 @@
 //! The metadata entry `optimizer`: groups and names as JSON.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::value::RawValue;
 
@@ -106,7 +106,7 @@ fn group_to_raw(group: &StateGroup) -> Result<Raw, CheckpointError> {
 
 /// Each id once.
 fn check_ids(groups: &[StateGroup]) -> Result<(), CheckpointError> {
-    let mut ids = HashSet::new();
+    let mut ids = BTreeSet::new();
     for (number, group) in groups.iter().enumerate() {
         if let Some(id) = group.params.iter().find(|id| !ids.insert(**id)) {
             let place = format!("optimizer.param_groups[{number}].params");
@@ -141,7 +141,7 @@ fn assign_names(groups: &mut [StateGroup], all_names: &[String]) -> Result<(), C
 
 /// All parameters have names, each its own, or none has one.
 fn check_names(groups: &[StateGroup]) -> Result<(), CheckpointError> {
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     for (number, group) in groups.iter().enumerate() {
         let place = format!("optimizer.param_groups[{number}].param_names");
         let Some(names) = &group.param_names else { continue };
@@ -150,7 +150,7 @@ fn check_names(groups: &[StateGroup]) -> Result<(), CheckpointError> {
             return Err(CheckpointError::metadata(place, problem));
         }
         for name in names {
-            if !seen.insert(name) {
+            if !seen.insert(name.as_str()) {
                 return Err(CheckpointError::metadata(
                     place,
                     format!("has the name \"{name}\", which was there before"),

@@ -72,7 +72,7 @@ impl Header {
         data.read(0, &mut bytes)?;
         let length = u64::from_le_bytes(bytes);
         if length > MAX_HEADER {
-            return Err(foreign::no_length(bytes, len));
+            return Err(foreign::no_length(bytes, MAX_HEADER, len));
         }
         if length > len - LENGTH {
             let rest = len - LENGTH;

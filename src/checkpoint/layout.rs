@@ -15,15 +15,17 @@ use crate::checkpoint::map::map_of;
 use crate::checkpoint::{header, names, scaler};
 use crate::error::Error;
 use crate::error::checkpoint::CheckpointError;
+use crate::error::state_dict::StateDictError;
 use crate::options::grad_scaler::GradScalerState;
+use crate::planes::Plane;
 use crate::state_dict::spoiled::Scan;
 use crate::state_dict::{MAX_STEP, StateDict, TensorState};
 
-/// What is given to [`Body::feed`]: a moment of a parameter, or its values where there is no key.
+/// What is given to [`Body::feed`]: a plane of a parameter's state, or its values where there is none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Part {
     pub id: u64,
-    pub moment: Option<&'static str>,
+    pub plane: Option<Plane>,
 }
 
 /// A tensor that will be written.
@@ -85,11 +87,13 @@ impl Layout {
         }
         let mut tensors = Vec::new();
         for (&id, entry) in &dict.state {
-            let name = by_id.get(&id).ok_or(Error::StateId { id, problem: "none of its groups lists" })?;
+            let name = by_id
+                .get(&id)
+                .ok_or(Error::StateDict(StateDictError::Id { id, problem: "none of its groups lists" }))?;
             tensors.push(step(name, entry.step)?);
-            for (key, moment) in entry.moments() {
-                let tensor = fed(names::state(name, key), &entry.shape, Part { id, moment: Some(key) })?;
-                if shapes.is_none() && moment.len() as u64 * 4 != tensor.size {
+            for (plane, moment) in entry.moments() {
+                let tensor = fed(names::state(name, plane.key()), &entry.shape, Part { id, plane: Some(plane) })?;
+                if shapes.is_none() && plane.format().bytes(moment.len() as u64) != tensor.size {
                     let problem = format!("has {} elements, which the shape {:?} has not", moment.len(), entry.shape);
                     return Err(CheckpointError::tensor(&tensor.name, problem).into());
                 }
@@ -100,7 +104,7 @@ impl Layout {
             let unknown = CheckpointError::header("a state dict has no values of parameters to write");
             for (&id, shape) in shapes.ok_or(unknown)? {
                 let name = by_id.get(&id).map_or("", String::as_str);
-                tensors.push(fed(names::model(name), shape, Part { id, moment: None })?);
+                tensors.push(fed(names::model(name), shape, Part { id, plane: None })?);
             }
         }
         let extra = contents.kept.as_ref().map(|kept| kept.extra.clone()).unwrap_or_default();
@@ -217,8 +221,8 @@ impl Layout {
         let segment = |Tensor { name, size, content, .. }| match content {
             Content::Bytes(bytes) => Segment::Bytes(bytes),
             Content::Kept(data, begin) => Segment::Kept(data, begin, size),
-            Content::Fed(Part { id, moment }) => {
-                let scan = moment.map(|key| Scan::new(key, steps.get(&id).copied().unwrap_or_default()));
+            Content::Fed(Part { id, plane }) => {
+                let scan = plane.map(|plane| Scan::new(plane, steps.get(&id).copied().unwrap_or_default()));
                 Segment::Fed(Fed { name, named, scan, allow_nonfinite, done: 0, size })
             }
         };
@@ -255,7 +259,7 @@ fn step_bytes(dtype: Dtype, step: u64) -> Vec<u8> {
 fn check_maximum(name: Option<&String>, entry: Option<&TensorState>) -> Result<(), CheckpointError> {
     let is_missing = entry.is_some_and(|entry| entry.step > 0 && entry.max_exp_avg_sq.is_none());
     let Some(name) = name.filter(|_| is_missing) else { return Ok(()) };
-    let name = names::state(name, "max_exp_avg_sq");
+    let name = names::state(name, Plane::MaxExpAvgSq.key());
     Err(CheckpointError::Missing { name, reason: "and the parameter's group uses amsgrad" })
 }
 

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::state_dict::{MOMENTS, StateDict};
+use crate::error::tensor::TensorLabel;
+use crate::planes::Plane;
+use crate::state_dict::StateDict;
 
 /// The metadata entry with groups and names.
 pub(crate) const OPTIMIZER: &str = "optimizer";
@@ -50,12 +52,12 @@ pub(crate) fn by_id(dict: &StateDict) -> BTreeMap<u64, String> {
 }
 
 /// How errors call the parameter that a tensor of state is of: by its name, or by its id where parameters have no names.
-pub(crate) fn describe(tensor: &str, named: bool) -> String {
+pub(crate) fn describe(tensor: &str, named: bool) -> TensorLabel {
     let param = of_state(tensor).map_or("", |(param, _)| param);
-    if named { format!("parameter \"{param}\"") } else { format!("parameter {param}") }
+    if named { TensorLabel::named("parameter", param) } else { TensorLabel::other(format!("parameter {param}")) }
 }
 
 /// Whether a key is one of torch.optim.Adam's.
 pub(crate) fn is_state_key(key: &str) -> bool {
-    key == STEP || MOMENTS.contains(&key)
+    key == STEP || Plane::ALL.into_iter().any(|plane| plane.key() == key)
 }

@@ -1,6 +1,6 @@
 //! From a header to a state dict without values: every name, type, shape and step count checked.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use safetensors::Dtype;
 
@@ -11,7 +11,8 @@ use crate::checkpoint::names;
 use crate::checkpoint::scaler::Scaler;
 use crate::error::Error;
 use crate::error::checkpoint::CheckpointError;
-use crate::state_dict::{MAX_STEP, MOMENTS, StateDict, TensorState};
+use crate::planes::{Plane, Planes};
+use crate::state_dict::{MAX_STEP, StateDict, TensorState};
 
 /// A file's state dict, its moments empty, and what is unknown in its metadata.
 pub(crate) struct Outline {
@@ -78,10 +79,11 @@ fn check_version(header: &Header) -> Result<(), CheckpointError> {
 
 /// State belongs to a parameter of a group. State of other kinds than torch's Adam has is somebody else's, and kept.
 fn check_strays<'a>(header: &Header, params: impl Iterator<Item = &'a String>) -> Result<(), CheckpointError> {
-    let params: HashSet<&str> = params.map(String::as_str).collect();
+    let mut known = BTreeSet::new();
+    known.extend(params.map(String::as_str));
     for tensor in header.tensors.keys() {
         let Some((param, key)) = names::of_state(tensor) else { continue };
-        if names::is_state_key(key) && !params.contains(param) {
+        if names::is_state_key(key) && !known.contains(param) {
             return Err(CheckpointError::tensor(tensor, "is state of a parameter that no group has"));
         }
     }
@@ -91,36 +93,37 @@ fn check_strays<'a>(header: &Header, params: impl Iterator<Item = &'a String>) -
 /// A parameter's entry; none if the file has no state of it.
 fn entry(data: &Data, header: &Header, param: &str, amsgrad: bool) -> Result<Option<TensorState>, CheckpointError> {
     let find = |key: &str| header.tensors.get_key_value(&names::state(param, key));
-    let (step, moments) = (find(names::STEP), MOMENTS.map(find));
-    if step.is_none() && moments.iter().all(Option::is_none) {
+    let step = find(names::STEP);
+    let moments: Vec<_> = Plane::ALL.into_iter().filter_map(|plane| Some((plane, find(plane.key())?))).collect();
+    if step.is_none() && moments.is_empty() {
         return Ok(None);
     }
     let missing = |key: &str, reason| CheckpointError::Missing { name: names::state(param, key), reason };
     let step = step.ok_or_else(|| missing(names::STEP, "though it has moments of the parameter"))?;
     let step = step_count(data, step.0, step.1)?;
-    let [exp_avg, exp_avg_sq, max_exp_avg_sq] = moments;
-    let exp_avg = exp_avg.ok_or_else(|| missing("exp_avg", "though it has other state of the parameter"))?;
-    let exp_avg_sq = exp_avg_sq.ok_or_else(|| missing("exp_avg_sq", "though it has other state of the parameter"))?;
-    if amsgrad && step > 0 && max_exp_avg_sq.is_none() {
-        return Err(missing("max_exp_avg_sq", "and the parameter's group uses amsgrad"));
+    let has = |plane: Plane| moments.iter().any(|(own, _)| *own == plane);
+    if let Some(plane) = Planes::default().iter().find(|plane| !has(*plane)) {
+        return Err(missing(plane.key(), "though it has other state of the parameter"));
     }
-    let shape = &exp_avg.1.shape;
-    for (name, located) in [Some(exp_avg), Some(exp_avg_sq), max_exp_avg_sq].into_iter().flatten() {
+    if amsgrad && step > 0 && !has(Plane::MaxExpAvgSq) {
+        return Err(missing(Plane::MaxExpAvgSq.key(), "and the parameter's group uses amsgrad"));
+    }
+    let shape = moments.first().map(|(_, (_, located))| located.shape.clone()).unwrap_or_default();
+    for (_, (name, located)) in &moments {
         if located.dtype != Dtype::F32 {
             return Err(CheckpointError::tensor(name, format!("is {:?} instead of F32", located.dtype)));
         }
-        if located.shape != *shape {
+        if located.shape != shape {
             let problem = format!("has the shape {:?}, and exp_avg {shape:?}", located.shape);
             return Err(CheckpointError::tensor(name, problem));
         }
     }
-    if let Some((name, located)) = header.tensors.get_key_value(&names::model(param)).filter(|(_, l)| l.shape != *shape)
+    if let Some((name, located)) = header.tensors.get_key_value(&names::model(param)).filter(|(_, l)| l.shape != shape)
     {
         let problem = format!("has the shape {:?}, and its exp_avg {shape:?}", located.shape);
         return Err(CheckpointError::tensor(name, problem));
     }
-    let max_exp_avg_sq = max_exp_avg_sq.map(|_| Vec::new());
-    Ok(Some(TensorState { step, shape: shape.clone(), max_exp_avg_sq, ..Default::default() }))
+    Ok(Some(TensorState::new(step, shape, Planes::new(has(Plane::MaxExpAvgSq)))))
 }
 
 /// A step count: a scalar, F32 as torch writes it, or of a type that holds more.

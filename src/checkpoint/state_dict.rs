@@ -21,8 +21,8 @@ impl StateDict {
         let parts = layout.parts();
         let mut body = layout.begin(Vec::new(), "")?;
         for part in parts {
-            let moment = part.moment.and_then(|key| self.state.get(&part.id)?.moments().find(|(own, _)| *own == key));
-            body.feed(moment.map_or(&[], |(_, moment)| bytemuck::cast_slice(moment)))?;
+            let moment = part.plane.and_then(|plane| self.state.get(&part.id)?.plane(plane));
+            body.feed(moment.map_or(&[], |moment| bytemuck::cast_slice(moment)))?;
         }
         Ok(body.finish()?)
     }

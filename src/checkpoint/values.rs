@@ -3,7 +3,6 @@
 use crate::checkpoint::{Checkpoint, names};
 use crate::error::Error;
 use crate::error::checkpoint::CheckpointError;
-use crate::state_dict::MOMENTS;
 use crate::state_dict::spoiled::{Impossible, Scan, Spoiled};
 use crate::transfer::upload::{Bytes, What};
 use safetensors::Dtype;
@@ -17,15 +16,15 @@ impl Checkpoint {
     pub(super) fn verify_values(&mut self) -> Result<(), CheckpointError> {
         let mut part = Vec::new();
         for (id, entry) in &self.outline.state {
-            for key in MOMENTS.into_iter().take(if entry.max_exp_avg_sq.is_some() { 3 } else { 2 }) {
-                let located = self.moment(*id, key)?;
-                let mut scan = Scan::new(key, entry.step);
+            for plane in entry.planes().iter() {
+                let located = self.moment(*id, plane)?;
+                let mut scan = Scan::new(plane, entry.step);
                 let mut done = 0;
                 while done < located.size {
                     part.resize(PART.min(located.size - done) as usize, 0);
                     self.data.read(located.begin + done, &mut part)?;
                     scan.feed_bytes(&part).map_err(|Impossible { element, value, problem }| {
-                        let name = names::state(self.names.get(id).map_or("", String::as_str), key);
+                        let name = names::state(self.names.get(id).map_or("", String::as_str), plane.key());
                         CheckpointError::Value { name, problem, element, value }
                     })?;
                     done += part.len() as u64;
@@ -64,7 +63,7 @@ impl Checkpoint {
 impl Bytes for Checkpoint {
     fn read(&self, id: u64, what: What, start: u64, into: &mut [u8]) -> Result<(), Error> {
         let located = match what {
-            What::Moment(plane) => self.moment(id, MOMENTS.get(plane).copied().unwrap_or(""))?,
+            What::State(plane) => self.moment(id, plane)?,
             What::Values => self.located(&self.model_name(id))?,
         };
         Ok(self.data.read(located.begin + start, into)?)

@@ -10,6 +10,7 @@ use crate::device::gpu::Gpu;
 use crate::error::Error;
 use crate::kernels::{ControlPipelines, Kernels};
 use crate::layout::{CONTROL_WORKGROUP_STORAGE, State};
+use crate::tensors::tensor::TensorBuffer;
 
 #[derive(Debug)]
 pub(crate) struct Controller {
@@ -53,8 +54,8 @@ impl Controller {
     }
 
     /// Copies what the outside says of a step to where the step looks for it.
-    pub(crate) fn record_found_inf(&self, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer, offset: u64) {
+    pub(crate) fn record_found_inf(&self, encoder: &mut wgpu::CommandEncoder, found_inf: &TensorBuffer) {
         let to = std::mem::offset_of!(State, found_inf_outside) as u64;
-        encoder.copy_buffer_to_buffer(buffer, offset, &self.state, to, Some(4));
+        encoder.copy_buffer_to_buffer(found_inf.buffer(), found_inf.offset(), &self.state, to, Some(4));
     }
 }

@@ -1,5 +1,6 @@
 //! What the device decided, told to the host some steps later, without anybody waiting.
 
+use std::fmt::{Display, Formatter};
 use std::sync::{Arc, Mutex};
 
 use crate::device::gpu::Gpu;
@@ -13,6 +14,7 @@ use crate::layout::State;
 ///
 /// Steps are counted from the first that this optimizer recorded under control, whatever state is loaded meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct StepStatistics {
     /// The number of the step, from 1, among those recorded while gradients were under control.
     pub step: u64,
@@ -46,6 +48,18 @@ impl StepStatistics {
             loss_scale: state.loss_scale,
             growth_tracker: state.growth_tracker,
         }
+    }
+}
+
+impl Display for StepStatistics {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let Self { step, grad_norm, clip_factor, found_inf, steps_taken, steps_skipped, loss_scale, growth_tracker } =
+            self;
+        write!(f, "step {step}: grad_norm {grad_norm:.6}, clip_factor {clip_factor:.6}")?;
+        if *found_inf {
+            f.write_str(", found_inf")?;
+        }
+        write!(f, ", {steps_taken} taken, {steps_skipped} skipped, loss_scale {loss_scale} for {growth_tracker} steps")
     }
 }
 

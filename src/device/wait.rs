@@ -50,15 +50,3 @@ impl Poller {
         receiver.await.ok()
     }
 }
-
-/// Runs a future of this crate to its end: it polls the device itself while it waits.
-#[cfg(not(target_family = "wasm"))]
-pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    loop {
-        if let std::task::Poll::Ready(done) = future.as_mut().poll(&mut context) {
-            return done;
-        }
-    }
-}

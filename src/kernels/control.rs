@@ -1,9 +1,10 @@
 //! The compute pipelines of gradient control, made when it is first wanted.
 
+use super::build::{Compute, flag, layout, module, pipeline_layout, storage};
+use super::layouts::{Grid, Layouts};
+use super::made::Made;
 use crate::device::gpu::Gpu;
 use crate::error::Error;
-use crate::kernels::Kernels;
-use crate::kernels::made::Made;
 use crate::layout::{CONTROL_ENTRY_POINT, NORM_ENTRY_POINT, binding, overrides};
 use crate::options::gradient_control::NormType;
 use crate::plan::{Kernel, NormGrid, Storage};
@@ -33,6 +34,7 @@ pub(crate) struct ControlPipelines {
     /// Group 0 of control.wgsl.
     pub control_layout: wgpu::BindGroupLayout,
     pub control: wgpu::ComputePipeline,
+    grid: Grid,
     norm_layout: wgpu::PipelineLayout,
     vec4: wgpu::ShaderModule,
     scalar: wgpu::ShaderModule,
@@ -40,64 +42,33 @@ pub(crate) struct ControlPipelines {
 }
 
 impl ControlPipelines {
-    pub(crate) fn new(device: &wgpu::Device, kernels: &Kernels) -> Self {
-        let storage = |(_, binding): (u32, u32), read_only| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: wgpu::BufferBindingType::Storage { read_only },
-                has_dynamic_offset: false,
-                min_binding_size: None,
-            },
-            count: None,
-        };
-        let layout = |label, entries: &[wgpu::BindGroupLayoutEntry]| {
-            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries })
-        };
-        let grads = layout("wgpu_adam.grads", &[storage(binding::GRAD, true)]);
-        let partials = layout("wgpu_adam.control.partials", &[storage(binding::PARTIALS, false)]);
-        let control_layout = layout(
-            "wgpu_adam.control",
-            &[binding::LEDGER, binding::STATE, binding::SKIPPED].map(|place| storage(place, false)),
-        );
-        let pipeline_layout = |label, bind_group_layouts: &[Option<&wgpu::BindGroupLayout>]| {
-            device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: Some(label),
-                bind_group_layouts,
-                immediate_size: 0,
-            })
-        };
-        let module = |label, source: &'static str| {
-            let source = wgpu::ShaderSource::Wgsl(source.into());
-            device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source })
-        };
+    pub(super) fn new(device: &wgpu::Device, layouts: &Layouts, grid: Grid) -> Self {
+        let grads = layout(device, "wgpu_adam.grads", &[storage(binding::GRAD, true)]);
+        let partials = layout(device, "wgpu_adam.control.partials", &[storage(binding::PARTIALS, false)]);
+        let entries = [binding::LEDGER, binding::STATE, binding::SKIPPED].map(|place| storage(place, false));
+        let control_layout = layout(device, "wgpu_adam.control", &entries);
         // The tree of its sums halves.
-        let most = kernels.workgroup_size.checked_ilog2().map_or(1, |log2| 1_u32 << log2);
-        let size = most.min(kernels.sharing.control_invocations);
-        let constants = [(overrides::WORKGROUP_SIZE, f64::from(size))];
-        let control = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some("wgpu_adam.control"),
-            layout: Some(&pipeline_layout(
-                "wgpu_adam.control",
-                &[Some(&control_layout), Some(&kernels.layouts.request)],
-            )),
-            module: &module("wgpu_adam.control", CONTROL),
-            entry_point: Some(CONTROL_ENTRY_POINT),
-            compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
-            cache: None,
-        });
+        let most = grid.workgroup_size.checked_ilog2().map_or(1, |log2| 1_u32 << log2);
+        let size = most.min(grid.sharing.control_invocations);
+        let label = "wgpu_adam.control";
+        let control = Compute {
+            label,
+            layout: &pipeline_layout(device, label, [&control_layout, &layouts.request]),
+            module: &module(device, label, CONTROL),
+            entry_point: CONTROL_ENTRY_POINT,
+            constants: &[(overrides::WORKGROUP_SIZE, f64::from(size))],
+        };
+        let groups = [&grads, &layouts.plan, &partials];
         Self {
-            norm_layout: pipeline_layout(
-                "wgpu_adam.gradient_norm",
-                &[Some(&grads), Some(&kernels.layouts.plan), Some(&partials)],
-            ),
-            vec4: module("wgpu_adam.gradient_norm [storage_vec4]", VEC4),
-            scalar: module("wgpu_adam.gradient_norm [storage_scalar]", SCALAR),
+            norm_layout: pipeline_layout(device, "wgpu_adam.gradient_norm", groups),
+            vec4: module(device, "wgpu_adam.gradient_norm [storage_vec4]", VEC4),
+            scalar: module(device, "wgpu_adam.gradient_norm [storage_scalar]", SCALAR),
             norms: Made::default(),
+            control: control.pipeline(device),
+            grid,
             grads,
             partials,
             control_layout,
-            control,
         }
     }
 
@@ -105,7 +76,6 @@ impl ControlPipelines {
     pub(crate) fn norm(
         &self,
         gpu: &Gpu,
-        kernels: &Kernels,
         kernel: Kernel,
         norm_type: NormType,
         grid: NormGrid,
@@ -116,23 +86,17 @@ impl ControlPipelines {
             Storage::Vec4 => (&self.vec4, "vec4"),
             Storage::Scalar => (&self.scalar, "scalar"),
         };
-        let flag = |on: bool| f64::from(u8::from(on));
         let constants = [
             (overrides::WORKGROUP_SIZE, f64::from(workgroup_size)),
-            (overrides::GRID_WIDTH, f64::from(kernels.grid_width)),
+            (overrides::GRID_WIDTH, f64::from(self.grid.width)),
             (overrides::TILED, flag(norm.tiled)),
             (overrides::LARGEST, flag(norm_type == NormType::Infinity)),
         ];
         let tiled = if norm.tiled { " tiled" } else { "" };
         self.norms.get(&gpu.guard, norm, "a compute pipeline", || {
-            gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(&format!("wgpu_adam.gradient_norm [{storage}{tiled}] {norm_type:?} in {workgroup_size}")),
-                layout: Some(&self.norm_layout),
-                module,
-                entry_point: Some(NORM_ENTRY_POINT),
-                compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
-                cache: None,
-            })
+            let label = format!("wgpu_adam.gradient_norm [{storage}{tiled}] {norm_type:?} in {workgroup_size}");
+            let (layout, entry_point, constants) = (&self.norm_layout, NORM_ENTRY_POINT, &constants);
+            Compute { label: &label, layout, module, entry_point, constants }.pipeline(&gpu.device)
         })
     }
 }

@@ -7,15 +7,17 @@ use crate::checkpoint::contents::CheckpointContents;
 use crate::checkpoint::layout::{Layout, Part};
 use crate::error::Error;
 use crate::optimizer::WgpuAdam;
+use crate::planes::Format;
+use crate::state_dict::StateDict;
 use crate::state_dict::load_options::LoadOptions;
 use crate::state_dict::received::Decided;
 use crate::state_dict::spoiled::NOT_LOADED;
-use crate::state_dict::{MOMENTS, StateDict};
 use crate::transfer::readback::{Readback, Source};
 use crate::transfer::upload::{Target, What};
 
 /// What is taken from a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CheckpointLoad {
     /// The optimizer's state, as by [`load_state_dict`](WgpuAdam::load_state_dict).
     State,
@@ -157,14 +159,10 @@ impl WgpuAdam {
         }
         let layout = Layout::new(&dict, contents, Some(&shapes))?;
         let mut sources = Vec::new();
-        for Part { id, moment } in layout.parts() {
+        for Part { id, plane } in layout.parts() {
             let Some(&param) = params.get(id as usize) else { continue };
-            match moment {
-                Some(key) => {
-                    let plane = MOMENTS.iter().position(|own| *own == key);
-                    let planes = self.moment_sources(param)?;
-                    sources.extend(plane.and_then(|plane| planes.into_iter().nth(plane)).into_iter().flatten());
-                }
+            match plane {
+                Some(plane) => sources.extend(self.plane_sources(param, plane)),
                 None => sources.push(self.values(param.index, wgpu::BufferUsages::COPY_SRC)?),
             }
         }
@@ -174,12 +172,13 @@ impl WgpuAdam {
     /// Where a parameter's values lie, if its buffer may be used so.
     fn values(&self, param: u32, usage: wgpu::BufferUsages) -> Result<Source, Error> {
         let tensor = self.registry.tensor(param).ok_or(Error::NoSuchParam)?;
-        let buffer = self.buffers.get(tensor.param.place.buffer).ok_or(Error::NoSuchParam)?;
+        let buffer = self.registry.buffers.get(tensor.param.place.buffer).ok_or(Error::NoSuchParam)?;
         let has = buffer.usage();
         if !has.contains(usage) {
             return Err(Error::BufferUsage { tensor: tensor.describe(param), missing: usage, usage: has });
         }
-        Ok(Source { buffer: buffer.clone(), offset: tensor.param.place.start * 4, size: tensor.length * 4 })
+        let (offset, size) = (Format::PARAM.bytes(tensor.param.place.start), Format::PARAM.bytes(tensor.length));
+        Ok(Source { buffer: buffer.clone(), offset, size })
     }
 
     /// Where values in a file go, by the parameter's number and its id in the file.

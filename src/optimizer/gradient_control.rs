@@ -4,7 +4,9 @@ use crate::control::Control;
 use crate::control::controller::Controller;
 use crate::control::question::Question;
 use crate::control::skipped::Counts;
+use crate::device::gpu::Gpu;
 use crate::error::Error;
+use crate::error::tensor::TensorLabel;
 use crate::optimizer::WgpuAdam;
 use crate::options::gradient_control::{GradientControl, LossScale};
 use crate::tensors::tensor::TensorBuffer;
@@ -12,7 +14,7 @@ use crate::tensors::tensor::TensorBuffer;
 impl WgpuAdam {
     /// Sets what is done with gradients, from the next recorded step on.
     ///
-    /// A dynamic loss scale begins at its `init` unless the last control had a dynamic one with the same `init`: then
+    /// A dynamic loss scale begins at its `init_scale` unless the last control had a dynamic one with the same `init_scale`: then
     /// scale and growth tracker go on. They go on, too, from a state dict that was loaded while no dynamic scale was in
     /// force. The first control that clips by norm or skips makes some small buffers and compiles two more kinds of shader;
     /// steps that may be skipped are counted on the device from then on. Tensors that have missed different steps share no run
@@ -51,15 +53,19 @@ impl WgpuAdam {
         control.validate()?;
         let old = self.control.options;
         let goes_on = match (old.loss_scale, control.loss_scale) {
-            (LossScale::Dynamic { init, .. }, LossScale::Dynamic { init: first, .. }) => init == first,
+            (LossScale::Dynamic { init_scale, .. }, LossScale::Dynamic { init_scale: first, .. }) => {
+                init_scale == first
+            }
             (LossScale::None, LossScale::None) => true,
             _ => false,
         };
-        let needs = control.clip_norm.is_some() || control.skips() || control.loss_scale != LossScale::None;
+        let needs = control.max_norm.is_some() || control.skips() || control.loss_scale != LossScale::None;
         self.try_control(
             needs || self.control.found_inf.is_some(),
             |own| own.options = control,
-            |adam| if goes_on { Ok(()) } else { adam.control.begin_scale(&adam.gpu, control.loss_scale, encoder) },
+            |adam| {
+                if goes_on { Ok(()) } else { adam.control.begin_scale(&adam.stepper.gpu, control.loss_scale, encoder) }
+            },
         )
     }
 
@@ -73,7 +79,7 @@ impl WgpuAdam {
     ) -> Result<(), Error> {
         let makes_controller = needs_controller && self.control.controller.is_none();
         if makes_controller {
-            self.control.controller = Some(Controller::new(&self.gpu, &self.kernels)?);
+            self.control.controller = Some(Controller::new(&self.stepper.gpu, &self.stepper.kernels)?);
         }
         let (options, found_inf) = (self.control.options, self.control.found_inf.clone());
         let before = self.control.bears_on_plan();
@@ -85,7 +91,9 @@ impl WgpuAdam {
             if makes_controller {
                 self.control.controller = None;
             }
-            self.stale |= !is_planned;
+            if !is_planned {
+                self.stepper.set_stale();
+            }
         })
     }
 
@@ -96,22 +104,24 @@ impl WgpuAdam {
     }
 
     /// Lets something outside say that a step is to be skipped, as torch's fused step takes `found_inf`: an f32 that is
-    /// not 0 skips. It is copied in each recorded step, in the order of the encoder; the buffer needs `COPY_SRC`. None
-    /// takes it back. Skipping for gradients that are not finite is [`GradientControl::skip_nonfinite`]'s.
+    /// not 0 skips. It is copied in each recorded step, in the order of the encoder; the buffer needs `COPY_SRC`.
+    /// [`set_found_inf_to_none`](Self::set_found_inf_to_none) takes it back. Skipping for gradients that are not finite is [`GradientControl::skip_nonfinite`]'s.
     ///
     /// # Errors
     /// A buffer too small, without `COPY_SRC`, at an offset that is no multiple of 4, of another device (in a browser,
     /// [`ready`](Self::ready) tells); no memory; a lost device. What was in force stays so.
-    pub fn set_found_inf(&mut self, found_inf: Option<(&wgpu::Buffer, u64)>) -> Result<(), Error> {
-        if let Some((buffer, offset)) = found_inf {
-            TensorBuffer::from((buffer, offset)).check(1, wgpu::BufferUsages::COPY_SRC, || "found_inf".into())?;
-        }
-        let new = found_inf.map(|(buffer, offset)| (buffer.clone(), offset));
-        self.try_control(
-            new.is_some(),
-            |own| own.found_inf.clone_from(&new),
-            |adam| found_inf.map_or(Ok(()), |(buffer, offset)| adam.check_found_inf(buffer, offset)),
-        )
+    pub fn set_found_inf(&mut self, found_inf: impl Into<TensorBuffer>) -> Result<(), Error> {
+        let found_inf = found_inf.into();
+        found_inf.check(1, wgpu::BufferUsages::COPY_SRC, || TensorLabel::other("found_inf"))?;
+        self.try_control(true, |own| own.found_inf = Some(found_inf.clone()), |adam| adam.check_found_inf(&found_inf))
+    }
+
+    /// Takes `found_inf` back: nothing outside says any more that a step is to be skipped.
+    ///
+    /// # Errors
+    /// No memory; a lost device. The buffer stays in force then.
+    pub fn set_found_inf_to_none(&mut self) -> Result<(), Error> {
+        self.try_control(false, |own| own.found_inf = None, |_| Ok(()))
     }
 
     /// Where the loss scale lies, as f32 at offset 0, for the backward pass to bind as a uniform or a storage buffer, 16
@@ -123,24 +133,23 @@ impl WgpuAdam {
     }
 
     /// Whether steps can copy it: a copy that is never submitted tells, where it would spoil the caller's encoder.
-    fn check_found_inf(&self, buffer: &wgpu::Buffer, offset: u64) -> Result<(), Error> {
+    fn check_found_inf(&self, found_inf: &TensorBuffer) -> Result<(), Error> {
         let Some(controller) = &self.control.controller else { return Ok(()) };
-        self.gpu.guard.run("the copy of found_inf", || {
-            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            controller.record_found_inf(&mut encoder, buffer, offset);
+        let Gpu { device, guard, .. } = &self.stepper.gpu;
+        guard.run("the copy of found_inf", || {
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            controller.record_found_inf(&mut encoder, found_inf);
             drop(encoder.finish());
         })
     }
 
     /// Lets the host's step counts be those of the device again.
-    pub(crate) fn forget_skips(&mut self, renewed: Option<Counts>) {
+    pub(super) fn forget_skips(&mut self, renewed: Option<Counts>) {
         if let Some((controller, renewed)) = self.control.controller.as_mut().zip(renewed) {
             controller.skipped = renewed;
             controller.question = Question::default();
             (self.control.device_steps, self.control.is_parted) = (false, false);
-            // Its bind group names the counts that were.
-            self.prepared.control = None;
-            self.stale = true;
+            self.stepper.drop_bound_control();
         }
     }
 }

@@ -1,15 +1,12 @@
 //! Adding and removing groups and parameters: checked as a whole before anything changes, at a cost of what is added.
 
 use crate::error::Error;
-use crate::layout::binding;
-use crate::optimizer::WgpuAdam;
-use crate::plan::Place;
-use crate::record::prepared::Prepared;
-use crate::registry::group::Group;
-use crate::registry::group::ParamId;
-use crate::registry::{Registry, Spot, Tensor};
+use crate::optimizer::{WgpuAdam, admission};
+use crate::planes::Planes;
+use crate::registry::group::{Group, ParamId};
+use crate::registry::{Mark, Registry};
 use crate::tensors::group::ParamGroup;
-use crate::tensors::tensor::{Param, TensorBuffer, elements};
+use crate::tensors::tensor::Param;
 
 impl WgpuAdam {
     /// Adds a group to a running optimizer; its parameters begin at step 0. Returns the group's number.
@@ -36,14 +33,14 @@ impl WgpuAdam {
         let amsgrad = self.group(group)?.config.amsgrad;
         let mark = self.registry.mark();
         let added = self.push(param, group as u32).and_then(|number| {
-            self.complete(&[(number, amsgrad)])?;
-            Ok(ParamId { optimizer: self.number, index: number })
+            self.complete(&[(number, Planes::new(amsgrad))])?;
+            Ok(ParamId { optimizer: self.id, index: number })
         });
         added.inspect_err(|_| self.undo_to(mark))
     }
 
     /// Adds groups, all or none.
-    pub(crate) fn register(&mut self, added: Vec<ParamGroup>) -> Result<(), Error> {
+    pub(super) fn register(&mut self, added: Vec<ParamGroup>) -> Result<(), Error> {
         let mark = self.registry.mark();
         self.add_groups(added).inspect_err(|_| self.undo_to(mark))
     }
@@ -56,7 +53,7 @@ impl WgpuAdam {
     pub fn remove_param(&mut self, id: ParamId) -> Result<(), Error> {
         self.tensor(id)?;
         self.registry.remove(id.index);
-        self.removed();
+        self.stepper.drop_plan();
         Ok(())
     }
 
@@ -69,20 +66,8 @@ impl WgpuAdam {
     pub fn remove_group(&mut self, group: usize) -> Result<(), Error> {
         self.group(group)?;
         self.registry.remove_group(group);
-        self.removed();
+        self.stepper.drop_plan();
         Ok(())
-    }
-
-    /// Frees what only the plan at hand still holds.
-    fn removed(&mut self) {
-        self.prepared = Prepared::default();
-        self.changed();
-    }
-
-    /// The next step needs a new plan.
-    fn changed(&mut self) {
-        self.stale = true;
-        self.clears = None;
     }
 
     fn add_groups(&mut self, added: Vec<ParamGroup>) -> Result<(), Error> {
@@ -91,94 +76,45 @@ impl WgpuAdam {
             let number = self.registry.groups.len();
             let config = group.config(&self.defaults);
             config.validate(Some(number))?;
-            self.registry.groups.push(Group::new(config, self.number));
+            self.registry.groups.push(Group::new(config, self.id));
             for param in group.params {
-                stateless.push((self.push(param, number as u32)?, config.amsgrad));
+                stateless.push((self.push(param, number as u32)?, Planes::new(config.amsgrad)));
             }
         }
         self.complete(&stateless)
     }
 
     fn push(&mut self, param: Param, group: u32) -> Result<u32, Error> {
-        let tensor = self.admit(param, self.registry.next_number(), group)?;
+        let tensor = admission::param(&self.stepper, &mut self.registry, param, None, group)?;
         self.registry.push(tensor)
     }
 
-    /// Gives state to tensors that were added, as numbers and whether they need max_exp_avg_sq. Where a plan of them may
+    /// Gives state to tensors that were added, as numbers and the planes they need. Where a plan of them may
     /// be larger than the device's limits allow, makes it now: a step would be too late for an error.
-    fn complete(&mut self, stateless: &[(u32, bool)]) -> Result<(), Error> {
-        self.registry.add_state(&self.gpu, &self.limits, stateless)?;
-        if self.may_exceed_limits() {
+    fn complete(&mut self, stateless: &[(u32, Planes)]) -> Result<(), Error> {
+        self.registry.add_state(&self.stepper.gpu, &self.stepper.limits, stateless)?;
+        if self.stepper.may_exceed_limits(&self.registry, &self.control) {
             self.prepare()?;
         }
-        self.changed();
+        self.stepper.tensors_changed();
         Ok(())
     }
 
-    fn undo_to(&mut self, mark: crate::registry::Mark) {
+    fn undo_to(&mut self, mark: Mark) {
         self.registry.undo_to(mark);
-        self.release_buffers();
-        self.stale = true;
+        self.registry.release_buffers();
+        self.stepper.set_stale();
     }
 
     /// Puts a changed registry in the place of the old one, if a plan can be made of it.
-    pub(crate) fn commit(&mut self, draft: Registry) -> Result<(), Error> {
+    pub(super) fn commit(&mut self, draft: Registry) -> Result<(), Error> {
         let old = std::mem::replace(&mut self.registry, draft);
         let prepared = self.prepare();
         match prepared {
-            Ok(()) => self.clears = None,
+            Ok(()) => self.stepper.forget_clears(),
             Err(_) => self.registry = old,
         }
         prepared
-    }
-
-    /// Checks a parameter by itself.
-    pub(crate) fn admit(&mut self, param: Param, number: u32, group: u32) -> Result<Tensor, Error> {
-        let Param { name, shape, param, grad } = param;
-        let place = Place { buffer: u32::MAX, start: 0 };
-        let mut tensor = Tensor::new(name, shape, 0, group, Spot { place, padding: 0 });
-        let too_large = || Error::ShapeTooLarge { tensor: tensor.describe(number), shape: tensor.shape.clone() };
-        tensor.length = elements(&tensor.shape).ok_or_else(too_large)?;
-        param.check(tensor.length, wgpu::BufferUsages::STORAGE, || tensor.describe(number))?;
-        tensor.param = self.spot(&param, tensor.length, || tensor.describe(number))?;
-        if let Some(grad) = grad {
-            tensor.grad = Some(self.admit_grad(&tensor, number, &grad)?);
-        }
-        Ok(tensor)
-    }
-
-    /// Checks a gradient by itself and against its parameter.
-    pub(crate) fn admit_grad(&mut self, tensor: &Tensor, number: u32, grad: &TensorBuffer) -> Result<Spot, Error> {
-        grad.check(tensor.length, wgpu::BufferUsages::STORAGE, || tensor.describe_grad(number))?;
-        let spot = self.spot(grad, tensor.length, || tensor.describe_grad(number))?;
-        let (param, grad) = (tensor.param.place, spot.place);
-        if param.buffer == grad.buffer && tensor.length > 0 {
-            // A quad of both must be within one binding, wherever that may begin.
-            let bytes = (param.start.abs_diff(grad.start) + tensor.length.min(4)) * 4 + self.limits.alignment;
-            if bytes > self.limits.binding {
-                let allowed = self.limits.binding;
-                return Err(Error::GradientTooFar { tensor: tensor.describe(number), bytes, allowed });
-            }
-        }
-        Ok(spot)
-    }
-
-    /// A place in a buffer by the buffer's number. A buffer that is new here is tried on the device: one of another device
-    /// would fail the step.
-    fn spot(&mut self, at: &TensorBuffer, length: u64, tensor: impl Fn() -> String) -> Result<Spot, Error> {
-        let buffer = at.buffer();
-        if length > 0 && !self.buffers.has(buffer) {
-            let layout = &self.kernels.layouts.request;
-            self.gpu.guard.run(&tensor(), || {
-                let part = wgpu::BufferBinding { buffer, offset: 0, size: wgpu::BufferSize::new(4) };
-                let (_, binding) = binding::REQUEST;
-                let entries = &[wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(part) }];
-                let label = Some("wgpu_adam.is_of_this_device");
-                drop(self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor { label, layout, entries }));
-            })?;
-        }
-        let place = Place { buffer: self.buffers.number(buffer), start: at.offset() / 4 };
-        Ok(Spot { place, padding: at.padding(length) })
     }
 }
 
@@ -195,12 +131,12 @@ mod tests {
         let windows = |adam: &WgpuAdam| adam.registry.windows().iter().flatten().count();
         for round in 0..50 {
             adam.step().unwrap();
-            assert!(windows(&adam) > 0 && !adam.prepared.bound.dispatches.is_empty(), "round {round}");
+            assert!(windows(&adam) > 0 && !adam.stepper.prepared.bound.dispatches.is_empty(), "round {round}");
             let (pieces, _, elements) = adam.registry.totals();
             assert!(pieces <= 2 * 9 && elements == 72, "round {round}: {pieces} pieces of {elements} elements");
             for id in adam.param_groups()[0].params().to_vec() {
                 adam.remove_param(id).unwrap();
-                assert!(adam.prepared.bound.dispatches.is_empty(), "round {round}: the plan of what is gone");
+                assert!(adam.stepper.prepared.bound.dispatches.is_empty(), "round {round}: the plan of what is gone");
             }
             assert_eq!(windows(&adam), 0, "round {round}");
             for param in arena.params() {

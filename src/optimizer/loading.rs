@@ -1,8 +1,4 @@
 //! `load_state_dict`: everything checked, then state made anew or, where that would be too much memory, filled in place.
-#![cfg_attr(
-    all(target_family = "wasm", not(feature = "safetensors")),
-    allow(dead_code, reason = "in a browser, only checkpoints are streamed to the device")
-)]
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,12 +7,13 @@ use futures::channel::oneshot;
 use crate::device::wait::Poller;
 use crate::error::Error;
 use crate::optimizer::WgpuAdam;
-use crate::options::adam::AdamConfig;
 use crate::options::grad_scaler::GradScalerState;
-use crate::registry::{Registry, Tensor};
+use crate::planes::{Plane, Planes};
+use crate::registry::Registry;
+use crate::registry::tensor::Tensor;
 use crate::state_dict::load_options::LoadOptions;
 use crate::state_dict::matching::{StateMatching, match_params, take_names};
-use crate::state_dict::{MAX_STEP, StateDict, StateGroup, TensorState};
+use crate::state_dict::{StateDict, TensorState};
 use crate::transfer::upload::{self, Bytes, Staging, Target, What};
 
 /// A state dict that fits: what the optimizer will be.
@@ -25,10 +22,10 @@ pub(crate) struct Loading {
     draft: Registry,
     /// The id of each parameter's entry, whether it has state or not. Some parameters have none.
     ids: HashMap<u32, u64>,
-    /// The parameters with state in the dict, and whether that has max_exp_avg_sq.
-    with_state: HashMap<u32, bool>,
-    /// Whether each parameter's state is to have a place for max_exp_avg_sq.
-    places: Vec<(u32, bool)>,
+    /// The parameters with state in the dict, and the planes of that.
+    with_state: HashMap<u32, Planes>,
+    /// The planes that each parameter's state is to have.
+    planes: Vec<(u32, Planes)>,
     /// Bytes that the state takes.
     size: u64,
     grad_scaler: Option<GradScalerState>,
@@ -64,31 +61,22 @@ impl WgpuAdam {
     /// # Errors
     /// A dict that does not fit; [`SpoiledState`](Error::SpoiledState) for moments that are not finite, which torch loads; no
     /// memory; a lost device. Nothing has changed then, unless the device was lost while buffers were filled.
-    pub fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), Error> {
-        self.load_state_dict_with(dict, &LoadOptions::new())
+    pub async fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), Error> {
+        self.load_state_dict_with(dict, &LoadOptions::new()).await
     }
 
     /// As [`load_state_dict`](Self::load_state_dict), with options: what belongs to which parameter, and what passes.
     ///
     /// # Errors
     /// As for [`load_state_dict`](Self::load_state_dict).
-    pub fn load_state_dict_with(&mut self, dict: &StateDict, options: &LoadOptions) -> Result<(), Error> {
+    pub async fn load_state_dict_with(&mut self, dict: &StateDict, options: &LoadOptions) -> Result<(), Error> {
         let allow = options.allow_nonfinite;
         let check = |entry: &TensorState, tensor: &Tensor, number| entry.check_moments(tensor, number, allow);
         let loading = self.plan_loading(dict, options.matching, check)?;
-        if loading.size <= self.staging {
+        if loading.size <= self.copies.staging {
             return self.load_anew(loading, dict);
         }
-        #[cfg(not(target_family = "wasm"))]
-        return crate::device::wait::block_on(self.load_staged(loading, Vec::new(), dict));
-        // A browser cannot wait here, and keeps what is written by itself until it can be copied.
-        #[cfg(target_family = "wasm")]
-        if self.slots.outstanding().count() > 0 || self.copying.is_under_way() {
-            self.load_anew(loading, dict)
-        } else {
-            let targets = self.begin_in_place(loading)?;
-            upload::write_all(&self.gpu, &targets, dict)
-        }
+        self.load_staged(loading, Vec::new(), dict).await
     }
 
     /// Checks a state dict, of which `check` checks the entries, against the optimizer.
@@ -109,7 +97,7 @@ impl WgpuAdam {
             group.config.validate(Some(number))?;
             group.extra.clone_from(&saved.extra);
         }
-        let (mut with_state, mut places, mut size) = (HashMap::new(), Vec::new(), 0);
+        let (mut with_state, mut planes, mut size) = (HashMap::new(), Vec::new(), 0);
         for &(param, id) in &matched {
             let entry = id.and_then(|id| dict.state.get(&id));
             let Some(tensor) = draft.tensor_mut(param) else { continue };
@@ -120,27 +108,27 @@ impl WgpuAdam {
             }
             let amsgrad = draft.groups.get(group).is_some_and(|group| group.config.amsgrad);
             let Some(tensor) = draft.tensor(param) else { continue };
-            let has_max_exp_avg_sq = entry.is_some_and(|entry| entry.max_exp_avg_sq.is_some());
+            let mut own = Planes::new(amsgrad);
             if let Some(entry) = entry {
                 entry.check_shape(tensor, param, amsgrad)?;
                 check(entry, tensor, param)?;
-                with_state.insert(param, has_max_exp_avg_sq);
+                with_state.insert(param, entry.planes());
+                own = own.and(entry.planes());
             }
-            let planes = amsgrad || has_max_exp_avg_sq;
-            places.push((param, planes));
-            size += tensor.length * if planes { 12 } else { 8 };
+            planes.push((param, own));
+            size += own.bytes(tensor.length);
         }
         draft.forget_histories();
         take_names(&mut draft, dict, &matched);
         let ids = matched.into_iter().filter_map(|(param, id)| Some((param, id?))).collect();
         let grad_scaler = dict.grad_scaler;
-        Ok(Loading { draft, ids, with_state, places, size, grad_scaler })
+        Ok(Loading { draft, ids, with_state, planes, size, grad_scaler })
     }
 
     /// Loads into new buffers; the old are given up when all has succeeded.
     fn load_anew(&mut self, mut loading: Loading, bytes: &impl Bytes) -> Result<(), Error> {
-        loading.draft.add_state(&self.gpu, &self.limits, &loading.places)?;
-        upload::write_all(&self.gpu, &loading.targets(), bytes)?;
+        loading.draft.add_state(&self.stepper.gpu, &self.stepper.limits, &loading.planes)?;
+        upload::write_all(&self.stepper.gpu, &loading.targets(), bytes)?;
         self.commit_loaded(loading.draft, loading.grad_scaler)
     }
 
@@ -153,10 +141,10 @@ impl WgpuAdam {
         bytes: &impl Bytes,
     ) -> Result<(), Error> {
         let size = values.iter().fold(loading.size, |size, target| size + target.size);
-        let staging = Staging::new(&self.gpu, self.staging.min(size))?;
-        let in_use = self.copying.is_under_way() || self.unsubmitted().await? > 0;
+        let staging = Staging::new(&self.stepper.gpu, self.copies.staging.min(size))?;
+        let in_use = self.copies.copying.is_under_way() || self.unsubmitted().await? > 0;
         if in_use {
-            loading.draft.add_state(&self.gpu, &self.limits, &loading.places)?;
+            loading.draft.add_state(&self.stepper.gpu, &self.stepper.limits, &loading.planes)?;
             staging.write_all(&loading.targets(), bytes).await?;
             self.commit_loaded(loading.draft, loading.grad_scaler)?;
             return staging.write_all(&values, bytes).await;
@@ -168,29 +156,30 @@ impl WgpuAdam {
 
     /// Takes over what a state dict says. Its step counts are those of steps taken.
     fn commit_loaded(&mut self, draft: Registry, grad_scaler: Option<GradScalerState>) -> Result<(), Error> {
-        let renewed = self.control.controller.as_ref().map(|controller| controller.skipped.renewed(&self.gpu));
+        let renewed = self.control.controller.as_ref().map(|controller| controller.skipped.renewed(&self.stepper.gpu));
         let renewed = renewed.transpose()?;
         self.commit(draft)?;
         self.forget_skips(renewed);
-        self.control.load_scaler(&self.gpu, grad_scaler)
+        self.control.load_scaler(&self.stepper.gpu, grad_scaler)
     }
 
     /// Takes over all but the moments, clears those that the dict does not have, and tells where the others go.
     fn begin_in_place(&mut self, mut loading: Loading) -> Result<Vec<Target>, Error> {
-        let has_place = |(param, planes): &(u32, bool)| self.registry.has_max_exp_avg_sq(*param) == *planes;
-        let (kept, replaced): (Vec<_>, Vec<_>) = loading.places.iter().copied().partition(has_place);
+        let has_place = |(param, planes): &(u32, Planes)| self.registry.planes_of(*param) == *planes;
+        let (kept, replaced): (Vec<_>, Vec<_>) = loading.planes.iter().copied().partition(has_place);
         if !replaced.is_empty() {
-            loading.draft.add_state(&self.gpu, &self.limits, &replaced)?;
+            loading.draft.add_state(&self.stepper.gpu, &self.stepper.limits, &replaced)?;
         }
         let targets = loading.targets();
         let clears = loading.clears(&kept.into_iter().map(|(param, _)| param).collect());
         self.commit_loaded(loading.draft, loading.grad_scaler)?;
-        self.gpu.guard.run("the clearing of state", || {
-            let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.stepper.gpu.guard.run("the clearing of state", || {
+            let mut encoder =
+                self.stepper.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             for Target { buffer, offset, size, .. } in &clears {
                 encoder.clear_buffer(buffer, *offset, Some(*size));
             }
-            self.gpu.queue.submit([encoder.finish()]);
+            self.stepper.gpu.queue.submit([encoder.finish()]);
         })?;
         Ok(targets)
     }
@@ -198,14 +187,15 @@ impl WgpuAdam {
     /// How many recorded steps are not submitted: waits until what is submitted is done.
     async fn unsubmitted(&self) -> Result<usize, Error> {
         const WHAT: &str = "the wait for recorded steps";
-        let recorded = self.slots.outstanding();
+        let recorded = self.stepper.outstanding();
         let (sender, count) = oneshot::channel();
-        let poller = self.gpu.guard.run(WHAT, || {
-            let encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(WHAT) });
+        let poller = self.stepper.gpu.guard.run(WHAT, || {
+            let encoder =
+                self.stepper.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(WHAT) });
             encoder.on_submitted_work_done(move || {
                 let _ = sender.send(recorded.count());
             });
-            Poller::new(&self.gpu.device, self.gpu.queue.submit([encoder.finish()]))
+            Poller::new(&self.stepper.gpu.device, self.stepper.gpu.queue.submit([encoder.finish()]))
         })?;
         let gone = || Error::DeviceLost { what: WHAT.into() };
         poller.wait(count).await.ok_or_else(gone)
@@ -221,85 +211,36 @@ impl Loading {
 
     /// Where the dict's moments go.
     fn targets(&self) -> Vec<Target> {
-        self.planes(|param, plane| self.with_state.get(&param).is_some_and(|max| plane < 2 || *max))
+        self.parts(|param, plane| self.is_in_dict(param, plane))
     }
 
     /// Where these parameters' state is not in the dict, and is to be zero.
     fn clears(&self, of: &HashSet<u32>) -> Vec<Target> {
-        let in_dict = |param: u32, plane| self.with_state.get(&param).is_some_and(|max| plane < 2 || *max);
-        self.planes(|param, plane| of.contains(&param) && !in_dict(param, plane))
+        self.parts(|param, plane| of.contains(&param) && !self.is_in_dict(param, plane))
+    }
+
+    fn is_in_dict(&self, param: u32, plane: Plane) -> bool {
+        self.with_state.get(&param).is_some_and(|planes| planes.has(plane))
     }
 
     /// The places of chosen planes of all pieces.
-    fn planes(&self, chosen: impl Fn(u32, usize) -> bool) -> Vec<Target> {
+    fn parts(&self, chosen: impl Fn(u32, Plane) -> bool) -> Vec<Target> {
         let mut targets = Vec::new();
         for (piece, _) in self.draft.pieces().filter(|(piece, _)| piece.length > 0) {
-            let Some(window) = self.draft.window(piece.window) else { continue };
             // What is cleared has no entry.
             let id = self.ids.get(&piece.tensor).copied().unwrap_or_default();
-            for plane in (0..window.layout.planes as usize).filter(|plane| chosen(piece.tensor, *plane)) {
+            for plane in Plane::ALL.into_iter().filter(|plane| chosen(piece.tensor, *plane)) {
+                let Some(part) = self.draft.plane_part(piece, plane) else { continue };
                 targets.push(Target {
-                    buffer: window.buffer.clone(),
-                    offset: (piece.moment + plane as u64 * window.layout.plane) * 4,
-                    size: piece.length * 4,
+                    size: part.size(),
+                    start: plane.format().bytes(part.start),
+                    buffer: part.buffer,
+                    offset: part.offset,
                     id,
-                    what: What::Moment(plane),
-                    start: piece.start * 4,
+                    what: What::State(plane),
                 });
             }
         }
         targets
-    }
-}
-
-impl Bytes for StateDict {
-    fn read(&self, id: u64, what: What, start: u64, into: &mut [u8]) -> Result<(), Error> {
-        let entry = self.state.get(&id);
-        let moment = match (entry, what) {
-            (Some(entry), What::Moment(0)) => Some(&entry.exp_avg),
-            (Some(entry), What::Moment(1)) => Some(&entry.exp_avg_sq),
-            (Some(entry), What::Moment(_)) => entry.max_exp_avg_sq.as_ref(),
-            _ => None,
-        };
-        let bytes = moment.and_then(|moment| {
-            let bytes: &[u8] = bytemuck::cast_slice(moment);
-            bytes.get(start as usize..start as usize + into.len())
-        });
-        // Lengths were checked.
-        into.copy_from_slice(bytes.ok_or(Error::StateId { id, problem: "has moments that are too short" })?);
-        Ok(())
-    }
-}
-
-impl StateGroup {
-    /// The options, those that older torch versions do not save being false.
-    pub(crate) fn config(&self, group: usize) -> Result<AdamConfig, Error> {
-        let missing = |option| Error::StateOption { group, option };
-        Ok(AdamConfig {
-            lr: self.lr.ok_or_else(|| missing("lr"))?,
-            betas: self.betas.ok_or_else(|| missing("betas"))?,
-            eps: self.eps.ok_or_else(|| missing("eps"))?,
-            weight_decay: self.weight_decay.ok_or_else(|| missing("weight_decay"))?,
-            amsgrad: self.amsgrad.unwrap_or(false),
-            maximize: self.maximize.unwrap_or(false),
-            decoupled_weight_decay: self.decoupled_weight_decay.unwrap_or(false),
-        })
-    }
-}
-
-impl TensorState {
-    /// Whether the entry is of the tensor's shape, has the moments that the group needs, and a step count to go on from.
-    fn check_shape(&self, tensor: &Tensor, number: u32, amsgrad: bool) -> Result<(), Error> {
-        let wrong = |key, problem| Err(Error::StateEntry { tensor: tensor.describe(number), key, problem });
-        if self.shape != tensor.shape {
-            return wrong("shape", format!("is {:?} instead of {:?}", self.shape, tensor.shape));
-        }
-        if self.step > MAX_STEP {
-            return wrong("step", format!("is {}; it must be at most 2^53", self.step));
-        }
-        if amsgrad && self.step > 0 && self.max_exp_avg_sq.is_none() {
-            return wrong("max_exp_avg_sq", "is missing, and the group uses amsgrad".into());
-        }
-        Ok(())
     }
 }

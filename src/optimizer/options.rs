@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::optimizer::WgpuAdam;
 use crate::options::adam::AdamConfig;
+use crate::planes::{Plane, Planes};
 use crate::registry::group::Group;
 use crate::registry::group::ParamId;
 
@@ -67,11 +68,41 @@ impl WgpuAdam {
     /// No such group; parameters that have taken steps without recording max_exp_avg_sq (torch fails at the next step);
     /// no memory.
     pub fn set_amsgrad(&mut self, group: usize, amsgrad: bool) -> Result<(), Error> {
+        self.update_group(group, |config| config.amsgrad = amsgrad)
+    }
+
+    /// Changes any of a group's options, all or none, from the next recorded step on: what the setters do one by one.
+    ///
+    /// ```no_run
+    /// # fn demo(adam: &mut wgpu_adam::WgpuAdam) -> Result<(), wgpu_adam::Error> {
+    /// adam.update_group(0, |config| {
+    ///     config.lr *= 0.5;
+    ///     config.weight_decay = 0.01;
+    /// })?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`set_lr`](Self::set_lr) and [`set_amsgrad`](Self::set_amsgrad). All old values then stay in force.
+    pub fn update_group(&mut self, group: usize, update: impl FnOnce(&mut AdamConfig)) -> Result<(), Error> {
+        let old = self.group(group)?.config;
+        let mut new = old;
+        update(&mut new);
+        new.validate(Some(group))?;
+        if new.amsgrad && !old.amsgrad {
+            // Before the other options: where it fails, nothing has changed.
+            return self.begin_amsgrad(group, new);
+        }
+        self.change(group, |config| *config = new)
+    }
+
+    /// Changes a group's options, amsgrad being switched on: where its state has no max_exp_avg_sq, it gets new state.
+    fn begin_amsgrad(&mut self, group: usize, config: AdamConfig) -> Result<(), Error> {
         let params: Vec<u32> = self.group(group)?.params().iter().map(|id| id.index).collect();
-        let lacking = params.into_iter().filter(|number| !self.registry.has_max_exp_avg_sq(*number));
-        let lacking: Vec<(u32, bool)> = lacking.map(|number| (number, true)).collect();
-        if !amsgrad || lacking.is_empty() {
-            return self.change(group, |config| config.amsgrad = amsgrad);
+        let lacking = params.into_iter().filter(|number| !self.registry.planes_of(*number).has(Plane::MaxExpAvgSq));
+        let lacking: Vec<(u32, Planes)> = lacking.map(|number| (number, Planes::new(true))).collect();
+        if lacking.is_empty() {
+            return self.change(group, |own| *own = config);
         }
         for &(number, _) in &lacking {
             if let Some(tensor) = self.registry.tensor(number).filter(|tensor| tensor.step > 0) {
@@ -80,9 +111,9 @@ impl WgpuAdam {
             }
         }
         let mut draft = self.registry.clone();
-        draft.add_state(&self.gpu, &self.limits, &lacking)?;
+        draft.add_state(&self.stepper.gpu, &self.stepper.limits, &lacking)?;
         if let Some(group) = draft.groups.get_mut(group) {
-            group.config.amsgrad = true;
+            group.config = config;
         }
         self.commit(draft)
     }
@@ -94,7 +125,7 @@ impl WgpuAdam {
         change(&mut new);
         new.validate(Some(group))?;
         self.set_config(group, new);
-        self.options_changed = true;
+        self.stepper.note_options();
         // Only these bear on the plan.
         let plans = |config: &AdamConfig| (config.amsgrad, config.decoupled_weight_decay, config.eps > 0.0);
         if plans(&old) == plans(&new) {
@@ -113,7 +144,7 @@ impl WgpuAdam {
         }
     }
 
-    pub(crate) fn group(&self, group: usize) -> Result<&Group, Error> {
+    pub(super) fn group(&self, group: usize) -> Result<&Group, Error> {
         self.registry.groups.get(group).ok_or(Error::NoSuchGroup { group, count: self.registry.groups.len() })
     }
 
@@ -126,6 +157,6 @@ impl WgpuAdam {
     /// The parameter of this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ParamId> {
-        self.registry.find(name).map(|index| ParamId { optimizer: self.number, index })
+        self.registry.find(name).map(|index| ParamId { optimizer: self.id, index })
     }
 }

@@ -3,13 +3,11 @@
 use crate::error::Error;
 use crate::optimizer::WgpuAdam;
 use crate::options::grad_scaler::Words;
+use crate::planes::Plane;
 use crate::registry::group::ParamId;
 use crate::state_dict::received::{Decided, Moments};
 use crate::state_dict::{StateDict, StateGroup, TensorState};
 use crate::transfer::readback::{Readback, Source};
-
-/// How large staging buffers are together, unless the application says otherwise.
-pub(crate) const STAGING: u64 = 64 << 20;
 
 impl WgpuAdam {
     /// The optimizer's state on the host, as torch's `state_dict()`.
@@ -43,12 +41,12 @@ impl WgpuAdam {
     ///
     /// What fits is copied without making anything wait; see there. Holds for calls to come.
     pub fn set_staging_size(&mut self, bytes: u64) {
-        self.staging = bytes.max(4096) / 4 * 4;
+        self.copies.staging = bytes.max(4096) / 4 * 4;
     }
 
     /// An error while what changes the state would spoil a copy of it.
-    pub(crate) fn check_not_copied(&self) -> Result<(), Error> {
-        if self.copying.is_under_way() { Err(Error::StateBeingCopied) } else { Ok(()) }
+    pub(super) fn check_not_copied(&self) -> Result<(), Error> {
+        if self.copies.copying.is_under_way() { Err(Error::StateBeingCopied) } else { Ok(()) }
     }
 
     fn begin_state_dict(&self) -> Result<(StateDict, Decided, Readback), Error> {
@@ -57,17 +55,13 @@ impl WgpuAdam {
         let mut sources = Vec::new();
         for (id, entry) in &dict.state {
             let Some(&param) = params.get(*id as usize) else { continue };
-            let [exp_avg, exp_avg_sq, max_exp_avg_sq] = self.moment_sources(param)?;
-            sources.extend(exp_avg.into_iter().chain(exp_avg_sq));
-            if entry.max_exp_avg_sq.is_some() {
-                sources.extend(max_exp_avg_sq);
-            }
+            sources.extend(entry.planes().iter().flat_map(|plane| self.plane_sources(param, plane)));
         }
         Ok((dict, decided, self.read_back(sources)?))
     }
 
     /// Begins to copy what the device alone knows, where it decides whether steps are taken.
-    pub(crate) fn read_decided(&self, params: &[ParamId]) -> Result<Decided, Error> {
+    pub(super) fn read_decided(&self, params: &[ParamId]) -> Result<Decided, Error> {
         let numbers = params.iter().map(|param| param.index).collect();
         let loss_scale = self.control.options.loss_scale;
         let Some(controller) = self.control.controller.as_ref().filter(|_| self.control.may_skip()) else {
@@ -81,12 +75,12 @@ impl WgpuAdam {
     }
 
     /// Begins to copy what lies there, if all recorded steps are submitted.
-    pub(crate) fn read_back(&self, sources: Vec<Source>) -> Result<Readback, Error> {
-        Readback::new(&self.gpu, sources, self.staging, self.slots.outstanding(), &self.copying)
+    pub(super) fn read_back(&self, sources: Vec<Source>) -> Result<Readback, Error> {
+        Readback::new(&self.stepper.gpu, sources, self.copies.staging, self.stepper.outstanding(), &self.copies.copying)
     }
 
     /// The state dict without values, its moments empty, and the parameter behind each id.
-    pub(crate) fn outline(&self) -> Result<(StateDict, Vec<ParamId>), Error> {
+    pub(super) fn outline(&self) -> Result<(StateDict, Vec<ParamId>), Error> {
         let mut dict = StateDict { grad_scaler: self.control.kept_scaler, ..Default::default() };
         let mut params: Vec<ParamId> = Vec::new();
         for group in &self.registry.groups {
@@ -96,9 +90,8 @@ impl WgpuAdam {
                 let tensor = self.tensor(param)?;
                 names.extend(tensor.name.clone());
                 if tensor.step > 0 {
-                    let max_exp_avg_sq = self.registry.has_max_exp_avg_sq(param.index).then(Vec::new);
-                    let shape = tensor.shape.clone();
-                    let entry = TensorState { step: tensor.step, shape, max_exp_avg_sq, ..Default::default() };
+                    let entry =
+                        TensorState::new(tensor.step, tensor.shape.clone(), self.registry.planes_of(param.index));
                     dict.state.insert(params.len() as u64, entry);
                 }
                 params.push(param);
@@ -110,19 +103,9 @@ impl WgpuAdam {
         Ok((dict, params))
     }
 
-    /// Where a parameter's moments lie, plane by plane; nothing for a plane that it does not have.
-    pub(crate) fn moment_sources(&self, param: ParamId) -> Result<[Vec<Source>; 3], Error> {
-        let mut sources = [const { Vec::new() }; 3];
-        self.tensor(param)?;
-        for piece in self.places(param).pieces {
-            for (plane, offset) in sources.iter_mut().zip(piece.planes()) {
-                plane.extend(offset.map(|offset| Source {
-                    buffer: piece.buffer.clone(),
-                    offset,
-                    size: piece.length * 4,
-                }));
-            }
-        }
-        Ok(sources)
+    /// Where a plane of a parameter's state lies.
+    pub(super) fn plane_sources(&self, param: ParamId, plane: Plane) -> impl Iterator<Item = Source> {
+        let parts = self.registry.plane_parts(param.index).filter(move |part| part.plane == plane);
+        parts.map(|part| Source { size: part.size(), buffer: part.buffer, offset: part.offset })
     }
 }

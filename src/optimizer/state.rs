@@ -1,13 +1,15 @@
-//! Looking at a parameter: its name, its step count, where its state lies.
+//! Looking at parameters: what the optimizer knows of one, and where its state lies.
 
 use crate::error::Error;
 use crate::optimizer::WgpuAdam;
-use crate::registry::Registry;
+use crate::planes::Plane;
 use crate::registry::group::ParamId;
+use crate::registry::windows::Piece;
 
 /// Where a parameter's state lies, lent for the caller's own shaders and copies: read at any time, write only between
 /// steps, in the order of submits.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ParamState {
     /// t: the steps the parameter has taken. At 0 all state is zero.
     pub step: u64,
@@ -18,6 +20,7 @@ pub struct ParamState {
 /// The state of a part of a parameter. The buffer has the usages `STORAGE`, `COPY_SRC` and `COPY_DST`; each offset is in
 /// bytes, a multiple of 4, and begins `length` elements of f32.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct StatePiece {
     /// The part's first element in the tensor.
     pub start: u64,
@@ -33,30 +36,20 @@ pub struct StatePiece {
     pub max_exp_avg_sq: Option<u64>,
 }
 
-impl StatePiece {
-    /// The offsets of exp_avg, exp_avg_sq and max_exp_avg_sq.
-    pub(crate) fn planes(&self) -> [Option<u64>; 3] {
-        [Some(self.exp_avg), Some(self.exp_avg_sq), self.max_exp_avg_sq]
-    }
-}
-
-/// Where a tensor's state lies.
-pub(crate) fn places(registry: &Registry, number: u32) -> ParamState {
-    let mut pieces: Vec<StatePiece> = Vec::new();
-    for piece in registry.pieces_of(number).iter().filter(|piece| piece.length > 0) {
-        let Some(window) = registry.window(piece.window) else { continue };
-        let plane = window.layout.plane * 4;
-        let exp_avg = piece.moment * 4;
-        pieces.push(StatePiece {
-            start: piece.start,
-            length: piece.length,
-            buffer: window.buffer.clone(),
-            exp_avg,
-            exp_avg_sq: exp_avg + plane,
-            max_exp_avg_sq: (window.layout.planes == 3).then_some(exp_avg + 2 * plane),
-        });
-    }
-    ParamState { step: registry.tensor(number).map_or(0, |tensor| tensor.step), pieces }
+/// What an optimizer knows of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ParamInfo<'a> {
+    /// Its name, if it has one.
+    pub name: Option<&'a str>,
+    /// Its shape.
+    pub shape: &'a [usize],
+    /// t, torch's `state["step"]`: the steps that were recorded, whether submitted or not.
+    pub step: u64,
+    /// Whether it has a gradient, and so takes part in the next step.
+    pub has_grad: bool,
+    /// The number of its group.
+    pub group: usize,
 }
 
 impl WgpuAdam {
@@ -72,43 +65,38 @@ impl WgpuAdam {
                 window.lend();
             }
         }
-        Ok(self.places(id))
+        let pieces = self.registry.pieces_of(id.index).iter().filter(|piece| piece.length > 0);
+        let piece = |piece: &Piece| {
+            let offset = |plane| Some(self.registry.plane_part(piece, plane)?.offset);
+            Some(StatePiece {
+                start: piece.start,
+                length: piece.length,
+                buffer: self.registry.window(piece.window)?.buffer.clone(),
+                exp_avg: offset(Plane::ExpAvg)?,
+                exp_avg_sq: offset(Plane::ExpAvgSq)?,
+                max_exp_avg_sq: offset(Plane::MaxExpAvgSq),
+            })
+        };
+        Ok(ParamState { step: self.tensor(id)?.step, pieces: pieces.filter_map(piece).collect() })
     }
 
-    /// Where a parameter's state lies, for copies that are recorded at once: the caller does not see it.
-    pub(crate) fn places(&self, id: ParamId) -> ParamState {
-        places(&self.registry, id.index)
-    }
-
-    /// The steps that a parameter has taken, torch's `state["step"]`: recorded steps, whether submitted or not.
+    /// What the optimizer knows of a parameter.
     ///
     /// # Errors
     /// An id of another optimizer or of a removed parameter.
-    pub fn step_count(&self, id: ParamId) -> Result<u64, Error> {
-        Ok(self.tensor(id)?.step)
+    pub fn param(&self, id: ParamId) -> Result<ParamInfo<'_>, Error> {
+        let tensor = self.tensor(id)?;
+        Ok(ParamInfo {
+            name: tensor.name.as_deref(),
+            shape: &tensor.shape,
+            step: tensor.step,
+            has_grad: tensor.grad.is_some(),
+            group: tensor.group as usize,
+        })
     }
 
-    /// A parameter's name, if it has one.
-    ///
-    /// # Errors
-    /// An id of another optimizer or of a removed parameter.
-    pub fn name(&self, id: ParamId) -> Result<Option<&str>, Error> {
-        Ok(self.tensor(id)?.name.as_deref())
-    }
-
-    /// A parameter's shape.
-    ///
-    /// # Errors
-    /// An id of another optimizer or of a removed parameter.
-    pub fn shape(&self, id: ParamId) -> Result<&[usize], Error> {
-        Ok(&self.tensor(id)?.shape)
-    }
-
-    /// Whether a parameter has a gradient, and so takes part in the next step.
-    ///
-    /// # Errors
-    /// An id of another optimizer or of a removed parameter.
-    pub fn has_grad(&self, id: ParamId) -> Result<bool, Error> {
-        Ok(self.tensor(id)?.grad.is_some())
+    /// The ids of all parameters, group by group, in the order of a state dict.
+    pub fn params(&self) -> impl Iterator<Item = ParamId> {
+        self.registry.groups.iter().flat_map(|group| group.params().iter().copied())
     }
 }

@@ -1,13 +1,7 @@
-//! A step: its hyper blocks written, its dispatches recorded.
+//! Steps: recorded into the caller's encoder, or submitted by themselves.
 
-use crate::control::question::Answer;
 use crate::error::Error;
-use crate::layout::Hyper;
 use crate::optimizer::WgpuAdam;
-use crate::optimizer::gradients::ZeroGrad;
-use crate::record::prepared::Prepared;
-use crate::record::request::{self, ClassStep};
-use crate::record::slots::Maker;
 
 impl WgpuAdam {
     /// Records one step over all parameters that have a gradient into the caller's encoder, as one compute pass.
@@ -24,123 +18,19 @@ impl WgpuAdam {
     /// step not counted.
     pub fn record_step(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
         self.check_not_copied()?;
-        self.hear_answer();
-        if std::mem::take(&mut self.options_changed) {
-            self.stale |= self.are_alike_no_more();
-        }
-        if self.stale {
-            self.prepare()?;
-        }
-        if self.control.options.zero_grad_after_step {
-            // What cannot be cleared is told before anything is recorded.
-            self.clears()?;
-        }
-        // Tensors without elements step as well, and are skipped.
-        if self.prepared.control.is_some() && !self.prepared.stepping.is_empty() {
-            self.record_decided(encoder)?;
-        } else if !self.prepared.bound.dispatches.is_empty() {
-            self.record_plain(encoder)?;
-        }
-        if self.control.options.zero_grad_after_step {
-            self.record_zero_grad(encoder, ZeroGrad::Fill)?;
-        }
-        let Prepared { classes, stepping, .. } = &mut self.prepared;
-        for class in classes.iter_mut() {
-            class.step += 1;
-        }
-        for &index in stepping.iter() {
-            if let Some(tensor) = self.registry.tensor_mut(index) {
-                tensor.step += 1;
-                if tensor.is_fresh {
-                    self.registry.touch(index);
-                }
-            }
-        }
-        Ok(())
+        self.stepper.record(encoder, &mut self.registry, &mut self.control)
     }
 
-    /// A step whose hyper blocks the host makes.
-    fn record_plain(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
-        let Self { prepared, registry, slots, gpu, kernels, number, control, .. } = self;
-        let Prepared { bound, classes, hypers, hyper_stride, .. } = prepared;
-        let host_scale = control.host_scale() as f32;
-        let clip_value = control.options.clip_value.map_or(f32::INFINITY, |most| most as f32);
-        hypers.clear();
-        for (number, class) in classes.iter().enumerate() {
-            let Some(group) = registry.groups.get(class.group as usize) else { continue };
-            let hyper = Hyper::for_step(&group.config, class.step + 1);
-            hypers.resize(number * *hyper_stride, Hyper::default());
-            hypers.push(Hyper { grad_scale: host_scale, clip_value, ..hyper });
-        }
-        let slot = slots.write(bytemuck::cast_slice(hypers), Maker { gpu, layouts: &kernels.layouts })?;
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: Some(&format!("wgpu_adam {number}: step")),
-            timestamp_writes: None,
-        });
-        bound.record(&mut pass, slot.bind_group, slot.offset);
-        drop(pass);
-        slot.lease.end_with(encoder);
-        Ok(())
-    }
-
-    /// A step that control.wgsl decides about: the gradients are measured, hyper blocks made of that, parameters stepped.
-    fn record_decided(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
-        let Self { prepared, registry, slots, gpu, kernels, number, control, .. } = self;
-        let Prepared { bound, classes, request, hyper_stride, control: decided, .. } = prepared;
-        let Some(decided) = decided else { return Ok(()) };
-        let steps = classes.iter().filter_map(|class| {
-            let config = &registry.groups.get(class.group as usize)?.config;
-            Some(ClassStep { config, t: class.step + 1, tensor: class.tensor })
-        });
-        request::write(request, control, decided, *hyper_stride, steps.collect::<Vec<_>>().into_iter());
-        let slot = slots.write(request, Maker { gpu, layouts: &kernels.layouts })?;
-        let measures = control.measures();
-        let Some(controller) = &mut control.controller else { return Ok(()) };
-        let asks = control.is_parted && !controller.question.is_asked();
-        if let Some((buffer, offset)) = &control.found_inf {
-            controller.record_found_inf(encoder, buffer, *offset);
-        }
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: Some(&format!("wgpu_adam {number}: step under gradient control")),
-            timestamp_writes: None,
-        });
-        controller.skipped.record_moves(&mut pass);
-        if measures {
-            decided.record_norms(&mut pass, bound);
-        }
-        pass.set_pipeline(&controller.pipelines.control);
-        pass.set_bind_group(0, &decided.group, &[]);
-        pass.set_bind_group(1, slot.request, &[slot.offset as u32]);
-        pass.dispatch_workgroups(1, 1, 1);
-        bound.record(&mut pass, &decided.hypers, decided.hypers_at);
-        drop(pass);
-        slot.lease.end_with(encoder);
-        controller.skipped.watch(encoder);
-        controller.ring.record(encoder, &controller.state);
-        // Without memory for it, the next step asks.
-        if asks && controller.question.ask(gpu, encoder, &controller.skipped.current).is_ok() {
-            registry.begin_since();
-            control.is_parted = false;
-        }
-        control.recorded += 1;
-        control.device_steps = control.may_skip();
-        Ok(())
-    }
-
-    /// Whether groups that share classes have other options than each other now.
-    fn are_alike_no_more(&self) -> bool {
-        let bits = |group: u32| self.registry.groups.get(group as usize).map(|group| group.config.bits());
-        self.prepared.alike.iter().any(|&(group, first)| bits(group) != bits(first))
-    }
-
-    /// Brings tensors together again that have parted, once the device has answered how many steps each has skipped.
-    fn hear_answer(&mut self) {
-        let Some(controller) = &mut self.control.controller else { return };
-        match controller.question.answer(&self.gpu) {
-            Answer::None => {}
-            Answer::Lost => self.control.is_parted = true,
-            Answer::Counts(skipped) => self.stale |= self.registry.rejoin_histories(&skipped),
-        }
+    /// The dispatches that step parameters: what a step's cost on the GPU depends on, beside its memory traffic. One for
+    /// all small tensors of an arena. Left out: where gradients are clipped by norm or steps may be skipped, one that
+    /// decides and, if gradients are measured, as many again for that; the clears of
+    /// [`zero_grad_after_step`](crate::GradientControl::zero_grad_after_step).
+    ///
+    /// Those of the next step, if parameters and gradients stay as they are. Where they have changed since the last step it
+    /// is planned to be counted, and again to be recorded.
+    #[must_use]
+    pub fn dispatch_count(&self) -> usize {
+        self.stepper.dispatch_count(&self.registry, &self.control)
     }
 
     /// One step with an encoder and a submit of its own.
@@ -169,12 +59,12 @@ impl WgpuAdam {
         &mut self,
         closure: impl FnOnce(&mut Self, &mut wgpu::CommandEncoder) -> Result<T, Error>,
     ) -> Result<(wgpu::SubmissionIndex, T), Error> {
-        let label = format!("wgpu_adam {}: step", self.number);
+        let label = format!("{}: step", self.stepper.label);
         let mut encoder =
-            self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&label) });
+            self.stepper.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&label) });
         let value = closure(self, &mut encoder)?;
         self.record_step(&mut encoder)?;
-        Ok((self.gpu.queue.submit([encoder.finish()]), value))
+        Ok((self.stepper.gpu.queue.submit([encoder.finish()]), value))
     }
 }
 
@@ -202,7 +92,7 @@ mod tests {
                 }
             }
             adam.record_step(encoder).unwrap();
-            adam.prepared.classes.len()
+            adam.stepper.prepared.classes.len()
         };
         // In one encoder, so that no answer comes.
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -217,8 +107,8 @@ mod tests {
             encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             record(&mut adam, &mut encoder, true);
         }
-        let counts: std::collections::BTreeSet<u64> = ids.iter().map(|id| adam.step_count(*id).unwrap()).collect();
-        assert_eq!(adam.prepared.classes.len(), counts.len());
+        let counts: std::collections::BTreeSet<u64> = ids.iter().map(|id| adam.param(*id).unwrap().step).collect();
+        assert_eq!(adam.stepper.prepared.classes.len(), counts.len());
         assert!(counts.len() < 14, "{counts:?}");
     }
 
@@ -228,7 +118,7 @@ mod tests {
         let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
         let arena = TensorArena::new(&device, (0..3).map(|number| (number.to_string(), [8]))).unwrap();
         let mut adam = WgpuAdam::new(&device, &queue, arena.params(), AdamConfig::default()).unwrap();
-        let dict = crate::device::wait::block_on(adam.state_dict()).unwrap();
+        let dict = pollster::block_on(adam.state_dict()).unwrap();
         adam.set_gradient_control(GradientControl { skip_nonfinite: true, ..Default::default() }).unwrap();
         for id in adam.param_groups()[0].params().to_vec() {
             let grad = arena.params()[id.index as usize].grad_buffer().unwrap().clone();
@@ -236,9 +126,9 @@ mod tests {
             adam.step().unwrap();
             adam.set_grad(id, grad).unwrap();
         }
-        adam.load_state_dict(&dict).unwrap();
+        pollster::block_on(adam.load_state_dict(&dict)).unwrap();
         adam.step().unwrap();
-        assert_eq!(adam.prepared.classes.len(), 1);
+        assert_eq!(adam.stepper.prepared.classes.len(), 1);
     }
 
     /// Control that is off leaves the plan, its kernels and what a step writes as if it had never been on.
@@ -252,7 +142,7 @@ mod tests {
                 adam.set_gradient_control(control).unwrap();
             }
             adam.step().unwrap();
-            let prepared = std::mem::take(&mut adam.prepared);
+            let prepared = std::mem::take(&mut adam.stepper.prepared);
             assert!(prepared.control.is_none() && prepared.request.is_empty(), "{controls:?}");
             (prepared.input, prepared.hypers)
         };
@@ -260,7 +150,7 @@ mod tests {
         let plain = stepped(&[]);
         assert_eq!(plain.1.len(), 1, "32 bytes a class");
         for on in [
-            GradientControl { clip_norm: Some(1.0), ..none },
+            GradientControl { max_norm: Some(1.0), ..none },
             GradientControl { clip_value: Some(1.0), accumulate: 3, ..none },
             GradientControl { loss_scale: LossScale::Fixed(8.0), ..none },
         ] {

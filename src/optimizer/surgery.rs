@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 
 use crate::error::Error;
-use crate::optimizer::WgpuAdam;
-use crate::optimizer::state::{ParamState, StatePiece, places};
+use crate::error::tensor::TensorLabel;
+use crate::optimizer::{WgpuAdam, admission};
+use crate::planes::{Plane, Planes};
 use crate::registry::Registry;
 use crate::registry::group::ParamId;
+use crate::registry::state::PlanePart;
 use crate::tensors::tensor::{Param, TensorBuffer};
 
 /// What becomes of a parameter's moments when it is replaced.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Moments {
     /// They and the step count go on: the first elements keep theirs, as many as the shorter of old and new has; further
     /// ones begin at zero.
@@ -67,44 +70,35 @@ impl WgpuAdam {
         encoder: &mut wgpu::CommandEncoder,
         replacements: impl IntoIterator<Item = (ParamId, Param, Moments)>,
     ) -> Result<(), Error> {
-        let result = self.replace(encoder, replacements.into_iter().collect());
-        result.inspect_err(|_| self.release_buffers())
-    }
-
-    fn replace(
-        &mut self,
-        encoder: &mut wgpu::CommandEncoder,
-        replacements: Vec<(ParamId, Param, Moments)>,
-    ) -> Result<(), Error> {
         let mut draft = self.registry.clone();
-        let mut moved: HashMap<ParamId, (ParamState, Moments)> = HashMap::with_capacity(replacements.len());
-        let mut added = Vec::with_capacity(replacements.len());
+        let mut moved: HashMap<ParamId, (Vec<PlanePart>, Moments)> = HashMap::new();
+        let mut added = Vec::new();
         for (id, param, moments) in replacements {
             let old = self.tensor(id)?.clone();
-            let mut new = self.admit(param, id.index, old.group)?;
+            let mut new = admission::param(&self.stepper, &mut draft, param, Some(id.index), old.group)?;
             new.step = if moments == Moments::Clear { 0 } else { old.step };
             new.is_fresh = moments == Moments::Clear || (moments == Moments::Keep && old.is_fresh);
             new.keep_history(&old);
-            let max_exp_avg_sq = self.registry.has_max_exp_avg_sq(id.index);
-            moments.check(new.length, max_exp_avg_sq, &new.describe(id.index))?;
+            let planes = self.registry.planes_of(id.index);
+            moments.check(new.length, planes, &new.describe(id.index))?;
             draft.take(id.index);
-            added.push((id.index, max_exp_avg_sq, new));
-            if moved.insert(id, (self.places(id), moments)).is_some() {
+            added.push((id.index, planes, new));
+            if moved.insert(id, (self.parts(id), moments)).is_some() {
                 return Err(Error::ReplacedTwice { tensor: old.describe(id.index) });
             }
         }
-        let stateless: Vec<(u32, bool)> = added.iter().map(|(number, planes, _)| (*number, *planes)).collect();
+        let stateless: Vec<(u32, Planes)> = added.iter().map(|(number, planes, _)| (*number, *planes)).collect();
         for (number, _, tensor) in added {
             draft.put(number, tensor)?;
         }
-        draft.add_state(&self.gpu, &self.limits, &stateless)?;
+        draft.add_state(&self.stepper.gpu, &self.stepper.limits, &stateless)?;
         self.check_copies(&draft, &moved)?;
         self.commit(draft)?;
         for (id, (old, moments)) in moved {
             if moments == Moments::Clear {
                 self.clear_skips(encoder, id);
             }
-            for copy in moments.copies(&old, &self.places(id)) {
+            for copy in moments.copies(&old, &self.parts(id)) {
                 copy.record(encoder);
             }
         }
@@ -113,11 +107,12 @@ impl WgpuAdam {
 
     /// Whether the device can copy given moments, which another device's buffers would not let it: by copies that are never
     /// submitted, where an error would spoil the caller's encoder.
-    fn check_copies(&self, draft: &Registry, moved: &HashMap<ParamId, (ParamState, Moments)>) -> Result<(), Error> {
+    fn check_copies(&self, draft: &Registry, moved: &HashMap<ParamId, (Vec<PlanePart>, Moments)>) -> Result<(), Error> {
         for (id, (old, moments)) in moved.iter().filter(|(_, (_, moments))| matches!(moments, Moments::From { .. })) {
-            let new = self::places(draft, id.index);
-            self.gpu.guard.run(&format!("the copy of the moments of {}", draft.describe(id.index)), || {
-                let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let new: Vec<PlanePart> = draft.plane_parts(id.index).collect();
+            self.stepper.gpu.guard.run(&format!("the copy of the moments of {}", draft.describe(id.index)), || {
+                let mut encoder =
+                    self.stepper.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
                 for copy in moments.copies(old, &new) {
                     copy.record(&mut encoder);
                 }
@@ -138,16 +133,17 @@ impl WgpuAdam {
     /// [`StateBeingCopied`](Error::StateBeingCopied); no memory; a lost device. Nothing is recorded then.
     pub fn record_defragment(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
         self.check_not_copied()?;
-        let scattered = self.registry.scattered(false, &self.limits);
+        let scattered = self.registry.scattered(false, &self.stepper.limits);
         if scattered.is_empty() {
             return Ok(());
         }
-        let old: Vec<ParamState> = scattered.iter().map(|(number, _)| places(&self.registry, *number)).collect();
+        let parts = |registry: &Registry, number: u32| registry.plane_parts(number).collect::<Vec<_>>();
+        let old: Vec<_> = scattered.iter().map(|(number, _)| parts(&self.registry, *number)).collect();
         let mut draft = self.registry.clone();
-        draft.add_state(&self.gpu, &self.limits, &scattered)?;
+        draft.add_state(&self.stepper.gpu, &self.stepper.limits, &scattered)?;
         self.commit(draft)?;
         for ((number, _), old) in scattered.iter().zip(&old) {
-            for copy in Moments::Keep.copies(old, &places(&self.registry, *number)) {
+            for copy in Moments::Keep.copies(old, &parts(&self.registry, *number)) {
                 copy.record(encoder);
             }
         }
@@ -161,15 +157,18 @@ impl WgpuAdam {
     pub fn record_reset_state(&mut self, encoder: &mut wgpu::CommandEncoder, id: ParamId) -> Result<(), Error> {
         self.check_not_copied()?;
         self.tensor(id)?;
-        for piece in self.places(id).pieces {
-            for offset in piece.planes().into_iter().flatten() {
-                encoder.clear_buffer(&piece.buffer, offset, Some(piece.length * 4));
-            }
+        for part in self.registry.plane_parts(id.index) {
+            encoder.clear_buffer(&part.buffer, part.offset, Some(part.size()));
         }
         self.tensor_mut(id)?.step = 0;
         self.clear_skips(encoder, id);
-        self.stale = true;
+        self.stepper.set_stale();
         Ok(())
+    }
+
+    /// Where a parameter's state lies, for copies that are recorded at once: the caller does not see it.
+    fn parts(&self, id: ParamId) -> Vec<PlanePart> {
+        self.registry.plane_parts(id.index).collect()
     }
 
     /// A parameter that starts anew has missed no step.
@@ -188,16 +187,26 @@ impl Copy {
 }
 
 impl Moments {
-    /// Whether given moments fit a tensor.
-    fn check(&self, length: u64, has_max_exp_avg_sq: bool, tensor: &str) -> Result<(), Error> {
-        let Self::From { exp_avg, exp_avg_sq, max_exp_avg_sq } = self else { return Ok(()) };
-        let given =
-            [("exp_avg", Some(exp_avg)), ("exp_avg_sq", Some(exp_avg_sq)), ("max_exp_avg_sq", max_exp_avg_sq.as_ref())];
-        for (key, buffer) in given {
-            let what = || format!("{key} of {tensor}");
-            match buffer {
+    /// The buffer given for a plane.
+    fn given(&self, plane: Plane) -> Option<&TensorBuffer> {
+        match (self, plane) {
+            (Self::From { exp_avg, .. }, Plane::ExpAvg) => Some(exp_avg),
+            (Self::From { exp_avg_sq, .. }, Plane::ExpAvgSq) => Some(exp_avg_sq),
+            (Self::From { max_exp_avg_sq, .. }, Plane::MaxExpAvgSq) => max_exp_avg_sq.as_ref(),
+            (Self::Keep | Self::Clear, _) => None,
+        }
+    }
+
+    /// Whether given moments fit a tensor whose state has these planes.
+    fn check(&self, length: u64, planes: Planes, tensor: &TensorLabel) -> Result<(), Error> {
+        if !matches!(self, Self::From { .. }) {
+            return Ok(());
+        }
+        for plane in Plane::ALL {
+            let what = || tensor.part(plane.key());
+            match self.given(plane) {
                 Some(buffer) => buffer.check(length, wgpu::BufferUsages::COPY_SRC, what)?,
-                None if has_max_exp_avg_sq => return Err(Error::MissingMoments { tensor: tensor.into() }),
+                None if planes.has(plane) => return Err(Error::MissingMoments { tensor: tensor.clone() }),
                 None => {}
             }
         }
@@ -205,46 +214,39 @@ impl Moments {
     }
 
     /// The copies that bring a parameter's moments from its old state to its new one, which is all zeros.
-    fn copies(&self, old: &ParamState, new: &ParamState) -> Vec<Copy> {
-        let mut copies = Vec::new();
+    fn copies(&self, old: &[PlanePart], new: &[PlanePart]) -> Vec<Copy> {
         match self {
-            Self::Clear => {}
-            Self::Keep => {
-                for to in &new.pieces {
-                    copies.extend(old.pieces.iter().flat_map(|from| from.copies_to(to)));
-                }
-            }
-            Self::From { exp_avg, exp_avg_sq, max_exp_avg_sq } => {
-                let given = [Some(exp_avg), Some(exp_avg_sq), max_exp_avg_sq.as_ref()];
-                for to in &new.pieces {
-                    let planes = given.into_iter().zip(to.planes());
-                    copies.extend(planes.filter_map(|(from, to_offset)| {
-                        let from = from?;
-                        let from_offset = from.offset() + to.start * 4;
-                        let (from, to_buffer) = (from.buffer().clone(), to.buffer.clone());
-                        Some(Copy { from, from_offset, to: to_buffer, to_offset: to_offset?, size: to.length * 4 })
-                    }));
-                }
+            Self::Clear => Vec::new(),
+            Self::Keep => new.iter().flat_map(|to| old.iter().filter_map(|from| from.copy_to(to))).collect(),
+            Self::From { .. } => {
+                let copy = |to: &PlanePart| {
+                    let given = self.given(to.plane)?;
+                    Some(Copy {
+                        from: given.buffer().clone(),
+                        from_offset: given.offset() + to.plane.format().bytes(to.start),
+                        to: to.buffer.clone(),
+                        to_offset: to.offset,
+                        size: to.size(),
+                    })
+                };
+                new.iter().filter_map(copy).collect()
             }
         }
-        copies
     }
 }
 
-impl StatePiece {
-    /// The copies of the elements that both pieces have.
-    fn copies_to(&self, to: &Self) -> impl Iterator<Item = Copy> {
+impl PlanePart {
+    /// The copy of the elements that both parts have, if they are of one plane.
+    fn copy_to(&self, to: &Self) -> Option<Copy> {
         let start = self.start.max(to.start);
         let end = (self.start + self.length).min(to.start + to.length);
-        let planes = self.planes().into_iter().zip(to.planes());
-        planes.filter(move |_| start < end).filter_map(move |(from_offset, to_offset)| {
-            Some(Copy {
-                from: self.buffer.clone(),
-                from_offset: from_offset? + (start - self.start) * 4,
-                to: to.buffer.clone(),
-                to_offset: to_offset? + (start - to.start) * 4,
-                size: (end - start) * 4,
-            })
+        let bytes = |elements| self.plane.format().bytes(elements);
+        (self.plane == to.plane && start < end).then(|| Copy {
+            from: self.buffer.clone(),
+            from_offset: self.offset + bytes(start - self.start),
+            to: to.buffer.clone(),
+            to_offset: to.offset + bytes(start - to.start),
+            size: bytes(end - start),
         })
     }
 }

@@ -16,19 +16,19 @@ use crate::error::Error;
 ///
 /// ```
 /// use wgpu_adam::{GradientControl, LossScale};
-/// let control = GradientControl { clip_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
+/// let control = GradientControl { max_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
 /// assert_eq!(control.accumulate, 1);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GradientControl {
-    /// Scales all gradients of the optimizer, all groups together, by min(1, clip_norm / (norm + 1e-6)), as torch's
+    /// Scales all gradients of the optimizer, all groups together, by min(1, max_norm / (norm + 1e-6)), as torch's
     /// `clip_grad_norm_`. Above 0 and finite after rounding to f32; torch allows 0 as well, which would turn every
     /// gradient to zero and let parameters coast: give no gradients instead. Default: none.
     ///
     /// Squares neither overflow nor vanish: a norm is right from 1e-38 to 3e38, where torch's f32 sums would be infinite
     /// from 1.8e19 on. As in torch, a NaN makes all gradients NaN and an infinite one leaves zeros and NaN, unless such
     /// steps are skipped.
-    pub clip_norm: Option<f64>,
+    pub max_norm: Option<f64>,
     /// Which norm is clipped and told. Default: two, torch's.
     pub norm_type: NormType,
     /// Clamps each element to this magnitude, as torch's `clip_grad_value_`; NaN stays NaN. Above 0. Default: none.
@@ -50,7 +50,7 @@ impl Default for GradientControl {
     /// Nothing: gradients are used as they are.
     fn default() -> Self {
         Self {
-            clip_norm: None,
+            max_norm: None,
             norm_type: NormType::Two,
             clip_value: None,
             skip_nonfinite: false,
@@ -63,6 +63,7 @@ impl Default for GradientControl {
 
 /// A norm over all gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NormType {
     /// The root of the sum of squares.
     #[default]
@@ -73,6 +74,7 @@ pub enum NormType {
 
 /// What the loss was multiplied by before the backward pass, so that small gradients do not vanish in f16.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub enum LossScale {
     /// By nothing.
     #[default]
@@ -87,7 +89,7 @@ pub enum LossScale {
     /// reciprocal is denormal, and devices that flush those make zeros of the gradients.
     Dynamic {
         /// The first scale, in the range of a fixed one. torch's default: 65536.
-        init: f64,
+        init_scale: f64,
         /// Above 1. torch's default: 2.
         growth_factor: f64,
         /// Between 0 and 1. torch's default: 0.5.
@@ -101,14 +103,14 @@ impl LossScale {
     /// A dynamic scale with the defaults of `torch.amp.GradScaler`.
     #[must_use]
     pub fn dynamic() -> Self {
-        Self::Dynamic { init: 65536.0, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 2000 }
+        Self::Dynamic { init_scale: 65536.0, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 2000 }
     }
 
     pub(crate) fn first(self) -> f64 {
         match self {
             Self::None => 1.0,
             Self::Fixed(scale) => scale,
-            Self::Dynamic { init, .. } => init,
+            Self::Dynamic { init_scale, .. } => init_scale,
         }
     }
 }
@@ -120,7 +122,7 @@ impl GradientControl {
 
     pub(crate) fn validate(&self) -> Result<(), Error> {
         const POSITIVE: &str = "above 0 and finite, and so after rounding to f32";
-        let given = [("clip_norm", self.clip_norm), ("clip_value", self.clip_value)];
+        let given = [("max_norm", self.max_norm), ("clip_value", self.clip_value)];
         for (option, value) in given.into_iter().filter_map(|(option, value)| Some((option, value?))) {
             check(option, value, positive(value), POSITIVE)?;
         }

@@ -1,82 +1,15 @@
 //! Dispatches: spans that share buffers and code, within the device's limits.
 
+use super::dispatch::{Binding, Dispatch, Kernel, Plan};
+use super::grids::{fold, most_workgroups};
+use super::input::{Code, Input, Limits};
 use super::runs::Run;
 use super::spans::{self, Span, Storage};
-use super::{Code, Input, Limits, Plan};
-use crate::layout::{Frame, GRID_WIDTH, HYPERS, NORM_ELEMENTS, TILE_ELEMENTS, Tile};
+use crate::layout::{Frame, HYPERS, TILE_ELEMENTS, Tile};
+use crate::planes::Format;
 
 /// A span of this many elements gets a flat dispatch of its own: what that saves an element then pays for the dispatch.
 const FLAT_FROM: u64 = 1 << 18;
-/// Invocations of a workgroup that measures a short run.
-const SHORT_WORKGROUP: u32 = 32;
-
-/// A part of a buffer, in bytes: a binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Binding {
-    pub buffer: u32,
-    pub offset: u64,
-    pub size: u64,
-}
-
-/// What code a dispatch runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Kernel {
-    pub storage: Storage,
-    pub tiled: bool,
-    /// Quads that an invocation steps, as a power of two.
-    pub quads_log2: u32,
-    /// A flat run that begins where its bindings do: most do that are a whole buffer.
-    pub at_start: bool,
-    pub grad_in_param_buffer: bool,
-    pub code: Code,
-}
-
-/// One dispatch of a step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Dispatch {
-    pub kernel: Kernel,
-    pub param: Binding,
-    /// None where gradients are read through the parameters' binding.
-    pub grad: Option<Binding>,
-    pub window: u32,
-    /// The records of a tiled dispatch among all of the plan's: the first, and the one behind the last.
-    pub tiles: Option<(u64, u64)>,
-    /// The first hyper block in its reach.
-    pub first_hyper: u32,
-    pub frame: Frame,
-    pub workgroups: (u32, u32),
-    /// The first and the last tensor, for labels, and how many there are.
-    pub tensors: (u32, u32),
-    pub pieces: u32,
-}
-
-/// The grid over a dispatch's gradients that measures them.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct NormGrid {
-    pub first_partial: u32,
-    /// Invocations of a workgroup: few, where many would have nothing to do, which software adapters run all the same.
-    pub workgroup_size: u32,
-    pub workgroups: (u32, u32),
-}
-
-impl Dispatch {
-    /// How its gradients are measured, and how many partial results that makes.
-    pub(crate) fn norm_grid(&self, first_partial: u32, limits: &Limits) -> (NormGrid, u32) {
-        let length = u64::from(self.frame.length);
-        let invocations = match self.tiles {
-            Some(_) => length * u64::from(TILE_ELEMENTS / NORM_ELEMENTS),
-            None => length.div_ceil(u64::from(NORM_ELEMENTS)),
-        };
-        let is_short = self.tiles.is_none()
-            && 2 * invocations <= u64::from(limits.workgroup_size)
-            && invocations.div_ceil(u64::from(SHORT_WORKGROUP)) <= u64::from(limits.workgroups);
-        let workgroup_size = limits.workgroup_size.min(if is_short { SHORT_WORKGROUP } else { u32::MAX });
-        let workgroups = invocations.div_ceil(u64::from(workgroup_size));
-        // In a flat grid each invocation of the last workgroup has its result, in a tiled one those with a record.
-        let partials = if self.tiles.is_some() { invocations } else { workgroups * u64::from(workgroup_size) };
-        (NormGrid { first_partial, workgroup_size, workgroups: fold(workgroups, limits) }, partials as u32)
-    }
-}
 
 /// What runs must share to share a dispatch. The window implies the parameter buffer.
 type Key = (u32, u32, Code, u32);
@@ -154,8 +87,8 @@ impl Shared {
         let mut cut = Vec::with_capacity(spans.len());
         for mut rest in spans {
             while self.grad_in_param_buffer() && !self.extents(&rest).fit(limits) {
-                let apart = rest.param.abs_diff(rest.grad) * 4 + limits.alignment;
-                let length = (limits.binding.saturating_sub(apart) / 16 * 4).max(4);
+                let apart = Format::PARAM.bytes(rest.param.abs_diff(rest.grad)) + limits.alignment;
+                let length = (Format::PARAM.elements(limits.binding.saturating_sub(apart)) / 4 * 4).max(4);
                 if length >= rest.length {
                     break;
                 }
@@ -168,7 +101,8 @@ impl Shared {
     }
 
     fn extents(&self, span: &Span) -> Extents {
-        let extent = |start: u64| Extent { begin: start * 4, end: (start + span.length) * 4 };
+        let extent =
+            |start: u64| Extent { begin: Format::PARAM.bytes(start), end: Format::PARAM.bytes(start + span.length) };
         let (param, grad) = (extent(span.param), extent(span.grad));
         if self.grad_in_param_buffer() {
             Extents { param: param.and(grad), grad: None }
@@ -280,8 +214,8 @@ impl Shared {
     fn tile(&self, span: &Span, dispatch: &Dispatch) -> Tile {
         let grad_offset = dispatch.grad.map_or(dispatch.param.offset, |grad| grad.offset);
         Tile {
-            param: (span.param - dispatch.param.offset / 4) as u32,
-            grad: (span.grad - grad_offset / 4) as u32,
+            param: (span.param - Format::PARAM.elements(dispatch.param.offset)) as u32,
+            grad: (span.grad - Format::PARAM.elements(grad_offset)) as u32,
             moment: span.moment as u32,
             length_hyper: (((span.class - self.first_class) * self.hyper_stride) << 16) | (span.length & 0xffff) as u32,
         }
@@ -331,31 +265,5 @@ impl Extents {
     fn fit(self, limits: &Limits) -> bool {
         let fits = |extent: Extent| extent.bind(0, limits).size <= limits.binding;
         fits(self.param) && self.grad.is_none_or(fits)
-    }
-}
-
-fn most_workgroups(limits: &Limits) -> u64 {
-    u64::from(limits.grid_width()) * u64::from(limits.workgroups)
-}
-
-/// A grid for so many workgroups, folded where one dimension does not hold them: in rows of one width on a device, which
-/// the shaders are compiled with.
-fn fold(workgroups: u64, limits: &Limits) -> (u32, u32) {
-    if workgroups <= u64::from(limits.workgroups) {
-        return (workgroups as u32, 1);
-    }
-    let width = limits.grid_width();
-    (width, workgroups.div_ceil(u64::from(width)) as u32)
-}
-
-impl Limits {
-    /// Workgroups in a row of a folded grid.
-    pub(crate) fn grid_width(&self) -> u32 {
-        GRID_WIDTH.min(self.workgroups)
-    }
-
-    /// Tile records that a workgroup steps.
-    fn tiles_of_workgroup(&self) -> u64 {
-        u64::from(self.workgroup_size / self.sharing.tile_invocations())
     }
 }

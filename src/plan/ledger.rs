@@ -1,6 +1,8 @@
 //! The ledger of a plan: where its buffer for gradient control holds what. Host arithmetic only.
 
-use super::{Limits, NormGrid, Plan};
+use super::dispatch::Plan;
+use super::grids::NormGrid;
+use super::input::Limits;
 use crate::layout::{HYPERS, Hyper};
 use crate::options::gradient_control::NormType;
 

@@ -1,6 +1,6 @@
 //! Runs: pieces that can be stepped as one.
 
-use super::{Input, Work};
+use super::input::{Input, Work};
 
 /// Elements that lie in a row in the parameters, in the gradient and in the state, and share a hyper block.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -11,6 +11,7 @@ use super::spans::Storage;
 use super::{Class, Code, Dispatch, Input, Limits, Place, Plan, Work, runs};
 use crate::layout::{HYPERS, Tile};
 use crate::plan::sharing::Sharing;
+use crate::planes::Planes;
 use crate::registry::windows::{Request, lay_out};
 
 /// What a parameter element is stepped with.
@@ -216,7 +217,7 @@ fn input(specs: &[Spec], limits: &Limits) -> (Input, Vec<u64>) {
             Grad::Own => Some(Place { buffer: 1000 + tensor, start: u64::from(tensor % 3) }),
         };
         grads.push(grad.map(|grad| (grad, grad_padding)));
-        let planes = if GROUPS[spec.group as usize].0.amsgrad { 3 } else { 2 };
+        let planes = Planes::new(GROUPS[spec.group as usize].0.amsgrad);
         requests.push(Request { buffer: spec.buffer, planes, param, length: spec.length, padding, tensor });
     }
     let (windows, pieces) = lay_out(requests, 0, limits.binding);
@@ -242,7 +243,7 @@ fn input(specs: &[Spec], limits: &Limits) -> (Input, Vec<u64>) {
             padding: if is_end { piece.padding.min(padding) } else { 0 },
         });
     }
-    (input, windows.iter().map(|window| window.plane).collect())
+    (input, windows.iter().map(|window| window.elements).collect())
 }
 
 /// Holds a plan against its input.

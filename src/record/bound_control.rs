@@ -75,7 +75,7 @@ impl Binder<'_> {
         let mut pipelines = Vec::new();
         if let Some(norm_type) = ledger.measured {
             for (dispatch, grid) in plan.dispatches.iter().zip(&ledger.grids) {
-                pipelines.push(controller.pipelines.norm(self.gpu, kernels, dispatch.kernel, norm_type, *grid)?);
+                pipelines.push(controller.pipelines.norm(self.gpu, dispatch.kernel, norm_type, *grid)?);
             }
         }
         let layouts = &controller.pipelines;

@@ -31,9 +31,8 @@ pub(crate) fn write<'a>(
     for (number, class) in classes.enumerate() {
         let &AdamConfig { lr, betas: (beta1, beta2), eps, .. } = class.config;
         let hyper = Hyper::for_step(class.config, class.t);
-        let clip_value = control.options.clip_value.map_or(f32::INFINITY, |most| most as f32);
         let class = ClassRequest {
-            hyper: Hyper { clip_value, ..hyper },
+            hyper: Hyper { clip_value: control.clip_value(), ..hyper },
             beta1: fraction(beta1),
             beta2: fraction(beta2),
             // Biases are corrected no more long before that.
@@ -54,7 +53,7 @@ fn header(control: &Control, bound: &BoundControl, classes: usize) -> Request {
     let step = control.recorded + 1;
     let mut request = Request {
         flags: flag(flags::SKIP_NONFINITE, options.skips())
-            | flag(flags::CLIP_NORM, options.clip_norm.is_some())
+            | flag(flags::CLIP_NORM, options.max_norm.is_some())
             | flag(flags::INFINITY_NORM, options.norm_type == NormType::Infinity)
             | flag(flags::DEVICE_STEPS, control.may_skip())
             | flag(flags::FOUND_INF, control.found_inf.is_some()),
@@ -63,7 +62,7 @@ fn header(control: &Control, bound: &BoundControl, classes: usize) -> Request {
         partials: if control.measures() { bound.partials } else { 0 },
         first_partial: bound.first_partial,
         first_block: bound.first_block,
-        max_norm: options.clip_norm.unwrap_or_default() as f32,
+        max_norm: options.max_norm.unwrap_or_default() as f32,
         grad_scale: control.host_scale() as f32,
         step_low: step as u32,
         step_high: (step >> 32) as u32,

@@ -33,13 +33,6 @@ struct Chunk {
     request: wgpu::BindGroup,
 }
 
-/// What makes and fills a chunk.
-#[derive(Clone, Copy)]
-pub(crate) struct Maker<'a> {
-    pub gpu: &'a Gpu,
-    pub layouts: &'a Layouts,
-}
-
 /// A leased slot: what a step binds, and what it gives to the encoder.
 pub(crate) struct Slot<'a> {
     /// The slot as hyper blocks.
@@ -56,31 +49,31 @@ impl Slots {
     }
 
     /// Makes room for so many bytes a slot. Slots that are too small are given up; steps in flight keep theirs.
-    pub(crate) fn fit(&mut self, bytes: usize, maker: Maker<'_>) -> Result<(), Error> {
-        let limits = maker.gpu.device.limits();
+    pub(crate) fn fit(&mut self, bytes: usize, gpu: &Gpu, layouts: &Layouts) -> Result<(), Error> {
+        let limits = gpu.device.limits();
         let alignment = limits.min_uniform_buffer_offset_alignment.max(limits.min_storage_buffer_offset_alignment);
         let stride = (bytes.max(1) as u64).next_multiple_of(u64::from(alignment).max(256));
         if stride > self.stride {
             let mut larger = Self { stride, leases: self.leases.renewed(), ..Self::new() };
-            larger.grow(&[], maker)?;
+            larger.grow(&[], gpu, layouts)?;
             *self = larger;
         }
         Ok(())
     }
 
     /// Writes what a step needs into a slot that nothing in flight reads: in steady state by one `write_buffer`.
-    pub(crate) fn write(&mut self, bytes: &[u8], maker: Maker<'_>) -> Result<Slot<'_>, Error> {
+    pub(crate) fn write(&mut self, bytes: &[u8], gpu: &Gpu, layouts: &Layouts) -> Result<Slot<'_>, Error> {
         let free = self.leases.take();
         let is_new = free.is_none();
         let lease = match free {
             Some(lease) => lease,
-            None => self.grow(bytes, maker)?,
+            None => self.grow(bytes, gpu, layouts)?,
         };
         let chunk = self.chunk(lease.slot)?;
         let offset = u64::from(lease.slot - chunk.first) * self.stride;
         // A new chunk's first slot was written under its guard.
         if !is_new {
-            maker.gpu.queue.write_buffer(&chunk.buffer, offset, bytes);
+            gpu.queue.write_buffer(&chunk.buffer, offset, bytes);
         }
         Ok(Slot { bind_group: &chunk.bind_group, request: &chunk.request, offset, lease })
     }
@@ -91,8 +84,8 @@ impl Slots {
     }
 
     /// Doubles the number of slots and leases the first new one, with these bytes in it.
-    fn grow(&mut self, bytes: &[u8], maker: Maker<'_>) -> Result<Lease, Error> {
-        let Maker { gpu: Gpu { device, queue, guard }, layouts } = maker;
+    fn grow(&mut self, bytes: &[u8], gpu: &Gpu, layouts: &Layouts) -> Result<Lease, Error> {
+        let Gpu { device, queue, guard } = gpu;
         // Offsets are u32; the reach of the last slot goes past its end.
         let most = device.limits().max_buffer_size.min(u64::from(u32::MAX)).saturating_sub(REACH) / self.stride;
         let count = most.min(u64::from(self.count.max(FIRST_SLOTS))) as u32;

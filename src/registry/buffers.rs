@@ -1,9 +1,9 @@
 //! The caller's buffers by number, so that planning compares numbers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Handles of buffers in use. Numbers are never used again.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Buffers {
     next: u32,
     numbers: HashMap<wgpu::Buffer, u32>,
@@ -31,11 +31,11 @@ impl Buffers {
         self.handles.get(&number)
     }
 
-    /// Lets go of the buffers that no number here names; the numbers are sorted.
-    pub(crate) fn retain(&mut self, used: &[u32]) {
+    /// Lets go of the buffers that no number here names.
+    pub(crate) fn retain(&mut self, used: &HashSet<u32>) {
         if used.len() < self.handles.len() {
-            self.handles.retain(|number, _| used.binary_search(number).is_ok());
-            self.numbers.retain(|_, number| used.binary_search(number).is_ok());
+            self.handles.retain(|number, _| used.contains(number));
+            self.numbers.retain(|_, number| used.contains(number));
         }
     }
 }

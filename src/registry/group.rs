@@ -1,6 +1,7 @@
 //! A parameter group of a running optimizer, and the ids of its parameters.
 
 use std::collections::BTreeMap;
+use std::fmt::{Display, Formatter};
 use std::sync::OnceLock;
 
 use crate::options::adam::AdamConfig;
@@ -11,6 +12,13 @@ use crate::options::adam::AdamConfig;
 pub struct ParamId {
     pub(crate) optimizer: u32,
     pub(crate) index: u32,
+}
+
+impl Display for ParamId {
+    /// The parameter's number in its optimizer.
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "parameter {}", self.index)
+    }
 }
 
 /// A parameter group of a running optimizer, as [`param_groups`](crate::WgpuAdam::param_groups) lends it.

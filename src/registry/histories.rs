@@ -5,7 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Registry, Tensor};
+use super::Registry;
+use super::tensor::Tensor;
 
 impl Tensor {
     /// Takes the place of a tensor: it has skipped what that has. Where its count is cleared, its steps tell it apart from
@@ -82,7 +83,8 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use crate::plan::Place;
-    use crate::registry::{Registry, Spot, Tensor};
+    use crate::registry::Registry;
+    use crate::registry::tensor::{Spot, Tensor};
 
     /// A registry of tensors that all have a gradient, in one buffer each for parameters and for gradients.
     fn stepping(tensors: u32) -> Registry {

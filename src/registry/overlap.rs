@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::error::Error;
+use crate::error::tensor::TensorLabel;
+use crate::planes::Format;
 
 /// Elements of a numbered buffer that belong to a tensor.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +36,13 @@ pub(crate) struct Conflict {
 }
 
 impl Conflict {
-    pub(crate) fn error(&self, first: String, second: String) -> Error {
-        Error::Overlap { first, second, offset: self.start * 4, bytes: (self.end - self.start) * 4 }
+    pub(crate) fn error(&self, first: TensorLabel, second: TensorLabel) -> Error {
+        Error::Overlap {
+            first,
+            second,
+            offset: Format::PARAM.bytes(self.start),
+            bytes: Format::PARAM.bytes(self.end - self.start),
+        }
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Registry, Tensor};
+use super::Registry;
+use super::tensor::Tensor;
 use crate::device::gpu::Gpu;
 use crate::error::Error;
 use crate::plan::Limits;
+use crate::planes::{Plane, Planes};
 use crate::registry::windows::{Piece, Request, Window, WindowLayout, lay_out};
 
 /// New places of state for tensors that have some: not made yet.
@@ -14,18 +16,36 @@ struct Draft {
     pieces: Vec<Piece>,
 }
 
+/// Where a part of a tensor lies in one plane of its state.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PlanePart {
+    pub plane: Plane,
+    /// The part's first element in the tensor, and its number of elements.
+    pub start: u64,
+    pub length: u64,
+    pub buffer: wgpu::Buffer,
+    /// In bytes.
+    pub offset: u64,
+}
+
+impl PlanePart {
+    /// In bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.plane.format().bytes(self.length)
+    }
+}
+
 /// What could be laid out together.
 #[derive(Default)]
 struct Together {
     windows: HashSet<u32>,
-    /// By number, and whether they have max_exp_avg_sq.
-    tensors: Vec<(u32, bool)>,
+    /// By number, and the planes of their state.
+    tensors: Vec<(u32, Planes)>,
 }
 
 impl Registry {
-    /// Gives new state, all zeros, to tensors given as numbers and whether they need max_exp_avg_sq. What state they
-    /// had goes.
-    pub(crate) fn add_state(&mut self, gpu: &Gpu, limits: &Limits, of: &[(u32, bool)]) -> Result<(), Error> {
+    /// Gives new state, all zeros, to tensors given as numbers and the planes they need. What state they had goes.
+    pub(crate) fn add_state(&mut self, gpu: &Gpu, limits: &Limits, of: &[(u32, Planes)]) -> Result<(), Error> {
         let Draft { layouts, pieces } = self.lay_out(of, limits);
         let windows = Window::create(gpu, &layouts)?;
         self.place(windows, pieces);
@@ -46,10 +66,23 @@ impl Registry {
         })
     }
 
-    /// Whether a tensor's state has a place for max_exp_avg_sq.
-    pub(crate) fn has_max_exp_avg_sq(&self, number: u32) -> bool {
+    /// The planes of a tensor's state.
+    pub(crate) fn planes_of(&self, number: u32) -> Planes {
         let window = self.pieces_of(number).first().and_then(|piece| self.window(piece.window));
-        window.is_some_and(|window| window.layout.planes == 3)
+        window.map_or(Planes::default(), |window| window.layout.planes)
+    }
+
+    /// Where the elements of a piece lie in a plane, if its window has that.
+    pub(crate) fn plane_part(&self, piece: &Piece, plane: Plane) -> Option<PlanePart> {
+        let Window { buffer, layout, .. } = self.window(piece.window)?;
+        let offset = layout.planes.offset(plane, piece.moment, layout.elements)?;
+        Some(PlanePart { plane, start: piece.start, length: piece.length, buffer: buffer.clone(), offset })
+    }
+
+    /// Where a tensor's state lies: piece by piece, and of each piece plane by plane.
+    pub(crate) fn plane_parts(&self, number: u32) -> impl Iterator<Item = PlanePart> {
+        let pieces = self.pieces_of(number).iter().filter(|piece| piece.length > 0);
+        pieces.flat_map(|piece| Plane::ALL.into_iter().filter_map(|plane| self.plane_part(piece, plane)))
     }
 
     pub(crate) fn window(&self, number: u32) -> Option<&Window> {
@@ -60,24 +93,24 @@ impl Registry {
         &self.windows
     }
 
-    /// The distance from exp_avg to exp_avg_sq in each window, in elements.
-    pub(crate) fn planes(&self) -> Vec<u64> {
-        self.windows.iter().map(|window| window.as_ref().map_or(0, |window| window.layout.plane)).collect()
+    /// The elements of a plane in each window.
+    pub(crate) fn plane_elements(&self) -> Vec<u64> {
+        self.windows.iter().map(|window| window.as_ref().map_or(0, |window| window.layout.elements)).collect()
     }
 
     /// The tensors, by number, of which neighbours lie in more windows than they would if they were laid out together, and
-    /// whether they have max_exp_avg_sq. Of those without a step alone, if so asked, whose places nobody was lent.
-    pub(crate) fn scattered(&self, fresh_only: bool, limits: &Limits) -> Vec<(u32, bool)> {
+    /// their planes. Of those without a step alone, if so asked, whose places nobody was lent.
+    pub(crate) fn scattered(&self, fresh_only: bool, limits: &Limits) -> Vec<(u32, Planes)> {
         let moves = |window: &Window| !fresh_only || (window.fresh == window.tensors && !window.is_lent());
-        // The windows and tensors of each parameter buffer, by how many planes the windows have.
-        let mut by_buffer: HashMap<(u32, u32), Together> = HashMap::new();
+        // The windows and tensors of each parameter buffer, by the planes of the windows.
+        let mut by_buffer: HashMap<(u32, Planes), Together> = HashMap::new();
         for (piece, tensor) in self.pieces() {
             let Some(window) = self.window(piece.window).filter(|window| moves(window)) else { continue };
             let planes = window.layout.planes;
             let together = by_buffer.entry((tensor.param.place.buffer, planes)).or_default();
             together.windows.insert(piece.window);
             if piece.start == 0 {
-                together.tensors.push((piece.tensor, planes == 3));
+                together.tensors.push((piece.tensor, planes));
             }
         }
         let is_scattered = |Together { windows, tensors }: &Together| {
@@ -104,12 +137,12 @@ impl Registry {
         Ok(())
     }
 
-    fn lay_out(&self, of: &[(u32, bool)], limits: &Limits) -> Draft {
-        let request = |&(number, max_exp_avg_sq): &(u32, bool)| {
+    fn lay_out(&self, of: &[(u32, Planes)], limits: &Limits) -> Draft {
+        let request = |&(number, planes): &(u32, Planes)| {
             let tensor = self.tensor(number)?;
             Some(Request {
                 buffer: tensor.param.place.buffer,
-                planes: if max_exp_avg_sq { 3 } else { 2 },
+                planes,
                 param: tensor.param.place.start,
                 length: tensor.length,
                 padding: tensor.param.padding,

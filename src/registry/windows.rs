@@ -1,7 +1,7 @@
-//! Where the optimizer's own state lies: exp_avg, exp_avg_sq and, with amsgrad, max_exp_avg_sq.
+//! Windows: where the optimizer's own state lies.
 //!
 //! State mirrors the parameters' layout in their buffer, so that neighbours stay neighbours. It lies in windows, each a
-//! buffer of one binding's size at most, with one plane after another: all exp_avg, all exp_avg_sq, all max_exp_avg_sq.
+//! buffer of one binding's size at most, with one plane after another: all exp_avg, then all exp_avg_sq, and so on.
 //! One binding then serves all planes, which keeps the step within four storage buffers. A window belongs to one
 //! parameter buffer. It never moves once a step or the caller may know where it is.
 
@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::device::gpu::Gpu;
 use crate::error::Error;
+use crate::planes::{Plane, Planes};
 
 /// A request for state: a tensor, and where its parameters lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Request {
     pub buffer: u32,
-    pub planes: u32,
+    pub planes: Planes,
     /// The first parameter's place in its buffer, in elements.
     pub param: u64,
     pub length: u64,
@@ -43,14 +44,14 @@ pub(crate) struct Piece {
 /// The shape of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct WindowLayout {
-    pub planes: u32,
-    /// Elements from one plane to the next, a multiple of 4.
-    pub plane: u64,
+    pub planes: Planes,
+    /// Elements of each plane, a multiple of 4.
+    pub elements: u64,
 }
 
 impl WindowLayout {
     pub(crate) fn bytes(&self) -> u64 {
-        u64::from(self.planes) * self.plane * 4
+        self.planes.bytes(self.elements)
     }
 }
 
@@ -81,7 +82,7 @@ struct Filler {
 #[derive(Clone, Copy)]
 struct Open {
     buffer: u32,
-    planes: u32,
+    planes: Planes,
     /// Elements of a plane in use.
     used: u64,
     /// Where, in the parameter buffer, that which would follow begins.
@@ -91,7 +92,7 @@ struct Open {
 impl Filler {
     fn place(&mut self, request: &Request) {
         let &Request { buffer, planes, param, length, padding, tensor } = request;
-        let capacity = self.max_window / (4 * u64::from(planes)) / 4 * 4;
+        let capacity = planes.capacity(self.max_window);
         // Neighbours stay neighbours; others keep their place modulo a quad of four elements.
         let fitting = self.open.filter(|open| (open.buffer, open.planes) == (buffer, planes)).map(|open| {
             let gap = if open.end == param { 0 } else { (4 + param % 4 - open.used % 4) % 4 };
@@ -119,7 +120,7 @@ impl Filler {
             used += part + padding;
             start += part;
             if let Some(window) = self.windows.last_mut() {
-                window.plane = used.next_multiple_of(4);
+                window.elements = used.next_multiple_of(4);
             }
             if start == length {
                 break;
@@ -130,8 +131,8 @@ impl Filler {
     }
 
     /// Opens a window whose first element is `first`, and returns that.
-    fn open_window(&mut self, planes: u32, first: u64) -> u64 {
-        self.windows.push(WindowLayout { planes, plane: 0 });
+    fn open_window(&mut self, planes: Planes, first: u64) -> u64 {
+        self.windows.push(WindowLayout { planes, elements: 0 });
         first
     }
 }
@@ -166,9 +167,9 @@ impl Window {
     /// Creates the windows' buffers, all zeros.
     pub(crate) fn create(gpu: &Gpu, layouts: &[WindowLayout]) -> Result<Vec<Self>, Error> {
         let create = |&layout: &WindowLayout| {
-            let label = if layout.planes == 3 { "exp_avg, exp_avg_sq, max_exp_avg_sq" } else { "exp_avg, exp_avg_sq" };
+            let keys: Vec<&str> = layout.planes.iter().map(Plane::key).collect();
             let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some(&format!("wgpu_adam.state [{label}]")),
+                label: Some(&format!("wgpu_adam.state [{}]", keys.join(", "))),
                 // A group of tensors without elements has a window too.
                 size: layout.bytes().max(16),
                 usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
@@ -178,23 +179,24 @@ impl Window {
             gpu.queue.write_buffer(&buffer, 0, &[]);
             Self::new(buffer, layout)
         };
-        gpu.guard.run("the buffers of exp_avg and exp_avg_sq", || layouts.iter().map(create).collect())
+        gpu.guard.run("the buffers of the state", || layouts.iter().map(create).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Piece, Request, WindowLayout, lay_out};
+    use crate::planes::Planes;
     use proptest::prelude::*;
 
     fn request(tensor: u32, buffer: u32, param: u64, length: u64, padding: u64) -> Request {
-        Request { buffer, planes: 2, param, length, padding, tensor }
+        Request { buffer, planes: Planes::new(false), param, length, padding, tensor }
     }
 
     #[test]
     fn neighbours_stay_neighbours() {
         let (windows, pieces) = lay_out(vec![request(1, 0, 64, 10, 54), request(0, 0, 0, 63, 1)], 0, 1 << 20);
-        assert_eq!(windows, [WindowLayout { planes: 2, plane: 128 }]);
+        assert_eq!(windows, [WindowLayout { planes: Planes::new(false), elements: 128 }]);
         let places: Vec<_> = pieces.iter().map(|piece| (piece.tensor, piece.moment)).collect();
         assert_eq!(places, [(0, 0), (1, 64)]);
     }
@@ -212,16 +214,16 @@ mod tests {
         /// within the limit, at the same place modulo four as its parameter.
         #[test]
         fn every_element_has_a_place(
-            shapes in prop::collection::vec((0_u32..3, 0_u64..7, 0_u64..400, prop::bool::ANY, 2_u32..4), 1..40),
+            shapes in prop::collection::vec((0_u32..3, 0_u64..7, 0_u64..400, prop::bool::ANY, prop::bool::ANY), 1..40),
             max_window in prop::sample::select(vec![1024_u64, 4096, 1 << 20]),
         ) {
             let mut ends = [0_u64; 3];
-            let requests: Vec<Request> = (0_u32..).zip(&shapes).map(|(tensor, &(buffer, gap, length, padded, planes))| {
+            let requests: Vec<Request> = (0_u32..).zip(&shapes).map(|(tensor, &(buffer, gap, length, padded, amsgrad))| {
                 let end = &mut ends[buffer as usize];
                 let param = if padded { end.next_multiple_of(64) } else { *end + gap };
                 let padding = if padded { (param + length).next_multiple_of(64) - param - length } else { 0 };
                 *end = param + length + padding;
-                Request { buffer, planes, param, length, padding, tensor }
+                Request { buffer, planes: Planes::new(amsgrad), param, length, padding, tensor }
             }).collect();
             let (windows, pieces) = lay_out(requests.clone(), 0, max_window);
             for request in &requests {
@@ -246,7 +248,7 @@ mod tests {
                     prop_assert!(piece.moment >= end, "places overlap or are out of order");
                     end = piece.moment + piece.length + piece.padding;
                 }
-                prop_assert!(end <= window.plane);
+                prop_assert!(end <= window.elements);
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Which entry of a state dict belongs to which parameter.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::StateDict;
 use crate::error::Error;
+use crate::error::state_dict::StateDictError;
 use crate::registry::Registry;
 
 /// How [`load_state_dict_with`](crate::WgpuAdam::load_state_dict_with) finds the entry of a parameter. Options of groups always
@@ -42,7 +43,7 @@ pub(crate) fn match_params(registry: &Registry, dict: &StateDict, matching: Stat
             let id = |number: u32| names.id_of(registry, number);
             Ok(params.into_iter().map(|number| (number, id(number))).collect())
         }
-        (StateMatching::Partial, None) => Err(Error::StateWithoutNames),
+        (StateMatching::Partial, None) => Err(Error::StateDict(StateDictError::WithoutNames)),
         (StateMatching::Strict, Some(names)) => {
             names.check()?;
             check_sizes(registry, dict)?;
@@ -62,7 +63,8 @@ pub(crate) fn take_names(registry: &mut Registry, dict: &StateDict, matched: &Ma
         let names = group.param_names.iter().flatten();
         group.params.iter().copied().zip(names)
     });
-    let names: HashMap<u64, &String> = pairs.collect();
+    let mut names = BTreeMap::new();
+    names.extend(pairs);
     let (named, _) = registry.named_and_unnamed();
     if named == 0 && names.len() == matched.len() {
         for (param, id) in matched {
@@ -81,17 +83,17 @@ fn check_ids(dict: &StateDict) -> Result<Vec<u64>, Error> {
         let params = saved.params.len();
         let names = saved.param_names.as_ref().map_or(params, Vec::len);
         if names != params {
-            return Err(Error::StateGroupNames { group, names, params });
+            return Err(Error::StateDict(StateDictError::GroupNames { group, names, params }));
         }
         for &id in &saved.params {
             if !known.insert(id) {
-                return Err(Error::StateId { id, problem: "its groups list twice" });
+                return Err(Error::StateDict(StateDictError::Id { id, problem: "its groups list twice" }));
             }
             all.push(id);
         }
     }
     match dict.state.keys().find(|id| !known.contains(id)) {
-        Some(&id) => Err(Error::StateId { id, problem: "none of its groups lists" }),
+        Some(&id) => Err(Error::StateDict(StateDictError::Id { id, problem: "none of its groups lists" })),
         None => Ok(all),
     }
 }
@@ -100,12 +102,12 @@ fn check_ids(dict: &StateDict) -> Result<Vec<u64>, Error> {
 fn check_sizes(registry: &Registry, dict: &StateDict) -> Result<(), Error> {
     let (saved, current) = (dict.param_groups.len(), registry.groups.len());
     if saved != current {
-        return Err(Error::StateGroups { saved, current });
+        return Err(Error::StateDict(StateDictError::Groups { saved, current }));
     }
     for (group, (own, saved)) in registry.groups.iter().zip(&dict.param_groups).enumerate() {
         let (saved, current) = (saved.params.len(), own.len());
         if saved != current {
-            return Err(Error::StateGroupSize { group, saved, current });
+            return Err(Error::StateDict(StateDictError::GroupSize { group, saved, current }));
         }
     }
     Ok(())
@@ -170,7 +172,9 @@ impl<'a> Names<'a> {
 
     /// Whether both sides have the same names.
     fn check(&self) -> Result<(), Error> {
-        let mut only_saved: BTreeSet<&str> = self.saved.keys().copied().collect();
+        // By inserting: `collect` would sort, and the code of a sort is a good part of what a page downloads.
+        let mut only_saved = BTreeSet::new();
+        only_saved.extend(self.saved.keys().copied());
         let mut only_current = Vec::new();
         for name in &self.current {
             if !self.as_saved(name).is_some_and(|name| only_saved.remove(name.as_str())) {
@@ -180,7 +184,10 @@ impl<'a> Names<'a> {
         if only_saved.is_empty() && only_current.is_empty() {
             return Ok(());
         }
-        Err(Error::StateNames { only_saved: only_saved.into_iter().map(str::to_owned).collect(), only_current })
+        Err(Error::StateDict(StateDictError::Names {
+            only_saved: only_saved.into_iter().map(str::to_owned).collect(),
+            only_current,
+        }))
     }
 }
 

@@ -62,8 +62,7 @@ impl<'a> Moments<'a> {
         let mut all = Vec::new();
         for entry in dict.state.values_mut() {
             let elements = entry.shape.iter().product();
-            let moments = [Some(&mut entry.exp_avg), Some(&mut entry.exp_avg_sq), entry.max_exp_avg_sq.as_mut()];
-            all.extend(moments.into_iter().flatten().map(|moment| (moment, elements)));
+            all.extend(entry.moments_mut().map(|(_, moment)| (moment, elements)));
         }
         Self { rest: all.into_iter(), open: None }
     }

@@ -5,7 +5,10 @@
 //! rests from then on. What no gradients lead to at all is *impossible*, and always refused.
 
 use crate::error::Error;
-use crate::registry::Tensor;
+use crate::error::state_dict::StateDictError;
+use crate::error::tensor::TensorLabel;
+use crate::planes::Plane;
+use crate::registry::tensor::Tensor;
 use crate::state_dict::TensorState;
 
 /// What is to be done about spoiled state that is not saved.
@@ -40,7 +43,7 @@ pub(crate) struct Spoiled {
 /// A look at a moment's numbers, part by part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scan {
-    key: &'static str,
+    plane: Plane,
     step: u64,
     done: u64,
     count: u64,
@@ -48,13 +51,13 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    pub(crate) fn new(key: &'static str, step: u64) -> Self {
-        Self { key, step, done: 0, count: 0, first: None }
+    pub(crate) fn new(plane: Plane, step: u64) -> Self {
+        Self { plane, step, done: 0, count: 0, first: None }
     }
 
     /// Looks at the next numbers, of which the first impossible one is an error.
     pub(crate) fn feed(&mut self, values: impl Iterator<Item = f32>) -> Result<(), Impossible> {
-        let is_square = self.key != "exp_avg";
+        let is_square = self.plane.is_square();
         for value in values {
             let element = self.done;
             self.done += 1;
@@ -84,13 +87,13 @@ impl Scan {
     /// What was spoiled of all numbers so far.
     pub(crate) fn spoiled(&self) -> Option<Spoiled> {
         let (element, value) = self.first?;
-        Some(Spoiled { key: self.key, count: self.count, elements: self.done, element, value })
+        Some(Spoiled { key: self.plane.key(), count: self.count, elements: self.done, element, value })
     }
 }
 
 impl Spoiled {
     /// The error of a parameter's spoiled moment, by the parameter's name in errors.
-    pub(crate) fn error(self, tensor: String, remedy: &'static str) -> Error {
+    pub(crate) fn error(self, tensor: TensorLabel, remedy: &'static str) -> Error {
         let Self { key, count, elements, element, value } = self;
         Error::SpoiledState { tensor, key, count, elements, element, value, remedy }
     }
@@ -99,12 +102,14 @@ impl Spoiled {
 impl TensorState {
     /// Whether the moments are of the tensor's length, and numbers that a run arrives at; spoiled ones if they are allowed.
     pub(crate) fn check_moments(&self, tensor: &Tensor, number: u32, allow_nonfinite: bool) -> Result<(), Error> {
-        let wrong = |key, problem| Error::StateEntry { tensor: tensor.describe(number), key, problem };
-        for (key, moment) in self.moments() {
+        let wrong =
+            |key, problem| Error::StateDict(StateDictError::Entry { tensor: tensor.describe(number), key, problem });
+        for (plane, moment) in self.moments() {
+            let key = plane.key();
             if moment.len() as u64 != tensor.length {
                 return Err(wrong(key, format!("has {} elements instead of {}", moment.len(), tensor.length)));
             }
-            let mut scan = Scan::new(key, self.step);
+            let mut scan = Scan::new(plane, self.step);
             let impossible =
                 |Impossible { element, value, problem }| wrong(key, format!("{problem} at element {element}: {value}"));
             scan.feed(moment.iter().copied()).map_err(impossible)?;
@@ -118,17 +123,17 @@ impl TensorState {
 
 #[cfg(test)]
 mod tests {
-    use super::{Impossible, Scan, Spoiled};
+    use super::{Impossible, Plane, Scan, Spoiled};
 
     const INF: f32 = f32::INFINITY;
     const NAN: f32 = f32::NAN;
 
     /// How many of some numbers are spoiled and which is the first, or which is impossible, however they are cut.
-    fn look(key: &'static str, step: u64, values: &[f32]) -> Result<Option<(u64, u64)>, (u64, &'static str)> {
+    fn look(plane: Plane, step: u64, values: &[f32]) -> Result<Option<(u64, u64)>, (u64, &'static str)> {
         let mut results = Vec::new();
         for cut in 0..=values.len() {
             let (head, tail) = values.split_at(cut);
-            let mut scan = Scan::new(key, step);
+            let mut scan = Scan::new(plane, step);
             let fed = scan.feed(head.iter().copied()).and_then(|()| scan.feed(tail.iter().copied()));
             let told = fed.map(|()| scan.spoiled()).map_err(|Impossible { element, value, problem }| {
                 assert_eq!(value.to_bits(), values[element as usize].to_bits());
@@ -136,31 +141,30 @@ mod tests {
             });
             results.push(told.map(|spoiled| {
                 spoiled.map(|Spoiled { key: own, count, elements, element, value }| {
-                    assert_eq!((own, elements), (key, values.len() as u64));
+                    assert_eq!((own, elements), (plane.key(), values.len() as u64));
                     assert_eq!(value.to_bits(), values[element as usize].to_bits());
                     (count, element)
                 })
             }));
         }
-        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{key} {values:?}: {results:?}");
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{plane:?} {values:?}: {results:?}");
         results[0]
     }
 
     #[test]
     fn the_rule() {
-        const SQUARES: [&str; 2] = ["exp_avg_sq", "max_exp_avg_sq"];
-        assert_eq!(look("exp_avg", 3, &[-1.0, 0.0, -0.0, f32::MAX, 1e-45]), Ok(None));
-        assert_eq!(look("exp_avg", 3, &[0.0, -INF, 1.0, NAN, INF]), Ok(Some((3, 1))));
-        assert_eq!(look("exp_avg", 0, &[0.0, -0.0]), Ok(None));
-        assert_eq!(look("exp_avg", 0, &[0.0, 1e-45]), Err((1, "has taken no step and is not zero")));
-        assert_eq!(look("exp_avg", 0, &[NAN]), Err((0, "has taken no step and is not zero")));
-        for key in SQUARES {
+        assert_eq!(look(Plane::ExpAvg, 3, &[-1.0, 0.0, -0.0, f32::MAX, 1e-45]), Ok(None));
+        assert_eq!(look(Plane::ExpAvg, 3, &[0.0, -INF, 1.0, NAN, INF]), Ok(Some((3, 1))));
+        assert_eq!(look(Plane::ExpAvg, 0, &[0.0, -0.0]), Ok(None));
+        assert_eq!(look(Plane::ExpAvg, 0, &[0.0, 1e-45]), Err((1, "has taken no step and is not zero")));
+        assert_eq!(look(Plane::ExpAvg, 0, &[NAN]), Err((0, "has taken no step and is not zero")));
+        for key in [Plane::ExpAvgSq, Plane::MaxExpAvgSq] {
             assert_eq!(look(key, 3, &[]), Ok(None));
-            assert_eq!(look(key, 3, &[INF, 0.0, -0.0, 7.0]), Ok(None), "{key}: infinite and legal");
-            assert_eq!(look(key, 3, &[INF, NAN, 0.0, NAN]), Ok(Some((2, 1))), "{key}");
-            assert_eq!(look(key, 3, &[NAN, -1e-45]), Err((1, "is negative")), "{key}");
-            assert_eq!(look(key, 3, &[0.0, -INF]), Err((1, "is negative")), "{key}");
-            assert_eq!(look(key, 0, &[INF]), Err((0, "has taken no step and is not zero")), "{key}");
+            assert_eq!(look(key, 3, &[INF, 0.0, -0.0, 7.0]), Ok(None), "{key:?}: infinite and legal");
+            assert_eq!(look(key, 3, &[INF, NAN, 0.0, NAN]), Ok(Some((2, 1))), "{key:?}");
+            assert_eq!(look(key, 3, &[NAN, -1e-45]), Err((1, "is negative")), "{key:?}");
+            assert_eq!(look(key, 3, &[0.0, -INF]), Err((1, "is negative")), "{key:?}");
+            assert_eq!(look(key, 0, &[INF]), Err((0, "has taken no step and is not zero")), "{key:?}");
         }
     }
 }

@@ -1,18 +1,21 @@
-//! The table that `Debug` prints of a state dict.
+//! The table that `Display` prints of a state dict.
 
 use std::collections::HashSet;
-use std::fmt::{Debug, Formatter, Result, Write};
+use std::fmt::{Display, Formatter, Result, Write};
 
 use super::{StateDict, StateGroup, TensorState};
 use crate::options::grad_scaler::GradScalerState;
+use crate::planes::Plane;
 
-const HEAD: [&str; 7] = ["id", "name", "shape", "step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+const HEAD: [&str; 4] = ["id", "name", "shape", "step"];
+const COLUMNS: usize = HEAD.len() + Plane::ALL.len();
 
-impl Debug for StateDict {
+impl Display for StateDict {
     /// A line for each group, and under it one for each of its parameters, with the root mean square of each moment; one
     /// for the dynamic loss scale.
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let mut table = Table { rows: vec![HEAD.map(str::to_owned).to_vec()], heads: Vec::new() };
+        let head = HEAD.into_iter().chain(Plane::ALL.map(Plane::key)).map(str::to_owned).collect();
+        let mut table = Table { rows: vec![head], heads: Vec::new() };
         for (number, group) in self.param_groups.iter().enumerate() {
             table.heads.push((table.rows.len(), options(number, group)));
             for (position, id) in group.params.iter().enumerate() {
@@ -51,7 +54,7 @@ impl Table {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+        let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
         let mut heads = self.heads.iter().peekable();
         for number in 0..=self.rows.len() {
             while let Some((_, head)) = heads.next_if(|(before, _)| *before == number) {
@@ -114,7 +117,7 @@ mod tests {
     use crate::{AdamConfig, GradScalerState};
 
     #[test]
-    fn debug_is_a_table() {
+    fn display_is_a_table() {
         let mut dict = StateDict::default();
         let config = AdamConfig { amsgrad: true, ..Default::default() };
         dict.param_groups.push(StateGroup::new(
@@ -150,8 +153,8 @@ group 1: lr 0.001, eps 1e-8, weight_decay 0.0, betas (0.9, 0.999), amsgrad
 in no group
   9         [2]    7     3.536e0  0.000e0     1.000e0
 grad_scaler: scale 4096.0, growth_factor 2.0, backoff_factor 0.5, growth_interval 2000, growth_tracker 17";
-        assert_eq!(format!("{dict:?}"), want);
+        assert_eq!(format!("{dict}"), want);
         let head = "StateDict, version 1: 0 groups, 0 parameters, 0 with state\n  id  name  shape  step  exp_avg  exp_avg_sq  max_exp_avg_sq";
-        assert_eq!(format!("{:?}", StateDict::default()), head);
+        assert_eq!(format!("{}", StateDict::default()), head);
     }
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use crate::device::guard::Guard;
 use crate::error::Error;
+use crate::error::tensor::TensorLabel;
+use crate::planes::Format;
 use crate::tensors::tensor::{Param, TensorBuffer, elements};
 
 /// All tensors of a model, or of a part of it, in one parameter buffer and one gradient buffer, laid out alike.
@@ -54,24 +56,34 @@ impl TensorArena {
         tensors: impl IntoIterator<Item = (N, S)>,
     ) -> Result<Self, Error> {
         let limits = device.limits();
-        let alignment = u64::from(limits.min_storage_buffer_offset_alignment).max(256) / 4;
+        let alignment = Format::PARAM.elements(u64::from(limits.min_storage_buffer_offset_alignment).max(256));
         let mut laid_out: Vec<ArenaTensor> = Vec::new();
         let mut by_name = HashMap::new();
         let mut end = 0_u64;
         for (name, shape) in tensors {
             let (name, shape) = (name.into(), shape.into());
-            let too_large = || Error::ShapeTooLarge { tensor: format!("tensor \"{name}\""), shape: shape.clone() };
+            let too_large =
+                || Error::ShapeTooLarge { tensor: TensorLabel::named("tensor", &name), shape: shape.clone() };
             let length = elements(&shape).ok_or_else(too_large)?;
             // A tensor without elements has room as well: a binding of no bytes is not allowed.
             let padded = length.max(1).checked_next_multiple_of(alignment).ok_or_else(too_large)?;
             if by_name.insert(name.clone(), laid_out.len()).is_some() {
                 return Err(Error::DuplicateName { name });
             }
-            let next = end.checked_add(padded).filter(|&next| next <= u64::MAX / 4).ok_or_else(too_large)?;
-            laid_out.push(ArenaTensor { name, shape, offset: end * 4, length, padding: padded - length });
+            let next = end
+                .checked_add(padded)
+                .filter(|&next| next <= Format::PARAM.elements(u64::MAX))
+                .ok_or_else(too_large)?;
+            laid_out.push(ArenaTensor {
+                name,
+                shape,
+                offset: Format::PARAM.bytes(end),
+                length,
+                padding: padded - length,
+            });
             end = next;
         }
-        let size = (end * 4).max(alignment * 4);
+        let size = Format::PARAM.bytes(end.max(alignment));
         if size > limits.max_buffer_size {
             return Err(Error::DeviceLimit {
                 what: "the arena".into(),
@@ -180,7 +192,7 @@ impl TensorArena {
 
     fn binding<'a>(&self, buffer: &'a wgpu::Buffer, name: &str) -> Result<wgpu::BufferBinding<'a>, Error> {
         let tensor = self.find(name)?;
-        let size = wgpu::BufferSize::new(tensor.length.max(1) * 4);
+        let size = wgpu::BufferSize::new(Format::PARAM.bytes(tensor.length.max(1)));
         Ok(wgpu::BufferBinding { buffer, offset: tensor.offset, size })
     }
 
@@ -192,12 +204,12 @@ impl TensorArena {
         values: &[f32],
         what: &str,
     ) -> Result<(), Error> {
-        let (got, name) = (values.len() as u64, format!("{what} \"{}\"", tensor.name));
+        let (got, label) = (values.len() as u64, TensorLabel::named(what, &tensor.name));
         if got != tensor.length {
-            return Err(Error::WrongLength { tensor: name, expected: tensor.length, got });
+            return Err(Error::WrongLength { tensor: label, expected: tensor.length, got });
         }
         // A device that was lost before `new` tells of it here.
-        self.guard.run(&format!("the values of {name}"), || {
+        self.guard.run(&format!("the values of {label}"), || {
             queue.write_buffer(buffer, tensor.offset, bytemuck::cast_slice(values));
         })
     }

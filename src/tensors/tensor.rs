@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::Error;
+use crate::error::tensor::TensorLabel;
 
 /// Where a tensor of f32 lies: a buffer and the byte offset of its first element, a multiple of 4.
 ///
@@ -49,11 +50,11 @@ impl TensorBuffer {
     /// # Ok(()) }
     /// ```
     pub fn slice(&self, elements: Range<u64>) -> Result<Self, Error> {
-        self.slice_of(elements, || "the tensor".into())
+        self.slice_of(elements, || TensorLabel::other("the tensor"))
     }
 
     /// A range of the elements of a tensor that errors call so.
-    fn slice_of(&self, elements: Range<u64>, tensor: impl Fn() -> String) -> Result<Self, Error> {
+    fn slice_of(&self, elements: Range<u64>, tensor: impl Fn() -> TensorLabel) -> Result<Self, Error> {
         let Range { start, end } = elements;
         let length = self.extent.map(|extent| extent.length);
         let out_of_range = || Error::SliceOutOfRange { tensor: tensor(), start, end, length };
@@ -87,7 +88,7 @@ impl TensorBuffer {
         &self,
         length: u64,
         usage: wgpu::BufferUsages,
-        tensor: impl Fn() -> String,
+        tensor: impl Fn() -> TensorLabel,
     ) -> Result<(), Error> {
         let has = self.buffer.usage();
         if !has.contains(usage) {
@@ -228,8 +229,9 @@ impl Param {
         })
     }
 
-    fn describe(&self) -> String {
-        self.name.as_ref().map_or_else(|| "the parameter".into(), |name| format!("parameter \"{name}\""))
+    fn describe(&self) -> TensorLabel {
+        let name = self.name.as_ref();
+        name.map_or_else(|| TensorLabel::other("the parameter"), |name| TensorLabel::named("parameter", name))
     }
 
     /// The same parameter without a name. As in torch, either all parameters of an optimizer have names or none has.

@@ -2,6 +2,21 @@
 
 use std::sync::Arc;
 
+/// How state is copied to the host and back.
+#[derive(Debug)]
+pub(crate) struct Copies {
+    /// Bytes of staging buffers.
+    pub staging: u64,
+    /// Whether a copy of the state needs it to stay as it is.
+    pub copying: Copying,
+}
+
+impl Default for Copies {
+    fn default() -> Self {
+        Self { staging: 64 << 20, copying: Copying::default() }
+    }
+}
+
 /// Tells an optimizer's steps that a copy of its state is not complete. Holds no wgpu object.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Copying(Arc<()>);

@@ -1,14 +1,11 @@
 //! Bytes of the host into buffers, through a staging buffer of bounded size.
-#![cfg_attr(
-    all(target_family = "wasm", not(feature = "safetensors")),
-    allow(dead_code, reason = "in a browser, only checkpoints are streamed to the device")
-)]
 
 use futures::channel::oneshot;
 
 use crate::device::gpu::Gpu;
 use crate::device::wait::Poller;
 use crate::error::Error;
+use crate::planes::Plane;
 
 /// Where bytes go, and what they are.
 #[derive(Clone, Debug)]
@@ -26,8 +23,8 @@ pub(crate) struct Target {
 /// A tensor of a parameter's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum What {
-    /// The moment that lies in this plane.
-    Moment(usize),
+    /// A plane of its state.
+    State(Plane),
     /// The parameter's values: only checkpoints have them.
     #[cfg_attr(not(feature = "safetensors"), expect(dead_code, reason = "only checkpoints have values"))]
     Values,

@@ -1,7 +1,7 @@
 //! Invalid groups, options and names.
 
 use super::{C, Metadata, NoState, Row};
-use wgpu_adam::Error;
+use wgpu_adam::{Error, StateDictError};
 
 pub fn rows() -> Vec<Row> {
     vec![
@@ -135,7 +135,7 @@ pub fn rows() -> Vec<Row> {
         row!(
             "no lr",
             |f| f.in_optimizer(r#""lr":0.001"#, r#""lrate":0.001"#),
-            Error::StateOption { group: 0, option: "lr" },
+            Error::StateDict(StateDictError::MissingOption { group: 0, option: "lr" }),
             "group 0 of the state dict has no lr"
         ),
         row!(

@@ -104,7 +104,7 @@ pub fn goes_round(checkpoint: &Checkpoint) -> Result<Option<First>, String> {
             let group = dict.param_groups.iter().find(|group| group.params.contains(&id)).ok_or("no group")?;
             let place = group.params.iter().position(|own| *own == id).unwrap_or_default();
             let name = group.param_names.as_ref().map(|names| format!("parameter \"{}\"", names[place]));
-            if tensor != name.unwrap_or(format!("parameter {id}")) {
+            if tensor.to_string() != name.unwrap_or(format!("parameter {id}")) {
                 return Err(format!("{tensor} was refused instead of {id}"));
             }
             if Some((id, key, count, element, elements)) != first {

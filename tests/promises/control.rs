@@ -7,9 +7,9 @@ use super::{devices, only, storage};
 
 /// Every control that decides something on the device, and some that decide nothing.
 fn controls() -> [(&'static str, GradientControl); 6] {
-    let clip = GradientControl { clip_norm: Some(1.0), ..Default::default() };
+    let clip = GradientControl { max_norm: Some(1.0), ..Default::default() };
     [
-        ("clip_norm", clip),
+        ("max_norm", clip),
         ("skip_nonfinite", GradientControl { skip_nonfinite: true, ..Default::default() }),
         ("a dynamic scale", GradientControl { loss_scale: LossScale::dynamic(), zero_grad_after_step: true, ..clip }),
         (
@@ -47,8 +47,8 @@ fn steady_steps_under_control_write_once() {
             let (_arena, mut adam) = optimizer(&device, &queue);
             let found_inf = storage(&device, 4);
             adam.set_gradient_control(control).unwrap();
-            if what == "clip_norm" {
-                adam.set_found_inf(Some((&found_inf, 0))).unwrap();
+            if what == "max_norm" {
+                adam.set_found_inf((&found_inf, 0)).unwrap();
             }
             for step in 1..=200 {
                 let mut encoder = encoder(&device);
@@ -76,13 +76,13 @@ fn steady_steps_under_control_write_once() {
 fn the_same_control_again_makes_no_objects_but_a_plan() {
     for (name, device, queue) in devices() {
         let (_arena, mut adam) = optimizer(&device, &queue);
-        let control = GradientControl { clip_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
+        let control = GradientControl { max_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
         adam.set_gradient_control(control).unwrap();
         adam.step().unwrap();
         let (counts, ()) = calls(|| {
             for round in 1..=10 {
-                let clip_norm = Some(1.0 / f64::from(round));
-                adam.set_gradient_control(GradientControl { clip_norm, ..control }).unwrap();
+                let max_norm = Some(1.0 / f64::from(round));
+                adam.set_gradient_control(GradientControl { max_norm, ..control }).unwrap();
                 let mut encoder = encoder(&device);
                 adam.record_step(&mut encoder).unwrap();
                 drop(encoder);
@@ -119,7 +119,7 @@ fn unread_statistics_pile_up_nowhere() {
 #[test]
 fn no_control_is_no_cost() {
     let none = GradientControl::default();
-    let clip = GradientControl { clip_norm: Some(1.0), ..none };
+    let clip = GradientControl { max_norm: Some(1.0), ..none };
     for (name, device, queue) in devices() {
         let run = |before: &[GradientControl]| {
             let (_arena, mut adam) = optimizer(&device, &queue);
@@ -164,7 +164,7 @@ fn control_records_what_it_says() {
                 queue.submit([encoder.finish()]);
             });
             let count = |kind: &str| records.iter().filter(|record| record.starts_with(kind)).count();
-            let decides = ["clip_norm", "skip_nonfinite", "a dynamic scale"].contains(&what);
+            let decides = ["max_norm", "skip_nonfinite", "a dynamic scale"].contains(&what);
             let dispatches = if decides { 2 * adam.dispatch_count() + 1 } else { adam.dispatch_count() };
             let clears = count("CommandEncoder::clear_buffer");
             assert_eq!(count("ComputePass::dispatch"), dispatches, "{name}: {what}, {records:?}");

@@ -7,15 +7,8 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::drivers;
+use crate::expected::Expected;
 use crate::run::capture;
-
-/// An adapter that the tests need on this kind of machine.
-pub struct Expected {
-    /// The beginning of its line in the listing, in lower case: the backend, and enough of the name to identify it.
-    pub begins: &'static str,
-    /// The Debian and Ubuntu packages that contain it; empty if it comes with the system.
-    pub packages: &'static [&'static str],
-}
 
 /// Adapters as printed by a listing program.
 pub struct Listing {

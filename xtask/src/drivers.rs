@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::adapters::Expected;
+use crate::expected::Expected;
 use crate::{apt, swiftshader};
 
 /// Debian's and Ubuntu's packages for the Vulkan adapter (lavapipe).

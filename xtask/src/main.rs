@@ -6,6 +6,7 @@ mod bench;
 mod browser;
 mod demo;
 mod drivers;
+mod expected;
 mod fuzz;
 mod report;
 mod run;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::adapters::Expected;
+use crate::expected::Expected;
 
 pub const EXPECTED: Expected = Expected { begins: "vulkan swiftshader", packages: &["chromium-common", "libvulkan1"] };
 

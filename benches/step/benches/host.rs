@@ -47,7 +47,7 @@ fn plan(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             steps(bencher, &gpu, &mut adam, |adam| {
                 let Some(last) = adam.tensors.last() else { return Ok(()) };
-                if adam.optimizer.has_grad(last.id)? {
+                if adam.optimizer.param(last.id)?.has_grad {
                     adam.optimizer.set_grad_to_none(last.id)?;
                 } else {
                     adam.optimizer.set_grad(last.id, last.grad.clone())?;

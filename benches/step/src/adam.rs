@@ -96,7 +96,7 @@ impl Adam {
 
     /// Clips gradients by norm, and skips steps whose gradients are not finite.
     pub fn controlled(mut self) -> Result<Self> {
-        let control = GradientControl { clip_norm: Some(1.0), skip_nonfinite: true, ..Default::default() };
+        let control = GradientControl { max_norm: Some(1.0), skip_nonfinite: true, ..Default::default() };
         self.optimizer.set_gradient_control(control)?;
         Ok(self)
     }
@@ -119,7 +119,7 @@ impl Adam {
     pub fn elements(&self) -> Result<u64> {
         let mut elements = 0;
         for tensor in &self.tensors {
-            elements += if self.optimizer.has_grad(tensor.id)? { tensor.elements } else { 0 };
+            elements += if self.optimizer.param(tensor.id)?.has_grad { tensor.elements } else { 0 };
         }
         Ok(elements)
     }

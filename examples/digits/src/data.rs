@@ -58,7 +58,7 @@ fn parse_digit(line: &str) -> Result<Digit> {
     let (pixel_fields, label_field) = line.rsplit_once(',').context("no comma")?;
     let pixels = pixel_fields
         .split(',')
-        .map(|field| Ok(field.trim().parse::<f32>()? / BRIGHTEST))
+        .map(|field| Ok(f32::from(field.trim().parse::<u8>()?) / BRIGHTEST))
         .collect::<Result<Vec<f32>>>()
         .context("a pixel is no number")?;
     let count = pixels.len();

@@ -145,9 +145,9 @@ impl Trainer {
     }
 
     /// Continues from `saved`, which may come from another device. Discards losses that were not read.
-    pub fn restore(&mut self, saved: &Saved) -> Result<()> {
+    pub async fn restore(&mut self, saved: &Saved) -> Result<()> {
         ensure!(saved.parameters.len() == PARAMETERS.len(), "{} parameters were saved", saved.parameters.len());
-        self.adam.load_state_dict(&saved.adam)?;
+        self.adam.load_state_dict(&saved.adam).await?;
         for ((name, _), values) in PARAMETERS.iter().zip(&saved.parameters) {
             self.arena.write_param(&self.queue, name, values)?;
         }

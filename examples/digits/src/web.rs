@@ -98,7 +98,9 @@ impl Session {
             // A state without moments would remove amsgrad's, and amsgrad could not be switched on later.
             return self.reset();
         }
-        self.trainer.restore(&saved.0).map_err(thrown)
+        // A state below the staging size loads at once; a call that waited would lock the session meanwhile.
+        let restored = self.trainer.restore(&saved.0).now_or_never();
+        restored.ok_or_else(|| JsError::new("the state is too large to be restored at once"))?.map_err(thrown)
     }
 
     /// The current learning rate, both betas and weight decay.

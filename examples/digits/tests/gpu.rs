@@ -170,7 +170,7 @@ fn a_saved_run_goes_on_elsewhere_with_the_same_bits() {
 
         let (device, _, mut second) = trainer(1.0);
         second.step().unwrap();
-        second.restore(&saved).unwrap();
+        wait(&device, second.restore(&saved)).unwrap();
         for _ in 0..25 {
             second.step().unwrap();
         }

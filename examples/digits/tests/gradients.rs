@@ -49,12 +49,12 @@ fn gradients_of_micro_batches_sum_up_to_the_batch_in_float64() {
                 [(1, 1.0), (2, 1.0), (3, 1000.0), (5, 0.001), (7, 1.0), (16, 65536.0), (29, 1.0), (30, 3.0), (64, 1.0)]
             {
                 let case = format!("{}: {} digits in {micro_batches}, scale {loss_scale}", gpu.name, batch.len());
-                let clip_norm = Some(norm / 2.0);
+                let max_norm = Some(norm / 2.0);
                 let loss_scale = LossScale::Fixed(loss_scale);
-                let control =
-                    GradientControl { clip_norm, loss_scale, accumulate: micro_batches, ..Default::default() };
+                let control = GradientControl { max_norm, loss_scale, accumulate: micro_batches, ..Default::default() };
                 run.trainer.adam().set_gradient_control(control).unwrap();
-                run.trainer.restore(&Saved { steps: step as u64, ..beginning.clone() }).unwrap();
+                let saved = Saved { steps: step as u64, ..beginning.clone() };
+                wait(&gpu.device, run.trainer.restore(&saved)).unwrap();
                 run.trainer.step().unwrap();
                 let loss = wait(&gpu.device, run.trainer.read(Wanted::default())).unwrap().losses[0];
                 assert!((f64::from(loss) - expected_loss).abs() < 1e-6, "{case}: loss {loss}, not {expected_loss}");

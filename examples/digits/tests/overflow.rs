@@ -40,8 +40,10 @@ impl Poison {
 fn a_run_that_skipped_steps_is_resumed_where_it_was() {
     let dataset = Dataset::embedded().unwrap();
     // Grows every few steps, because it backs off.
-    let LossScale::Dynamic { init, growth_factor, backoff_factor, .. } = LossScale::dynamic() else { unreachable!() };
-    let loss_scale = LossScale::Dynamic { init, growth_factor, backoff_factor, growth_interval: 7 };
+    let LossScale::Dynamic { init_scale: init, growth_factor, backoff_factor, .. } = LossScale::dynamic() else {
+        unreachable!()
+    };
+    let loss_scale = LossScale::Dynamic { init_scale: init, growth_factor, backoff_factor, growth_interval: 7 };
     let control = GradientControl { loss_scale, ..Default::default() };
     let steps = STEPS_PER_EPOCH + 10;
     for gpu in gpus() {
@@ -93,7 +95,7 @@ fn training_recovers_from_overflows() {
     let torch = TorchRun::recorded().unwrap();
     let middle = epoch_order(0, dataset.train.len() as u32)[11 * BATCH + 5] as usize;
     let far_back = LossScale::Dynamic {
-        init: 65536.0,
+        init_scale: 65536.0,
         growth_factor: 2.0,
         // From a scale that overflows down to one whose reciprocal is not denormal.
         backoff_factor: 2f64.powi(-8),
@@ -105,7 +107,7 @@ fn training_recovers_from_overflows() {
             ("too large a scale", far_back, 32, f32::INFINITY, Some(2f64.powi(127))),
         ] {
             let case = format!("{}: {name}", gpu.name);
-            let LossScale::Dynamic { init, backoff_factor, .. } = loss_scale else { unreachable!() };
+            let LossScale::Dynamic { init_scale: init, backoff_factor, .. } = loss_scale else { unreachable!() };
             let control = GradientControl { loss_scale, accumulate, ..Default::default() };
             let poison = Poison { row: middle, pixel };
             let spoiled = poison.steps(EPOCHS, dataset.train.len());
@@ -115,7 +117,7 @@ fn training_recovers_from_overflows() {
                 if let Some(scale) = loaded {
                     let mut saved = run.save();
                     saved.adam.grad_scaler.as_mut().unwrap().scale = scale;
-                    run.trainer.restore(&saved).unwrap();
+                    wait(&gpu.device, run.trainer.restore(&saved)).unwrap();
                 }
                 run
             };
@@ -134,7 +136,8 @@ fn training_recovers_from_overflows() {
                     partner.read();
                     partner.losses.push(f32::NAN);
                     let here = partner.save();
-                    partner.trainer.restore(&Saved { steps: step + 1, ..here }).unwrap();
+                    let here = Saved { steps: step + 1, ..here };
+                    wait(&gpu.device, partner.trainer.restore(&here)).unwrap();
                 } else {
                     partner.step();
                 }

@@ -74,7 +74,7 @@ async fn loaded_first(gpu: &Gpu) -> Result<()> {
     old.step()?;
     let dict = old.state_dict().await?;
     let mut adam = new(gpu, vec![arena.tensor("a")?])?;
-    adam.load_state_dict(&dict)?;
+    adam.load_state_dict(&dict).await?;
     adam.set_grad_to_none(adam.find("a").context("a")?)?;
     for name in ["b", "c"] {
         adam.add_param(0, arena.tensor(name)?)?;
@@ -114,7 +114,7 @@ async fn loaded_in_parts(gpu: &Gpu) -> Result<()> {
         let want = &dict.state.get(&0).context("no state")?.exp_avg;
         let mut adam = new(gpu, vec![param()])?;
         adam.set_staging_size(staging);
-        adam.load_state_dict(&dict)?;
+        adam.load_state_dict(&dict).await?;
         let state = adam.state(adam.find("a").context("a")?)?;
         same_bits(case, &read_state(gpu, &state, Key::ExpAvg).await?, want)?;
     }

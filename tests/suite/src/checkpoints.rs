@@ -7,7 +7,7 @@ mod spoiled;
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{
     AdamConfig, Checkpoint, CheckpointContents, CheckpointError, CheckpointLoad, CheckpointTensor, Dtype, Error, Param,
-    ParamGroup, StateDict, TensorArena, WgpuAdam,
+    ParamGroup, StateDict, StateDictError, TensorArena, WgpuAdam,
 };
 
 use crate::{
@@ -180,7 +180,10 @@ async fn values_that_do_not_fit(gpu: &Gpu) -> Result<()> {
     ensure!(matches!(refused, Err(Error::BufferUsage { .. })), "values that cannot be written: {refused:?}");
     let mut other = make(&own, &[5, 2])?;
     let refused = other.load_from(&with, CheckpointLoad::StateAndParams).await;
-    ensure!(matches!(refused, Err(Error::StateEntry { key: "shape", .. })), "another shape: {refused:?}");
+    ensure!(
+        matches!(refused, Err(Error::StateDict(StateDictError::Entry { key: "shape", .. }))),
+        "another shape: {refused:?}"
+    );
     ensure!(other.state_dict().await?.state.is_empty(), "a refused file has changed the state");
     adam.load_from(&with, CheckpointLoad::StateAndParams).await?;
     ensure!(adam.state_dict().await?.state[&0].step == 1, "the step count after loading");
@@ -212,13 +215,13 @@ async fn steps_wait(gpu: &Gpu) -> Result<()> {
     let weight = model.adam.find("0.weight").context("0.weight")?;
     let refused = model.adam.record_reset_state(&mut encoder, weight);
     ensure!(refused == Err(Error::StateBeingCopied), "a reset during a copy: {refused:?}");
-    ensure!(model.adam.step_count(weight)? == 2, "a refused step was counted");
+    ensure!(model.adam.param(weight)?.step == 2, "a refused step was counted");
     let second = model.adam.state_dict();
     ensure!(copy.await? == want, "the state of the copy");
     ensure!(model.adam.step().map(drop) == Err(Error::StateBeingCopied), "a step during the second copy");
     // Loading uses new buffers meanwhile.
     let loaded = Model::new(gpu, 1)?.adam.state_dict().await?;
-    model.adam.load_state_dict(&loaded)?;
+    model.adam.load_state_dict(&loaded).await?;
     ensure!(second.await? == want, "the state of the second copy");
     ensure!(model.adam.state_dict().await? == loaded, "the state loaded meanwhile");
 
@@ -252,7 +255,7 @@ async fn in_place(gpu: &Gpu) -> Result<()> {
         if through_file {
             other.adam.load_from(&Checkpoint::from_bytes(bytes.clone())?, CheckpointLoad::State).await?;
         } else {
-            other.adam.load_state_dict(&dict)?;
+            other.adam.load_state_dict(&dict).await?;
         }
         ensure!(place(&other.adam)? == before, "the state has moved");
         ensure!(other.adam.state_dict().await? == dict, "the state differs from the loaded one");
@@ -267,9 +270,9 @@ async fn in_place(gpu: &Gpu) -> Result<()> {
         for entry in plain.state.values_mut() {
             entry.max_exp_avg_sq = None;
         }
-        other.adam.load_state_dict(&plain)?;
+        other.adam.load_state_dict(&plain).await?;
         ensure!(other.adam.state_dict().await? == plain, "without a maximum");
-        other.adam.load_state_dict(&dict)?;
+        other.adam.load_state_dict(&dict).await?;
         ensure!(other.adam.state_dict().await? == dict, "with a maximum again");
         other.step()?;
         gpu.check_errors()?;
@@ -285,7 +288,7 @@ async fn recorded_steps(gpu: &Gpu) -> Result<()> {
     let dict = model.adam.state_dict().await?;
     let mut encoder = gpu.device.create_command_encoder(&Default::default());
     model.adam.record_step(&mut encoder)?;
-    model.adam.load_state_dict(&dict)?;
+    model.adam.load_state_dict(&dict).await?;
     gpu.queue.submit([encoder.finish()]);
     ensure!(model.adam.state_dict().await? == dict, "a step recorded before the load changed the loaded state");
     Ok(())

@@ -78,7 +78,7 @@ async fn set_to_none(gpu: &Gpu) -> Result<()> {
     twin.step()?;
     twin.check("all gradients").await?;
     let (id, missing) = (twin.id("b")?, twin.id("a")?);
-    ensure!(twin.adam.step_count(id)? == 3 && twin.adam.step_count(missing)? == 2, "counts are each parameter's own");
+    ensure!(twin.adam.param(id)?.step == 3 && twin.adam.param(missing)?.step == 2, "counts are each parameter's own");
     drop(arena);
     Ok(())
 }

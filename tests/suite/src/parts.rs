@@ -104,7 +104,7 @@ async fn measured(gpu: &Gpu) -> Result<()> {
             let params = parts.iter().map(|&(start, length)| make(&arena, "q", start, length));
             let mut adam =
                 WgpuAdam::new(&gpu.device, &gpu.queue, params.collect::<Result<Vec<_>>>()?, AdamConfig::default())?;
-            adam.set_gradient_control(GradientControl { clip_norm: Some(0.5), ..Default::default() })?;
+            adam.set_gradient_control(GradientControl { max_norm: Some(0.5), ..Default::default() })?;
             adam.step()?;
             let got = adam.statistics().await?.grad_norm;
             let want = (parts.iter().map(|(_, length)| *length as f64).sum::<f64>()).sqrt();
@@ -201,7 +201,8 @@ async fn rows_and_slices(gpu: &Gpu) -> Result<()> {
         ParamGroup::new([embedding.rows(5..6)?, embedding.slice(48..60)?]).lr(0.01),
     ];
     let mut adam = WgpuAdam::new(&gpu.device, &gpu.queue, groups, AdamConfig::default())?;
-    let shape = |name: &str| anyhow::Ok(adam.shape(adam.find(name).with_context(|| format!("no {name}"))?)?.to_vec());
+    let shape =
+        |name: &str| anyhow::Ok(adam.param(adam.find(name).with_context(|| format!("no {name}"))?)?.shape.to_vec());
     for (name, want) in
         [("embedding[12..30]", vec![3, 6]), ("embedding[30..36]", vec![1, 6]), ("embedding[48..60]", vec![12])]
     {

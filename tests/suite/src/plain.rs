@@ -171,6 +171,7 @@ pub fn norm(grads: impl Iterator<Item = f64>, norm_type: NormType) -> f64 {
     match norm_type {
         NormType::Two => grads.map(|grad| grad * grad).sum::<f64>().sqrt(),
         NormType::Infinity => grads.fold(0.0, |largest, grad| largest.max(grad.abs())),
+        other => panic!("{other:?} is not computed here"),
     }
 }
 

@@ -4,8 +4,8 @@ use std::fmt;
 
 use anyhow::{Context, Result, bail, ensure};
 use wgpu_adam::{
-    AdamConfig, Error, GradientControl, LoadOptions, Moments, ParamGroup, StateDict, StateMatching, TensorArena,
-    TensorBuffer, ZeroGrad,
+    AdamConfig, Error, GradientControl, LoadOptions, Moments, ParamGroup, StateDict, StateDictError, StateMatching,
+    TensorArena, TensorBuffer, ZeroGrad,
 };
 
 use crate::{
@@ -151,8 +151,8 @@ impl Machine<'_> {
                 Ok(self.twin.adam.set_gradient_control(control)?)
             }
             Line::Clipping(on) => {
-                let clip_norm = on.then_some(1e30);
-                let control = GradientControl { clip_norm, ..*self.twin.adam.gradient_control() };
+                let max_norm = on.then_some(1e30);
+                let control = GradientControl { max_norm, ..*self.twin.adam.gradient_control() };
                 Ok(self.twin.adam.set_gradient_control(control)?)
             }
             Line::RefusedControl => self.refused_control(),
@@ -172,9 +172,9 @@ impl Machine<'_> {
             Line::RemoveGroup(group) => self.remove_group(group % self.amsgrad_from_the_start.len()),
             Line::Defragment => self.defragment(),
             Line::Save => self.save().await,
-            Line::Load => self.load(""),
-            Line::LoadPrefixed => self.load("module."),
-            Line::LoadPartial => self.load_partial(),
+            Line::Load => self.load("").await,
+            Line::LoadPrefixed => self.load("module.").await,
+            Line::LoadPartial => self.load_partial().await,
             Line::Replace { tensor, length, how } => self.replace(tensor % self.twin.tensors.len(), *length, *how),
             Line::Remove(tensor) => {
                 let tensor = self.twin.tensors.remove(tensor % self.twin.tensors.len());
@@ -243,7 +243,7 @@ impl Machine<'_> {
     fn remove_group(&mut self, group: usize) -> Result<()> {
         let ids = self.twin.adam.param_groups()[group].params().to_vec();
         for id in ids {
-            let name = self.twin.adam.name(id)?.context("a tensor without a name")?.to_owned();
+            let name = self.twin.adam.param(id)?.name.context("a tensor without a name")?.to_owned();
             self.twin.tensors.retain(|tensor| tensor.name != name);
         }
         self.amsgrad_from_the_start.remove(group);
@@ -261,14 +261,14 @@ impl Machine<'_> {
     fn refused_control(&mut self) -> Result<()> {
         let before = *self.twin.adam.gradient_control();
         for wrong in [
-            GradientControl { clip_norm: Some(f64::NAN), skip_nonfinite: true, ..before },
+            GradientControl { max_norm: Some(f64::NAN), skip_nonfinite: true, ..before },
             GradientControl { clip_value: Some(0.0), ..before },
-            GradientControl { accumulate: 0, clip_norm: Some(1.0), ..before },
+            GradientControl { accumulate: 0, max_norm: Some(1.0), ..before },
         ] {
             ensure!(self.twin.adam.set_gradient_control(wrong).is_err(), "{wrong:?} was accepted");
         }
         let small = storage(self.twin.gpu, 4);
-        ensure!(self.twin.adam.set_found_inf(Some((&small, 4))).is_err(), "a found_inf behind its buffer was accepted");
+        ensure!(self.twin.adam.set_found_inf((&small, 4)).is_err(), "a found_inf behind its buffer was accepted");
         ensure!(*self.twin.adam.gradient_control() == before, "a refused control was set");
         Ok(())
     }
@@ -382,9 +382,9 @@ impl Machine<'_> {
         for group in self.twin.adam.param_groups() {
             let mut params = Vec::new();
             for &id in group.params() {
-                let name = self.twin.adam.name(id)?.unwrap_or_default();
+                let name = self.twin.adam.param(id)?.name.unwrap_or_default();
                 let tensor = self.twin.tensors.iter().find(|tensor| tensor.name == name).context("unknown")?;
-                let stepped = self.twin.adam.step_count(id)? > 0;
+                let stepped = self.twin.adam.param(id)?.step > 0;
                 params.push(ParamCopy { name: name.to_owned(), reference: tensor.reference.clone(), stepped });
             }
             groups.push((*group.config(), params));
@@ -400,20 +400,20 @@ impl Machine<'_> {
     }
 
     /// Loads the saved state. It must be refused if it does not fit the current groups.
-    fn load(&mut self, prefix: &str) -> Result<()> {
+    async fn load(&mut self, prefix: &str) -> Result<()> {
         let Some(mut saved) = self.saved.take() else { return Ok(()) };
         for name in saved.dict.param_groups.iter_mut().filter_map(|group| group.param_names.as_mut()).flatten() {
             name.insert_str(0, prefix);
         }
         let now = self.groups()?;
-        let result = self.twin.adam.load_state_dict(&saved.dict);
+        let result = self.twin.adam.load_state_dict(&saved.dict).await;
         let Some(matched) = matched(&saved.groups, &now) else {
             let refusal = match result {
                 Err(
-                    Error::StateGroups { .. }
-                    | Error::StateGroupSize { .. }
-                    | Error::StateNames { .. }
-                    | Error::StateEntry { .. },
+                    Error::StateDict(StateDictError::Groups { .. })
+                    | Error::StateDict(StateDictError::GroupSize { .. })
+                    | Error::StateDict(StateDictError::Names { .. })
+                    | Error::StateDict(StateDictError::Entry { .. }),
                 ) => Ok(()),
                 other => bail!("a dict that does not fit returned {other:?}"),
             };
@@ -442,15 +442,15 @@ impl Machine<'_> {
 
 impl Machine<'_> {
     /// Loads the saved state of the parameters that still exist; the others start again.
-    fn load_partial(&mut self) -> Result<()> {
+    async fn load_partial(&mut self) -> Result<()> {
         let Some(saved) = self.saved.take() else { return Ok(()) };
         let now = self.groups()?;
         let options = LoadOptions::new().matching(StateMatching::Partial);
         let known: Vec<ParamCopy> = saved.groups.iter().flat_map(|(_, params)| params.clone()).collect();
-        match self.twin.adam.load_state_dict_with(&saved.dict, &options) {
+        match self.twin.adam.load_state_dict_with(&saved.dict, &options).await {
             Ok(()) => {}
             // Refused: another length, a missing maximum that the group needs, or no names at all.
-            Err(Error::StateEntry { .. } | Error::StateWithoutNames) => {
+            Err(Error::StateDict(StateDictError::Entry { .. }) | Error::StateDict(StateDictError::WithoutNames)) => {
                 ensure!(self.groups()? == now, "a refused dict has changed the groups");
                 return Ok(());
             }

@@ -73,7 +73,7 @@ pub async fn replay_with(gpu: &Gpu, case: &Case, placement: Placement, found: Fo
     let mut replay = Replay::construct(gpu, case, placement, *algorithm, defaults, groups)?;
     if found == FoundInf::Told {
         let told = storage(gpu, TOLD_AT + 4);
-        replay.adam.set_found_inf(Some((&told, TOLD_AT)))?;
+        replay.adam.set_found_inf((&told, TOLD_AT))?;
         replay.told = Some(told);
     }
     let mut checkpoints = Vec::new();
@@ -88,7 +88,7 @@ pub async fn replay_with(gpu: &Gpu, case: &Case, placement: Placement, found: Fo
             Op::AddGroup { group } => replay.add_group(group)?,
             Op::Checkpoint(expected) => checkpoints.push(replay.read(expected).await?),
             Op::Reload { defaults } => replay.reload(*algorithm, defaults).await.context("reloading")?,
-            Op::LoadState { steps } => replay.load(steps).context("loading a state")?,
+            Op::LoadState { steps } => replay.load(steps).await.context("loading a state")?,
             Op::Construct { .. } => bail!("{op:?} is not replayed"),
         }
     }
@@ -152,7 +152,7 @@ impl<'a> Replay<'a> {
     fn set_control(&mut self, op: &Op) -> Result<()> {
         let Op::Step { grad_scale, found_inf, clip_norm, norm_type, .. } = *op else { bail!("{op:?} is no step") };
         let control = GradientControl {
-            clip_norm,
+            max_norm: clip_norm,
             norm_type: norm_type.map_or(NormType::Two, NormType::from),
             skip_nonfinite: found_inf.is_some() && self.told.is_none(),
             loss_scale: grad_scale.map_or(LossScale::None, LossScale::Fixed),
@@ -209,29 +209,29 @@ impl<'a> Replay<'a> {
     async fn reload(&mut self, algorithm: Algorithm, defaults: &Options) -> Result<()> {
         let dict = self.adam.state_dict().await?;
         let group = |group: &wgpu_adam::Group| {
-            let param = |&id: &ParamId| self.tensors.param(self.adam.name(id)?.unwrap_or_default());
+            let param = |&id: &ParamId| self.tensors.param(self.adam.param(id)?.name.unwrap_or_default());
             Ok(ParamGroup::new(group.params().iter().map(param).collect::<Result<Vec<_>>>()?))
         };
         let groups: Vec<ParamGroup> = self.adam.param_groups().iter().map(group).collect::<Result<_>>()?;
         let defaults = defaults.over(&algorithm.defaults());
         self.adam = WgpuAdam::new(&self.gpu.device, &self.gpu.queue, groups, defaults)?;
         self.none.clear();
-        Ok(self.adam.load_state_dict(&dict)?)
+        Ok(self.adam.load_state_dict(&dict).await?)
     }
 
     /// A state dict with the current groups and the case's moments.
-    fn load(&mut self, steps: &BTreeMap<String, u64>) -> Result<()> {
+    async fn load(&mut self, steps: &BTreeMap<String, u64>) -> Result<()> {
         let mut dict = StateDict::default();
         let mut next_id = 0;
         for group in self.adam.param_groups() {
             let first = next_id;
             for &param in group.params() {
-                let id = self.adam.name(param)?.unwrap_or_default();
+                let id = self.adam.param(param)?.name.unwrap_or_default();
                 if let Some(&step) = steps.get(id) {
                     let moment = |key| anyhow::Ok(self.case.loaded(id, key)?.unwrap_or_default());
                     let entry = TensorState {
                         step,
-                        shape: self.adam.shape(param)?.to_vec(),
+                        shape: self.adam.param(param)?.shape.to_vec(),
                         exp_avg: moment(Key::ExpAvg)?,
                         exp_avg_sq: moment(Key::ExpAvgSq)?,
                         max_exp_avg_sq: self.case.loaded(id, Key::MaxExpAvgSq)?,
@@ -242,7 +242,7 @@ impl<'a> Replay<'a> {
             }
             dict.param_groups.push(StateGroup::new(group.config(), (first..next_id).collect(), None));
         }
-        Ok(self.adam.load_state_dict(&dict)?)
+        Ok(self.adam.load_state_dict(&dict).await?)
     }
 
     async fn read(&self, expected: &Expected) -> Result<Checkpoint> {
@@ -265,7 +265,7 @@ impl<'a> Replay<'a> {
                     spans.push(found);
                 }
             }
-            let step = device_steps.get(id).copied().unwrap_or(self.adam.step_count(handle)?);
+            let step = device_steps.get(id).copied().unwrap_or(self.adam.param(handle)?.step);
             params.push(Outcome { id: id.clone(), step, values: BTreeMap::new() });
         }
         for ((index, key), values) in wanted.into_iter().zip(read_all(self.gpu, &spans).await?) {
@@ -282,14 +282,14 @@ impl<'a> Replay<'a> {
         let dict = self.adam.state_dict().await?;
         let ids = self.adam.param_groups().iter().flat_map(wgpu_adam::Group::params);
         let step = |(number, &id): (u64, &ParamId)| {
-            let name = self.adam.name(id)?.unwrap_or_default().to_owned();
+            let name = self.adam.param(id)?.name.unwrap_or_default().to_owned();
             Ok((name, dict.state.get(&number).map_or(0, |entry| entry.step)))
         };
         (0..).zip(ids).map(step).collect()
     }
 
     fn groups(&self) -> Result<Vec<Group>> {
-        let name = |&id: &ParamId| Ok(self.adam.name(id)?.unwrap_or_default().to_owned());
+        let name = |&id: &ParamId| Ok(self.adam.param(id)?.name.unwrap_or_default().to_owned());
         let group = |group: &wgpu_adam::Group| {
             Ok(Group { config: *group.config(), params: group.params().iter().map(name).collect::<Result<_>>()? })
         };

@@ -18,8 +18,8 @@ type Case = (&'static str, AdamConfig, GradientControl);
 fn cases() -> [Case; 5] {
     let config = AdamConfig { lr: 0.01, weight_decay: 0.1, ..Default::default() };
     let none = GradientControl::default();
-    let clip = GradientControl { clip_norm: Some(0.5), ..none };
-    let dynamic = LossScale::Dynamic { init: 8.0, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 2 };
+    let clip = GradientControl { max_norm: Some(0.5), ..none };
+    let dynamic = LossScale::Dynamic { init_scale: 8.0, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 2 };
     [
         ("plain", config, none),
         ("plain again, at another rate", AdamConfig { lr: 0.02, ..config }, none),

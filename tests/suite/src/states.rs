@@ -75,7 +75,7 @@ async fn resume(gpu: &Gpu) -> Result<()> {
                     arena.params(),
                     AdamConfig { lr: 9.0, ..Default::default() },
                 )?;
-                twin.adam.load_state_dict(&dict)?;
+                twin.adam.load_state_dict(&dict).await?;
                 ensure!(dict == copy, "loading has changed the dict");
                 ensure!(twin.adam.state_dict().await? == dict, "the saved state differs from the loaded one");
                 if twin.tensors[2].grad_values.is_none() {
@@ -152,7 +152,7 @@ async fn large(gpu: &Gpu) -> Result<()> {
     let state = twin.adam.state(twin.id("a")?)?;
     ensure!(state.pieces.len() > 10, "{} pieces", state.pieces.len());
     same_bits("exp_avg", &dict.state[&0].exp_avg, &read_state(gpu, &state, Key::ExpAvg).await?)?;
-    twin.adam.load_state_dict(&dict)?;
+    twin.adam.load_state_dict(&dict).await?;
     twin.step()?;
     twin.check("large").await?;
     gpu.check_errors()

@@ -124,7 +124,7 @@ async fn check(twin: &Twin<'_>, case: &str, lr: f64) -> Result<()> {
         let TwinTensor { name, reference, initial, .. } = tensor;
         let id = twin.id(name)?;
         let case = format!("{case}: {name} {key}");
-        let steps = twin.adam.step_count(id)?;
+        let steps = twin.adam.param(id)?.step;
         ensure!(steps == reference.step, "{case}: step {steps} instead of {}", reference.step);
         let steps = steps.max(1) as f64;
         // Gradients are about 1 or smaller, and so are moments.

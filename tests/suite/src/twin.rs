@@ -98,7 +98,7 @@ impl<'a> Twin<'a> {
             let config = group.config();
             largest = largest.max(config.lr);
             for &id in group.params() {
-                let name = self.adam.name(id)?.context("a tensor without a name")?;
+                let name = self.adam.param(id)?.name.context("a tensor without a name")?;
                 let tensor = self.tensors.iter_mut().find(|tensor| tensor.name == name).context("unknown name")?;
                 if let Some(grad) = &tensor.grad_values {
                     tensor.reference.step(grad, group.config());

@@ -57,7 +57,7 @@ impl Gradients {
     /// The same settings for the optimizer.
     pub fn control(&self) -> GradientControl {
         let Self { clip_norm, loss_scale, accumulate } = *self;
-        GradientControl { clip_norm, loss_scale, accumulate, ..GradientControl::default() }
+        GradientControl { max_norm: clip_norm, loss_scale, accumulate, ..GradientControl::default() }
     }
 
     /// Whether steps may be skipped.
@@ -99,7 +99,7 @@ fn positive(name: &str, text: &str) -> Result<f64> {
 fn dynamic(first: f64) -> LossScale {
     match LossScale::dynamic() {
         LossScale::Dynamic { growth_factor, backoff_factor, growth_interval, .. } => {
-            LossScale::Dynamic { init: first, growth_factor, backoff_factor, growth_interval }
+            LossScale::Dynamic { init_scale: first, growth_factor, backoff_factor, growth_interval }
         }
         other => other,
     }
@@ -110,7 +110,8 @@ fn text(scale: &LossScale) -> String {
         LossScale::None => "none".to_owned(),
         LossScale::Fixed(scale) => short(*scale),
         scale if *scale == LossScale::dynamic() => "dynamic".to_owned(),
-        LossScale::Dynamic { init, .. } => format!("dynamic:{}", short(*init)),
+        LossScale::Dynamic { init_scale, .. } => format!("dynamic:{}", short(*init_scale)),
+        other => format!("{other:?}"),
     }
 }
 
@@ -145,7 +146,9 @@ mod tests {
         }
         let mut gradients = Gradients::default();
         gradients.set_loss_scale("dynamic:1e30").unwrap();
-        let LossScale::Dynamic { init, growth_interval, .. } = gradients.loss_scale else { panic!("{gradients:?}") };
+        let LossScale::Dynamic { init_scale: init, growth_interval, .. } = gradients.loss_scale else {
+            panic!("{gradients:?}")
+        };
         assert_eq!((init, growth_interval, text(&gradients.loss_scale)), (1e30, 2000, "dynamic:1e30".to_owned()));
     }
 

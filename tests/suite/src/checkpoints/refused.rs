@@ -1,7 +1,7 @@
 //! The highest step count that can be saved and loaded.
 
 use anyhow::{Context, Result, ensure};
-use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointLoad, Error, GradientControl};
+use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointLoad, Error, GradientControl, StateDictError};
 
 use super::Model;
 use crate::Gpu;
@@ -21,7 +21,7 @@ pub async fn last_step(gpu: &Gpu) -> Result<()> {
         let bytes = dict.to_safetensors(&CheckpointContents::new())?;
         model.adam.load_from(&Checkpoint::from_bytes(bytes)?, CheckpointLoad::State).await?;
         ensure!(model.adam.state_dict().await? == dict, "the state differs from the one loaded from a file");
-        model.adam.load_state_dict(&dict)?;
+        model.adam.load_state_dict(&dict).await?;
         model.steps(3)?;
         let after = model.adam.state_dict().await?;
         ensure!(after.state[&0].step == LAST + 3 && after.state[&1].step == 5, "step counts: {after:?}");
@@ -29,8 +29,11 @@ pub async fn last_step(gpu: &Gpu) -> Result<()> {
         let refused = model.bytes().await;
         let text = format!("{refused:?}");
         ensure!(refused.is_err() && text.contains("optimizer.state.0.weight.step"), "saved: {text}");
-        let refused = model.adam.load_state_dict(&after);
-        ensure!(matches!(refused, Err(Error::StateEntry { key: "step", .. })), "loaded: {refused:?}");
+        let refused = model.adam.load_state_dict(&after).await;
+        ensure!(
+            matches!(refused, Err(Error::StateDict(StateDictError::Entry { key: "step", .. }))),
+            "loaded: {refused:?}"
+        );
     }
     Ok(())
 }

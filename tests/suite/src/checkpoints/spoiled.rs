@@ -43,7 +43,7 @@ async fn resumed<'a>(gpu: &'a Gpu, bytes: &[u8], way: &str, options: &LoadOption
     if way.starts_with("a file") {
         other.adam.load_from_with(&checkpoint, CheckpointLoad::StateAndParams, options).await?;
     } else {
-        other.adam.load_state_dict_with(&checkpoint.state_dict()?, options)?;
+        other.adam.load_state_dict_with(&checkpoint.state_dict()?, options).await?;
         for (name, _) in TENSORS {
             let values = checkpoint.tensor(&format!("model.{name}"))?.to_f32().context("values of f32")?;
             other.arena.write_param(&gpu.queue, name, &values)?;
@@ -133,7 +133,7 @@ pub async fn refused_unless_allowed(gpu: &Gpu) -> Result<()> {
         let before = other.bytes().await?;
         for staging in [STAGING, 1 << 20] {
             other.adam.set_staging_size(staging);
-            is_told(&other.adam.load_state_dict(&dict), "loaded", LOADING)?;
+            is_told(&other.adam.load_state_dict(&dict).await, "loaded", LOADING)?;
             for load in [CheckpointLoad::State, CheckpointLoad::StateAndParams] {
                 is_told(&other.adam.load_from(&checkpoint, load).await, "loaded", LOADING)?;
             }

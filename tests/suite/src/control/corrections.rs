@@ -121,7 +121,7 @@ pub async fn late_steps(gpu: &Gpu) -> Result<()> {
                 for entry in dict.state.values_mut() {
                     entry.step = t;
                 }
-                rig.adam.load_state_dict(&dict)?;
+                rig.adam.load_state_dict(&dict).await?;
                 rig.poke_grad(0, 5, f32::NAN);
                 if control == counting {
                     rig.adam.step()?;

@@ -34,7 +34,7 @@ impl<'a> Many<'a> {
         let mut adam = WgpuAdam::new(&gpu.device, &gpu.queue, arena.params(), AdamConfig::default())?;
         adam.set_gradient_control(GradientControl { skip_nonfinite: true, ..Default::default() })?;
         let overflow = storage(gpu, 4);
-        adam.set_found_inf(Some((&overflow, 0)))?;
+        adam.set_found_inf((&overflow, 0))?;
         Ok(Self { gpu, adam, overflow, taken: vec![0; ROOM[0]], name })
     }
 

@@ -21,16 +21,16 @@ pub async fn accumulated(gpu: &Gpu) -> Result<()> {
     ];
     for (name, loss_scale, scale) in scales {
         for accumulate in [1, 3, 4] {
-            for clip_norm in [None, Some(2.0)] {
-                let control = GradientControl { loss_scale, accumulate, clip_norm, ..Default::default() };
-                let case = format!("{name}, {accumulate} micro-batches, clip_norm {clip_norm:?}");
+            for max_norm in [None, Some(2.0)] {
+                let control = GradientControl { loss_scale, accumulate, max_norm, ..Default::default() };
+                let case = format!("{name}, {accumulate} micro-batches, max_norm {max_norm:?}");
                 let mut rig = Rig::mixed(gpu, control)?;
                 let multiplier = 1.0 / (scale * f64::from(accumulate));
                 for round in 0..4 {
                     rig.write_grads(round, scale as f32);
                     rig.adam.step()?;
                     let mut factor = 1.0;
-                    if let Some(bound) = clip_norm {
+                    if let Some(bound) = max_norm {
                         let want = norm(rig.grads(), NormType::Two) * multiplier;
                         factor = clip_factor(want, bound);
                         let told = rig.adam.statistics().await?;
@@ -49,20 +49,20 @@ pub async fn accumulated(gpu: &Gpu) -> Result<()> {
 
 /// Each element is clamped after unscaling and after clipping by norm.
 pub async fn by_value(gpu: &Gpu) -> Result<()> {
-    for clip_norm in [None, Some(30.0)] {
+    for max_norm in [None, Some(30.0)] {
         for (loss_scale, scale) in [(LossScale::None, 1.0), (LossScale::Fixed(64.0), 64.0)] {
             for clip_value in [0.1, 0.5, 100.0] {
                 let control =
-                    GradientControl { clip_norm, clip_value: Some(clip_value), loss_scale, ..Default::default() };
+                    GradientControl { max_norm, clip_value: Some(clip_value), loss_scale, ..Default::default() };
                 let mut rig = Rig::mixed(gpu, control)?;
                 for round in 0..4 {
                     rig.write_grads(round, scale);
                     rig.adam.step()?;
                     let size = norm(rig.grads(), NormType::Two) / f64::from(scale);
-                    let factor = clip_norm.map_or(1.0, |bound| clip_factor(size, bound));
+                    let factor = max_norm.map_or(1.0, |bound| clip_factor(size, bound));
                     rig.took(|grad| (grad / f64::from(scale) * factor).clamp(-clip_value, clip_value))?;
                 }
-                let case = format!("clip_value {clip_value}, clip_norm {clip_norm:?}, scale {scale}");
+                let case = format!("clip_value {clip_value}, max_norm {max_norm:?}, scale {scale}");
                 rig.check(&case).await?;
                 rig.grads_untouched(&case).await?;
             }
@@ -94,7 +94,7 @@ async fn infinite_by_value(gpu: &Gpu) -> Result<()> {
 /// Gradients are zero after each step, taken or skipped; nothing beside them changes.
 pub async fn zeroed(gpu: &Gpu) -> Result<()> {
     let zero = GradientControl { zero_grad_after_step: true, ..Default::default() };
-    let clipping = GradientControl { clip_norm: Some(0.5), skip_nonfinite: true, ..zero };
+    let clipping = GradientControl { max_norm: Some(0.5), skip_nonfinite: true, ..zero };
     for (name, control) in [("plain", zero), ("clipping", clipping)] {
         let mut rig = Rig::mixed(gpu, control)?;
         let askew = rig.tensors[rig.index("askew")?].grad.buffer().clone();
@@ -111,7 +111,7 @@ pub async fn zeroed(gpu: &Gpu) -> Result<()> {
             }
             rig.adam.step()?;
             if !overflows {
-                let bound = control.clip_norm;
+                let bound = control.max_norm;
                 let size = norm(rig.grads(), NormType::Two);
                 let factor = bound.map_or(1.0, |bound| clip_factor(size, bound));
                 rig.took(|grad| grad * factor)?;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 const SKIP: GradientControl = GradientControl {
-    clip_norm: None,
+    max_norm: None,
     norm_type: NormType::Two,
     clip_value: None,
     skip_nonfinite: true,
@@ -59,7 +59,7 @@ pub async fn differ(gpu: &Gpu) -> Result<()> {
     let steps: Vec<u64> = rig.adam.state_dict().await?.state.values().map(|entry| entry.step).collect();
     ensure!(steps == [4, 5, 3, 4], "steps {steps:?}");
     let host: Vec<u64> = ["a0", "a1", "a2", "a3"]
-        .map(|name| Ok(rig.adam.step_count(rig.id(name)?)?))
+        .map(|name| Ok(rig.adam.param(rig.id(name)?)?.step))
         .into_iter()
         .collect::<Result<_>>()?;
     ensure!(host == [6, 5, 5, 6], "the host has counted {host:?}");
@@ -71,13 +71,13 @@ pub async fn differ(gpu: &Gpu) -> Result<()> {
 pub async fn changes(gpu: &Gpu) -> Result<()> {
     let controls = [
         GradientControl::default(),
-        GradientControl { clip_norm: Some(0.4), ..Default::default() },
+        GradientControl { max_norm: Some(0.4), ..Default::default() },
         SKIP,
-        GradientControl { clip_norm: Some(2.0), norm_type: NormType::Infinity, ..SKIP },
+        GradientControl { max_norm: Some(2.0), norm_type: NormType::Infinity, ..SKIP },
         GradientControl { loss_scale: LossScale::Fixed(8.0), ..Default::default() },
         GradientControl { loss_scale: LossScale::dynamic(), accumulate: 2, ..Default::default() },
         GradientControl { clip_value: Some(0.25), ..SKIP },
-        GradientControl { loss_scale: LossScale::Fixed(32.0), clip_norm: Some(1.0), ..SKIP },
+        GradientControl { loss_scale: LossScale::Fixed(32.0), max_norm: Some(1.0), ..SKIP },
     ];
     let mut rig = Rig::mixed(gpu, GradientControl::default())?;
     let mut round = 0;
@@ -103,12 +103,13 @@ pub async fn changes(gpu: &Gpu) -> Result<()> {
                     let buffer = buffer.ok_or_else(|| anyhow::anyhow!("no buffer of the loss scale"))?;
                     crate::readback::read_f32(gpu, &buffer, 0, 1).await?[0].into()
                 }
+                other => anyhow::bail!("{other:?} is not among the controls"),
             };
             rig.write_grads(1000 + round, scale as f32);
             rig.adam.step()?;
             let multiplier = 1.0 / (scale * f64::from(control.accumulate));
             let size = norm(rig.grads(), control.norm_type) * multiplier;
-            let factor = control.clip_norm.map_or(1.0, |bound| clip_factor(size, bound));
+            let factor = control.max_norm.map_or(1.0, |bound| clip_factor(size, bound));
             let most = control.clip_value.unwrap_or(f64::INFINITY);
             rig.took(|grad| (grad * multiplier * factor).clamp(-most, most))?;
         }
@@ -187,7 +188,7 @@ pub async fn surgery(gpu: &Gpu) -> Result<()> {
     let saved: Vec<Reference> = rig.tensors.iter().map(|tensor| tensor.reference.clone()).collect();
     go(&mut rig)?;
     rig.check("before loading").await?;
-    rig.adam.load_state_dict(&dict)?;
+    rig.adam.load_state_dict(&dict).await?;
     for (tensor, saved) in rig.tensors.iter_mut().zip(saved) {
         tensor.reference = Reference { param: tensor.reference.param.clone(), ..saved };
     }
@@ -271,7 +272,7 @@ pub async fn empty(gpu: &Gpu) -> Result<()> {
     for (case, lengths) in [("alone", &[0_u64, 0][..]), ("with another", &[0, 3])] {
         let mut rig = Rig::alone(gpu, lengths, SKIP)?;
         let found_inf = storage(gpu, 4);
-        rig.adam.set_found_inf(Some((&found_inf, 0)))?;
+        rig.adam.set_found_inf((&found_inf, 0))?;
         for (round, skipped) in [false, true, true, false].into_iter().enumerate() {
             rig.write_grads(round as u64, 1.0);
             gpu.queue.write_buffer(&found_inf, 0, bytemuck::bytes_of(&f32::from(u8::from(skipped))));

@@ -74,8 +74,8 @@ pub async fn recorded(gpu: &Gpu) -> Result<()> {
             Norm::Infinity => (NormType::Infinity, 0.0),
         };
         for (place, rig) in rigs.iter_mut().enumerate() {
-            let clip_norm = Some(row.max_norm);
-            rig.adam.set_gradient_control(GradientControl { clip_norm, norm_type, ..Default::default() })?;
+            let max_norm = Some(row.max_norm);
+            rig.adam.set_gradient_control(GradientControl { max_norm, norm_type, ..Default::default() })?;
             for index in 0..row.lengths.len() {
                 rig.write_grad(index, row.grad(index));
             }
@@ -127,9 +127,9 @@ pub async fn extremes(gpu: &Gpu) -> Result<()> {
                     }
                     let bound = want / 3.0;
                     // A bound is an f32, and must not be denormal.
-                    let clip_norm = (bound > 1e-37).then_some(bound);
+                    let max_norm = (bound > 1e-37).then_some(bound);
                     rig.adam.set_gradient_control(GradientControl {
-                        clip_norm,
+                        max_norm,
                         norm_type,
                         loss_scale,
                         skip_nonfinite: true,
@@ -137,7 +137,7 @@ pub async fn extremes(gpu: &Gpu) -> Result<()> {
                     })?;
                     rig.adam.step()?;
                     let case = format!("{sizes:?} over {scale}, norm {name}, a size for each tensor: {by_tensor}");
-                    let factor = clip_norm.map_or(1.0, |bound| clip_factor(want, bound));
+                    let factor = max_norm.map_or(1.0, |bound| clip_factor(want, bound));
                     check(&rig, &case, want, factor, NORM_ERROR).await?;
                 }
             }
@@ -149,7 +149,7 @@ pub async fn extremes(gpu: &Gpu) -> Result<()> {
 /// Sums of so many squares that adding them one by one would lose digits.
 pub async fn many(gpu: &Gpu) -> Result<()> {
     let lengths = [(1 << 22) + 3, 1000];
-    let control = GradientControl { clip_norm: Some(1.0), ..Default::default() };
+    let control = GradientControl { max_norm: Some(1.0), ..Default::default() };
     let mut rig = Rig::alone(gpu, &lengths, control)?;
     type Grad = fn(u64) -> f32;
     let kinds: [(&str, Grad); 4] = [

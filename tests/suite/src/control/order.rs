@@ -13,11 +13,11 @@ use crate::{
 };
 
 const DYNAMIC: LossScale =
-    LossScale::Dynamic { init: 1024.0, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 2 };
+    LossScale::Dynamic { init_scale: 1024.0, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 2 };
 
 /// A hundred times from the same state: three steps, one of them skipped.
 pub async fn repeats(gpu: &Gpu) -> Result<()> {
-    let control = GradientControl { clip_norm: Some(0.3), skip_nonfinite: true, ..Default::default() };
+    let control = GradientControl { max_norm: Some(0.3), skip_nonfinite: true, ..Default::default() };
     let mut rig = Rig::mixed(gpu, control)?;
     rig.write_grads(1, 1.0);
     rig.adam.step()?;
@@ -28,7 +28,7 @@ pub async fn repeats(gpu: &Gpu) -> Result<()> {
             let (buffer, offset) = (tensor.param.buffer(), tensor.param.offset());
             gpu.queue.write_buffer(buffer, offset, bytemuck::cast_slice(&tensor.initial));
         }
-        rig.adam.load_state_dict(&start)?;
+        rig.adam.load_state_dict(&start).await?;
         let mut told = Vec::new();
         for round in 0..3 {
             rig.write_grads(2 + round, 2.0);
@@ -59,7 +59,7 @@ const STEPS: u64 = 10;
 /// Ten steps with changes and overflows. Returns the final state, the last step's statistics, and the scale after each
 /// step.
 async fn changing_run(gpu: &Gpu, submit_each: bool) -> Result<(Bits, StepStatistics, Vec<f32>)> {
-    let control = GradientControl { clip_norm: Some(0.5), loss_scale: DYNAMIC, ..Default::default() };
+    let control = GradientControl { max_norm: Some(0.5), loss_scale: DYNAMIC, ..Default::default() };
     let mut rig = Rig::mixed(gpu, control)?;
     let late = TwinTensor::alone(gpu, "late", 70);
     let room: u64 = rig.tensors.iter().map(|tensor| tensor.length).sum::<u64>() + late.length;
@@ -89,7 +89,7 @@ async fn changing_run(gpu: &Gpu, submit_each: bool) -> Result<(Bits, StepStatist
             7 => rig.adam.set_betas(1, (0.5, 0.9))?,
             9 => {
                 let control = *rig.adam.gradient_control();
-                rig.adam.set_gradient_control(GradientControl { clip_norm: None, clip_value: Some(0.1), ..control })?;
+                rig.adam.set_gradient_control(GradientControl { max_norm: None, clip_value: Some(0.1), ..control })?;
             }
             _ => {}
         }
@@ -129,7 +129,8 @@ pub async fn ten_steps(gpu: &Gpu) -> Result<()> {
 
 /// Every kind of scale after every other in one encoder: a backward pass reads the same scale that its step divides by.
 pub async fn scales(gpu: &Gpu) -> Result<()> {
-    let dynamic = |init| LossScale::Dynamic { init, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 1 };
+    let dynamic =
+        |init| LossScale::Dynamic { init_scale: init, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 1 };
     let kinds = [
         (LossScale::Fixed(8.0), 8.0),
         (LossScale::Fixed(32.0), 32.0),
@@ -139,16 +140,16 @@ pub async fn scales(gpu: &Gpu) -> Result<()> {
         (dynamic(256.0), 256.0),
         (LossScale::Fixed(8.0), 8.0),
     ];
-    for clip_norm in [None, Some(1e9)] {
+    for max_norm in [None, Some(1e9)] {
         let mut rig =
-            Rig::alone(gpu, &[1], GradientControl { clip_norm, loss_scale: kinds[0].0, ..Default::default() })?;
+            Rig::alone(gpu, &[1], GradientControl { max_norm, loss_scale: kinds[0].0, ..Default::default() })?;
         let scale = rig.adam.loss_scale_buffer().ok_or_else(|| anyhow::anyhow!("no loss scale"))?.clone();
         rig.write_grad(0, vec![1.0]);
         let history = storage(gpu, 4 * 2 * kinds.len() as u64);
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         let mut want = Vec::new();
         for (loss_scale, first) in kinds {
-            let control = GradientControl { clip_norm, loss_scale, ..Default::default() };
+            let control = GradientControl { max_norm, loss_scale, ..Default::default() };
             rig.adam.record_gradient_control(&mut encoder, control)?;
             ensure!(*rig.adam.gradient_control() == control, "{:?}", rig.adam.gradient_control());
             let grows = matches!(loss_scale, LossScale::Dynamic { .. });
@@ -164,8 +165,8 @@ pub async fn scales(gpu: &Gpu) -> Result<()> {
         ensure!(rig.adam.loss_scale_buffer() == Some(&scale), "the buffer has moved");
         gpu.queue.submit([encoder.finish()]);
         let scales = crate::readback::read_f32(gpu, &history, 0, want.len() as u64).await?;
-        ensure!(scales == want, "clip_norm {clip_norm:?}: scales {scales:?} instead of {want:?}");
-        rig.check(&format!("clip_norm {clip_norm:?}")).await?;
+        ensure!(scales == want, "max_norm {max_norm:?}: scales {scales:?} instead of {want:?}");
+        rig.check(&format!("max_norm {max_norm:?}")).await?;
     }
     Ok(())
 }
@@ -176,7 +177,7 @@ pub async fn small_limits(gpu: &Gpu) -> Result<()> {
     // The ledger is bound as a whole.
     let small = gpu.small(small_workgroups(128 << 10)).await?;
     for norm_type in [NormType::Infinity, NormType::Two] {
-        let control = GradientControl { clip_norm: Some(0.5), norm_type, skip_nonfinite: true, ..Default::default() };
+        let control = GradientControl { max_norm: Some(0.5), norm_type, skip_nonfinite: true, ..Default::default() };
         let mut results: Vec<Bits> = Vec::new();
         for gpu in [gpu, &small] {
             let mut rig = Rig::in_arena(gpu, &[100_000, 3, 257, 65_537, 1000, 1001], control)?;

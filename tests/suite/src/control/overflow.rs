@@ -23,7 +23,7 @@ fn places(length: u64) -> Vec<u64> {
 
 pub async fn anywhere(gpu: &Gpu) -> Result<()> {
     let skip = GradientControl { skip_nonfinite: true, ..Default::default() };
-    let clip = GradientControl { clip_norm: Some(0.5), ..skip };
+    let clip = GradientControl { max_norm: Some(0.5), ..skip };
     let both = GradientControl { norm_type: NormType::Infinity, loss_scale: LossScale::Fixed(256.0), ..clip };
     for (name, control) in [("skipping", skip), ("clipping", clip), ("scaling", both)] {
         let mut rig = Rig::mixed(gpu, control)?;
@@ -91,7 +91,7 @@ pub async fn none(gpu: &Gpu) -> Result<()> {
 /// If steps are not skipped, clipping with a NaN makes all gradients NaN, as in torch, and an infinite gradient makes
 /// the finite ones zero.
 pub async fn unskipped(gpu: &Gpu) -> Result<()> {
-    let control = GradientControl { clip_norm: Some(1.0), ..Default::default() };
+    let control = GradientControl { max_norm: Some(1.0), ..Default::default() };
     for (special, rest_is_nan) in [(f32::NAN, true), (f32::INFINITY, false), (f32::NEG_INFINITY, false)] {
         let mut rig = Rig::alone(gpu, &[70, 5], control)?;
         rig.write_grads(1, 1.0);
@@ -125,13 +125,13 @@ pub async fn told(gpu: &Gpu) -> Result<()> {
     gpu.queue.write_buffer(&source, 0, bytemuck::cast_slice(&words));
     for (name, control) in [
         ("alone", GradientControl::default()),
-        ("clipping", GradientControl { clip_norm: Some(0.5), ..Default::default() }),
+        ("clipping", GradientControl { max_norm: Some(0.5), ..Default::default() }),
         ("skipping", GradientControl { skip_nonfinite: true, ..Default::default() }),
     ] {
         let mut rig = Rig::mixed(gpu, control)?;
         let mut partner = Rig::mixed(gpu, control)?;
         for rig in [&mut rig, &mut partner] {
-            rig.adam.set_found_inf(Some((&outside, 20)))?;
+            rig.adam.set_found_inf((&outside, 20))?;
             rig.write_grads(1, 1.0);
         }
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
@@ -153,7 +153,7 @@ pub async fn told(gpu: &Gpu) -> Result<()> {
         // After `set_found_inf(None)` the buffer's content no longer matters.
         gpu.queue.write_buffer(&outside, 20, bytemuck::bytes_of(&1.0_f32));
         for rig in [&mut rig, &mut partner] {
-            rig.adam.set_found_inf(None)?;
+            rig.adam.set_found_inf_to_none()?;
             rig.write_grads(2, 1.0);
             rig.adam.step()?;
         }

@@ -8,7 +8,7 @@ use super::rig::Rig;
 use crate::Gpu;
 
 const SKIP: GradientControl = GradientControl {
-    clip_norm: None,
+    max_norm: None,
     norm_type: wgpu_adam::NormType::Two,
     clip_value: None,
     skip_nonfinite: true,
@@ -114,7 +114,7 @@ pub async fn random(gpu: &Gpu) -> Result<()> {
             }
             30 => {
                 let dict = rig.adam.state_dict().await?;
-                rig.adam.load_state_dict(&dict)?;
+                rig.adam.load_state_dict(&dict).await?;
             }
             _ => {}
         }

@@ -11,11 +11,11 @@ use crate::{Gpu, readback::read_f32};
 
 const INIT: f64 = 1000.0;
 const DYNAMIC: GradientControl = GradientControl {
-    clip_norm: None,
+    max_norm: None,
     norm_type: wgpu_adam::NormType::Two,
     clip_value: None,
     skip_nonfinite: false,
-    loss_scale: LossScale::Dynamic { init: INIT, growth_factor: 1.5, backoff_factor: 0.375, growth_interval: 3 },
+    loss_scale: LossScale::Dynamic { init_scale: INIT, growth_factor: 1.5, backoff_factor: 0.375, growth_interval: 3 },
     accumulate: 1,
     zero_grad_after_step: false,
 };
@@ -59,24 +59,24 @@ pub async fn dicts(gpu: &Gpu) -> Result<()> {
     let saved = GradScalerState { scale: INIT * 0.375 * 1.5, growth_tracker: 2, ..FRESH };
     let dict = first.adam.state_dict().await?;
     ensure!(dict.grad_scaler == Some(saved), "{:?} instead of {saved:?}", dict.grad_scaler);
-    ensure!(format!("{dict:?}").ends_with("growth_interval 3, growth_tracker 2"), "{dict:?}");
+    ensure!(dict.to_string().ends_with("growth_interval 3, growth_tracker 2"), "{dict:?}");
     ensure!(dict.state[&0].step == 7, "step {}", dict.state[&0].step);
 
     // Loaded into a dynamic scale that is already set: everything comes from the dict, except the initial scale.
-    let LossScale::Dynamic { init, .. } = LossScale::dynamic() else { unreachable!() };
+    let LossScale::Dynamic { init_scale: init, .. } = LossScale::dynamic() else { unreachable!() };
     let mut second = rig(gpu, GradientControl { loss_scale: LossScale::dynamic(), ..DYNAMIC })?;
     let buffer = second.adam.loss_scale_buffer().cloned();
     step(&mut second, true)?;
-    second.adam.load_state_dict(&dict)?;
+    second.adam.load_state_dict(&dict).await?;
     ensure!(second.adam.loss_scale_buffer() == buffer.as_ref(), "the buffer has moved");
     ensure!(bound(&second).await? == saved.scale, "the buffer holds {}", bound(&second).await?);
     let (growth_factor, backoff_factor, growth_interval) = (1.5, 0.375, 3);
-    let replaced = LossScale::Dynamic { init, growth_factor, backoff_factor, growth_interval };
+    let replaced = LossScale::Dynamic { init_scale: init, growth_factor, backoff_factor, growth_interval };
     let control = *second.adam.gradient_control();
     ensure!(control == GradientControl { loss_scale: replaced, ..DYNAMIC }, "{control:?}");
     ensure!(second.adam.state_dict().await? == dict, "the saved state differs from the loaded one");
     // A control with the same initial scale continues the current scale.
-    second.adam.set_gradient_control(GradientControl { clip_norm: Some(1e9), ..control })?;
+    second.adam.set_gradient_control(GradientControl { max_norm: Some(1e9), ..control })?;
     step(&mut second, false)?;
     let grown = GradScalerState { scale: f64::from((saved.scale * 1.5) as f32), growth_tracker: 0, ..saved };
     ensure!(scaler(&second.adam).await? == grown, "{:?}", scaler(&second.adam).await?);
@@ -87,7 +87,7 @@ pub async fn dicts(gpu: &Gpu) -> Result<()> {
     // growth.
     for between in [None, Some(GradientControl::default()), Some(fixed(8.0)), Some(clipped())] {
         let mut third = rig(gpu, GradientControl::default())?;
-        third.adam.load_state_dict(&dict)?;
+        third.adam.load_state_dict(&dict).await?;
         if let Some(between) = between {
             third.adam.set_gradient_control(between)?;
         }
@@ -110,11 +110,11 @@ pub async fn dicts(gpu: &Gpu) -> Result<()> {
 
     // A dict without a scale does not change the current scale, and discards a kept one.
     let without = StateDict { grad_scaler: None, ..dict.clone() };
-    second.adam.load_state_dict(&without)?;
+    second.adam.load_state_dict(&without).await?;
     ensure!(scaler(&second.adam).await? == grown, "{:?}", scaler(&second.adam).await?);
     let mut fourth = rig(gpu, fixed(2.0))?;
-    fourth.adam.load_state_dict(&dict)?;
-    fourth.adam.load_state_dict(&without)?;
+    fourth.adam.load_state_dict(&dict).await?;
+    fourth.adam.load_state_dict(&without).await?;
     ensure!(fourth.adam.state_dict().await? == without, "a scale of the dict before");
 
     // A dict that is refused, because of its scale or for another reason, changes neither.
@@ -123,7 +123,7 @@ pub async fn dicts(gpu: &Gpu) -> Result<()> {
     wrong[1].param_groups[0].lr = Some(-1.0);
     for wrong in wrong {
         for (rig, want) in [(&mut second, Some(grown)), (&mut fourth, None)] {
-            let refused = rig.adam.load_state_dict(&wrong);
+            let refused = rig.adam.load_state_dict(&wrong).await;
             ensure!(matches!(refused, Err(Error::InvalidOption { .. })), "{refused:?}");
             ensure!(rig.adam.state_dict().await?.grad_scaler == want, "a refused dict has changed the scale");
         }
@@ -136,7 +136,7 @@ fn fixed(scale: f64) -> GradientControl {
 }
 
 fn clipped() -> GradientControl {
-    GradientControl { clip_norm: Some(1.0), skip_nonfinite: true, ..Default::default() }
+    GradientControl { max_norm: Some(1.0), skip_nonfinite: true, ..Default::default() }
 }
 
 /// A dict contains the steps that were recorded before the call, once they are submitted. It does not contain steps
@@ -172,11 +172,11 @@ pub async fn moment(gpu: &Gpu) -> Result<()> {
     // A step that is recorded before a dict is loaded, and submitted after that, uses the old state and the loaded
     // scale. Its backward pass reads the loaded scale too.
     rig.adam.set_gradient_control(DYNAMIC)?;
-    rig.adam.load_state_dict(&dict)?;
+    rig.adam.load_state_dict(&dict).await?;
     rig.poke_grad(0, 0, f32::NAN);
     let mut encoder = gpu.device.create_command_encoder(&Default::default());
     rig.adam.record_step(&mut encoder)?;
-    rig.adam.load_state_dict(&dict)?;
+    rig.adam.load_state_dict(&dict).await?;
     gpu.queue.submit([encoder.finish()]);
     let got = rig.adam.state_dict().await?;
     let backed_off = Some(GradScalerState { scale: INIT * 0.375, ..FRESH });
@@ -249,7 +249,7 @@ fn with_unknown(bytes: &[u8], key: &str) -> Result<Vec<u8>> {
 /// A scale so low that dividing by it fails is not saved. A run that loads the rest starts with the initial scale.
 pub async fn exhausted(gpu: &Gpu) -> Result<()> {
     let backoff_factor = 1e-20;
-    let loss_scale = LossScale::Dynamic { init: 1.0, growth_factor: 2.0, backoff_factor, growth_interval: 3 };
+    let loss_scale = LossScale::Dynamic { init_scale: 1.0, growth_factor: 2.0, backoff_factor, growth_interval: 3 };
     let mut rig = rig(gpu, GradientControl { loss_scale, ..DYNAMIC })?;
     step(&mut rig, true)?;
     ensure!(scaler(&rig.adam).await?.scale == f64::from(1e-20_f32), "{:?}", scaler(&rig.adam).await?);

@@ -147,7 +147,7 @@ impl<'a> Rig<'a> {
             let config = group.config();
             lr = lr.max(config.lr);
             for &id in group.params() {
-                let name = self.adam.name(id)?.context("a tensor without a name")?;
+                let name = self.adam.param(id)?.name.context("a tensor without a name")?;
                 let index = self.tensors.iter().position(|tensor| tensor.name == name).context("an unknown name")?;
                 let tensor = &mut self.tensors[index];
                 let Some(grad) = &tensor.grad_values else { continue };
@@ -168,7 +168,7 @@ impl<'a> Rig<'a> {
         let mut state = dict.state;
         let mut named = BTreeMap::new();
         for (number, &id) in (0..).zip(ids) {
-            let name = self.adam.name(id)?.context("a tensor without a name")?;
+            let name = self.adam.param(id)?.name.context("a tensor without a name")?;
             named.extend(state.remove(&number).map(|entry| (name.to_owned(), entry)));
         }
         ensure!(state.is_empty(), "entries of no parameter: {:?}", state.keys());

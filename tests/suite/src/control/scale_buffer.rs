@@ -28,7 +28,7 @@ pub async fn backward(gpu: &Gpu, access: &str) -> Result<()> {
     let init = f32::from_bits(0x4d80_0000); // 2^28
     let control = GradientControl {
         loss_scale: LossScale::Dynamic {
-            init: init.into(),
+            init_scale: init.into(),
             growth_factor: 2.0,
             backoff_factor: 0.5,
             growth_interval: INTERVAL,

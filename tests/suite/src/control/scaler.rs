@@ -49,7 +49,7 @@ fn runs() -> Result<Vec<Run>> {
 impl Run {
     fn control(&self) -> GradientControl {
         let loss_scale = LossScale::Dynamic {
-            init: self.init_scale,
+            init_scale: self.init_scale,
             growth_factor: self.growth_factor,
             backoff_factor: self.backoff_factor,
             growth_interval: self.growth_interval,

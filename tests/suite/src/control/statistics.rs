@@ -7,7 +7,7 @@ use super::rig::Rig;
 use crate::Gpu;
 
 const CLIP: GradientControl = GradientControl {
-    clip_norm: Some(0.5),
+    max_norm: Some(0.5),
     norm_type: wgpu_adam::NormType::Two,
     clip_value: None,
     skip_nonfinite: true,

@@ -116,13 +116,13 @@ pub const POINTS: &[Point] = points! {
         let mut running = steady(device, queue);
         let dict = running.adam.state_dict().await?;
         running.lose();
-        running.adam.load_state_dict(&dict)
+        running.adam.load_state_dict(&dict).await
     };
     Refused, "before load_state_dict, of no steps", |device, queue| {
         let mut running = made(device, queue);
         let dict: StateDict = running.adam.state_dict().await?;
         running.lose();
-        running.adam.load_state_dict(&dict)
+        running.adam.load_state_dict(&dict).await
     };
     Refused, "before load_from", |device, queue| {
         let mut running = steady(device, queue);
@@ -157,7 +157,7 @@ pub const POINTS: &[Point] = points! {
         running.adam.set_staging_size(4096);
         let dict = running.adam.state_dict().await?;
         running.lose();
-        running.adam.load_state_dict(&dict)
+        running.adam.load_state_dict(&dict).await
     };
     Refused, "before state_dict", |device, queue| lost(device, queue).adam.state_dict().await.map(drop);
     Either, "before state_dict, of no steps", |device, queue| {
@@ -201,7 +201,7 @@ pub const POINTS: &[Point] = points! {
         let running = lost(device, queue);
         let id = running.adam.find("a").unwrap();
         running.adam.state(id)?;
-        assert_eq!(running.adam.step_count(id)?, 3);
+        assert_eq!(running.adam.param(id)?.step, 3);
         drop(running);
         Ok(())
     };

@@ -8,11 +8,11 @@ use super::running::{
 };
 
 const CONTROL: GradientControl = GradientControl {
-    clip_norm: Some(1.0),
+    max_norm: Some(1.0),
     norm_type: wgpu_adam::NormType::Two,
     clip_value: None,
     skip_nonfinite: false,
-    loss_scale: LossScale::Dynamic { init: 1024.0, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 3 },
+    loss_scale: LossScale::Dynamic { init_scale: 1024.0, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 3 },
     accumulate: 1,
     zero_grad_after_step: true,
 };
@@ -65,7 +65,7 @@ pub const POINTS: &[Point] = points! {
     };
     Fine, "before another norm, and a step", |device, queue| {
         let mut running = lost(device, queue);
-        running.adam.set_gradient_control(GradientControl { clip_norm: Some(2.0), ..CONTROL })?;
+        running.adam.set_gradient_control(GradientControl { max_norm: Some(2.0), ..CONTROL })?;
         running.adam.step().map(drop)
     };
     Either, "before another scale, and a step", |device, queue| {
@@ -131,35 +131,35 @@ pub const POINTS: &[Point] = points! {
     Fine, "before set_found_inf takes back", |device, queue| {
         let mut running = controlled(device, queue);
         let found_inf = buffer(device, wgpu::BufferUsages::COPY_SRC);
-        running.adam.set_found_inf(Some((&found_inf, 0)))?;
+        running.adam.set_found_inf((&found_inf, 0))?;
         running.adam.step()?;
         running.lose();
-        running.adam.set_found_inf(None)?;
+        running.adam.set_found_inf_to_none()?;
         running.adam.step().map(drop)
     };
     Fine, "before set_found_inf, and a step", |device, queue| {
         let mut running = controlled(device, queue);
         let found_inf = buffer(device, wgpu::BufferUsages::COPY_SRC);
         running.lose();
-        running.adam.set_found_inf(Some((&found_inf, 0)))?;
+        running.adam.set_found_inf((&found_inf, 0))?;
         running.adam.step().map(drop)
     };
     Either, "before set_found_inf, with a buffer made behind that, and a step", |device, queue| {
         let mut running = lost(device, queue);
         let found_inf = buffer(device, wgpu::BufferUsages::COPY_SRC);
-        running.adam.set_found_inf(Some((&found_inf, 0)))?;
+        running.adam.set_found_inf((&found_inf, 0))?;
         running.adam.step().map(drop)
     };
     Refused, "before set_found_inf, where nothing was under control", |device, queue| {
         let mut running = steady(device, queue);
         let found_inf = buffer(device, wgpu::BufferUsages::COPY_SRC);
         running.lose();
-        running.adam.set_found_inf(Some((&found_inf, 0)))
+        running.adam.set_found_inf((&found_inf, 0))
     };
     Fine, "with a found_inf set", |device, queue| {
         let mut running = controlled(device, queue);
         let found_inf = buffer(device, wgpu::BufferUsages::COPY_SRC);
-        running.adam.set_found_inf(Some((&found_inf, 0)))?;
+        running.adam.set_found_inf((&found_inf, 0))?;
         running.adam.step()?;
         running.lose();
         running.adam.step().map(drop)
@@ -237,12 +237,12 @@ pub const POINTS: &[Point] = points! {
         let mut running = controlled(device, queue);
         let dict = running.adam.state_dict().await?;
         running.lose();
-        running.adam.load_state_dict(&dict)
+        running.adam.load_state_dict(&dict).await
     };
     Refused, "between load_state_dict and a step under control", |device, queue| {
         let mut running = controlled(device, queue);
         let dict = running.adam.state_dict().await?;
-        running.adam.load_state_dict(&dict)?;
+        running.adam.load_state_dict(&dict).await?;
         running.lose();
         running.adam.step().map(drop)
     };

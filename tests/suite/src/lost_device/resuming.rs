@@ -9,7 +9,7 @@ const LENGTHS: [(&str, u64); 3] = [("a", 1000), ("b", 33), ("c", 7)];
 const STEPS: u64 = 10;
 
 /// Steps `from..to` of one run, on tensors with these values.
-fn go_on(gpu: &Gpu, from: u64, to: u64, start: &Carried) -> Result<(TensorArena, WgpuAdam)> {
+async fn go_on(gpu: &Gpu, from: u64, to: u64, start: &Carried) -> Result<(TensorArena, WgpuAdam)> {
     let shapes = LENGTHS.map(|(name, length)| (name, [length as usize]));
     let arena = TensorArena::new(&gpu.device, shapes)?;
     for ((name, _), values) in LENGTHS.iter().zip(&start.params) {
@@ -18,7 +18,7 @@ fn go_on(gpu: &Gpu, from: u64, to: u64, start: &Carried) -> Result<(TensorArena,
     let config = AdamConfig { lr: 0.01, weight_decay: 0.1, amsgrad: true, ..Default::default() };
     let mut adam = WgpuAdam::new(&gpu.device, &gpu.queue, arena.params(), config)?;
     if let Some(dict) = &start.dict {
-        adam.load_state_dict(dict)?;
+        adam.load_state_dict(dict).await?;
     }
     for step in from..to {
         for (number, (name, length)) in (1..).zip(LENGTHS) {
@@ -45,11 +45,11 @@ async fn carried(gpu: &Gpu, arena: &TensorArena, adam: &WgpuAdam) -> Result<Carr
 
 pub async fn goes_on(gpu: &Gpu) -> Result<()> {
     let initial = Carried { params: LENGTHS.map(|(_, length)| values(length, length)).to_vec(), dict: None };
-    let (arena, adam) = go_on(gpu, 0, STEPS, &initial)?;
+    let (arena, adam) = go_on(gpu, 0, STEPS, &initial).await?;
     let want = carried(gpu, &arena, &adam).await?;
 
     let lost = Gpu::default_limits(&gpu.adapter).await?;
-    let (arena, mut adam) = go_on(&lost, 0, STEPS / 2, &initial)?;
+    let (arena, mut adam) = go_on(&lost, 0, STEPS / 2, &initial).await?;
     let kept = carried(&lost, &arena, &adam).await?;
     adam.step()?;
     lost.device.destroy();
@@ -64,7 +64,7 @@ pub async fn goes_on(gpu: &Gpu) -> Result<()> {
     ensure!(is_told, "a state dict of a lost device: {refused:?}");
 
     let new = Gpu::default_limits(&gpu.adapter).await?;
-    let (arena, adam) = go_on(&new, STEPS / 2, STEPS, &kept)?;
+    let (arena, adam) = go_on(&new, STEPS / 2, STEPS, &kept).await?;
     let got = carried(&new, &arena, &adam).await?;
     for ((name, _), (got, want)) in LENGTHS.iter().zip(got.params.iter().zip(&want.params)) {
         same_bits(name, got, want)?;

@@ -22,11 +22,11 @@ const DIVISOR: &[f64] = &[0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INF
 const LARGE: f64 = (1_u128 << 120) as f64;
 
 fn dynamic(init: f64, growth_factor: f64, backoff_factor: f64, growth_interval: u32) -> LossScale {
-    LossScale::Dynamic { init, growth_factor, backoff_factor, growth_interval }
+    LossScale::Dynamic { init_scale: init, growth_factor, backoff_factor, growth_interval }
 }
 
 const TABLE: [Refused; 10] = [
-    Refused { option: "clip_norm", values: POSITIVE, set: |control, value| control.clip_norm = Some(value) },
+    Refused { option: "max_norm", values: POSITIVE, set: |control, value| control.max_norm = Some(value) },
     Refused { option: "clip_value", values: POSITIVE, set: |control, value| control.clip_value = Some(value) },
     Refused {
         option: "loss_scale",
@@ -78,7 +78,7 @@ pub(super) fn rows() -> Vec<Row> {
         for &value in values {
             let mistake = move |case: &mut super::Case<'_>| {
                 // Together with other settings that are valid.
-                let mut control = GradientControl { clip_norm: Some(0.1), skip_nonfinite: true, ..Default::default() };
+                let mut control = GradientControl { max_norm: Some(0.1), skip_nonfinite: true, ..Default::default() };
                 set(&mut control, value);
                 let before = *case.subject.adam.gradient_control();
                 let result = case.subject.adam.set_gradient_control(control);
@@ -103,7 +103,7 @@ fn found_inf() -> Vec<Row> {
             "found_inf behind the end of its buffer",
             |c| {
                 let buffer = c.buffer(64);
-                c.subject.adam.set_found_inf(Some((&buffer, 64)))
+                c.subject.adam.set_found_inf((&buffer, 64))
             },
             Error::BufferTooSmall { .. },
             "found_inf has 1 f32 elements from byte 64 and needs 68 bytes, but its buffer has 64"
@@ -112,7 +112,7 @@ fn found_inf() -> Vec<Row> {
             "found_inf far behind the end of its buffer",
             |c| {
                 let buffer = c.buffer(64);
-                c.subject.adam.set_found_inf(Some((&buffer, u64::MAX - 3)))
+                c.subject.adam.set_found_inf((&buffer, u64::MAX - 3))
             },
             Error::BufferTooSmall { .. },
             "found_inf has"
@@ -121,7 +121,7 @@ fn found_inf() -> Vec<Row> {
             "found_inf at an odd offset",
             |c| {
                 let buffer = c.buffer(64);
-                c.subject.adam.set_found_inf(Some((&buffer, 6)))
+                c.subject.adam.set_found_inf((&buffer, 6))
             },
             Error::UnalignedOffset { offset: 6, .. },
             "found_inf begins at byte 6"
@@ -130,7 +130,7 @@ fn found_inf() -> Vec<Row> {
             "found_inf that cannot be copied",
             |c| {
                 let buffer = c.buffer_for(Usage::STORAGE | Usage::COPY_DST);
-                c.subject.adam.set_found_inf(Some((&buffer, 0)))
+                c.subject.adam.set_found_inf((&buffer, 0))
             },
             Error::BufferUsage { missing: Usage::COPY_SRC, .. },
             "the buffer of found_inf lacks the usage BufferUsages(COPY_SRC)"
@@ -163,7 +163,7 @@ fn of_another_device() -> Vec<Row> {
     vec![
         row!(
             "found_inf of another device",
-            |c| c.subject.adam.set_found_inf(Some((c.elsewhere, 0))),
+            |c| c.subject.adam.set_found_inf((c.elsewhere, 0)),
             Error::Device { .. },
             "wgpu refused the copy of found_inf"
         ),
@@ -172,8 +172,8 @@ fn of_another_device() -> Vec<Row> {
             |c| {
                 let buffer = c.buffer(64);
                 let mut adam = WgpuAdam::new(&c.gpu.device, &c.gpu.queue, c.subject.params(), AdamConfig::default())?;
-                adam.set_found_inf(Some((&buffer, 4)))?;
-                let refused = adam.set_found_inf(Some((c.elsewhere, 0)));
+                adam.set_found_inf((&buffer, 4))?;
+                let refused = adam.set_found_inf((c.elsewhere, 0));
                 // The earlier buffer is still copied.
                 let mut encoder = c.gpu.device.create_command_encoder(&Default::default());
                 adam.record_step(&mut encoder)?;

@@ -1,6 +1,9 @@
 //! State dicts that do not fit, or contain invalid values.
 
-use wgpu_adam::{AdamConfig, Error, GradScalerState, Param, ParamGroup, StateDict, StateGroup, TensorState, WgpuAdam};
+use futures::FutureExt as _;
+use wgpu_adam::{
+    AdamConfig, Error, GradScalerState, Param, ParamGroup, StateDict, StateDictError, StateGroup, TensorState, WgpuAdam,
+};
 
 use super::{Case, Row, row};
 
@@ -35,25 +38,25 @@ fn structure() -> Vec<Wrong> {
         wrong!(
             "nothing at all",
             |d| *d = StateDict::default(),
-            Error::StateGroups { saved: 0, current: 4 },
+            Error::StateDict(StateDictError::Groups { saved: 0, current: 4 }),
             "the state dict has 0 parameter groups, the optimizer 4"
         ),
         wrong!(
             "version 0",
             |d| d.version = 0,
-            Error::StateVersion { version: 0, known: 1 },
+            Error::StateDict(StateDictError::Version { version: 0, known: 1 }),
             "the state dict has version 0, and this crate knows versions 1 to 1"
         ),
         wrong!(
             "a group too few",
             |d| drop(d.param_groups.pop()),
-            Error::StateGroups { saved: 3, current: 4 },
+            Error::StateDict(StateDictError::Groups { saved: 3, current: 4 }),
             "the state dict has 3 parameter groups, the optimizer 4; add or leave out groups first"
         ),
         wrong!(
             "a group too many",
             |d| d.param_groups.push(StateGroup::new(&AdamConfig::default(), vec![], None)),
-            Error::StateGroups { saved: 5, current: 4 },
+            Error::StateDict(StateDictError::Groups { saved: 5, current: 4 }),
             "the state dict has 5 parameter groups, the optimizer 4"
         ),
         wrong!(
@@ -63,7 +66,7 @@ fn structure() -> Vec<Wrong> {
                 d.param_groups[0].params.pop();
                 names(d, 0).pop();
             },
-            Error::StateNames { .. },
+            Error::StateDict(StateDictError::Names { .. }),
             "only the state dict has none, only the optimizer has \"none\"; give parameters the names of the dict, or load \
              with StateMatching::Partial what both have"
         ),
@@ -74,57 +77,67 @@ fn structure() -> Vec<Wrong> {
                 d.param_groups[0].params.pop();
                 d.param_groups.iter_mut().for_each(|group| group.param_names = None);
             },
-            Error::StateGroupSize { group: 0, saved: 2, current: 3 },
+            Error::StateDict(StateDictError::GroupSize { group: 0, saved: 2, current: 3 }),
             "group 0 of the state dict has 2 parameter(s), that of the optimizer 3"
         ),
         wrong!(
             "a parameter where there is none",
             |d| d.param_groups[3].params.push(9),
-            Error::StateGroupSize { group: 3, saved: 1, current: 0 },
+            Error::StateDict(StateDictError::GroupSize { group: 3, saved: 1, current: 0 }),
             "group 3 of the state dict has 1 parameter(s), that of the optimizer 0"
         ),
         wrong!(
             "a name too few",
             |d| drop(names(d, 2).pop()),
-            Error::StateGroupNames { group: 2, names: 1, params: 2 },
+            Error::StateDict(StateDictError::GroupNames { group: 2, names: 1, params: 2 }),
             "group 2 of the state dict has 1 names for its 2 parameter(s)"
         ),
         wrong!(
             "an id twice in a group",
             |d| d.param_groups[0].params[1] = A,
-            Error::StateId { id: A, .. },
+            Error::StateDict(StateDictError::Id { id: A, .. }),
             "the state dict has an entry for id 0, which its groups list twice"
         ),
         wrong!(
             "an id in two groups",
             |d| d.param_groups[2].params[1] = B,
-            Error::StateId { id: B, .. },
+            Error::StateDict(StateDictError::Id { id: B, .. }),
             "the state dict has an entry for id 1, which its groups list twice"
         ),
         wrong!(
             "an entry of nobody",
             |d| drop(d.state.insert(77, TensorState::default())),
-            Error::StateId { id: 77, .. },
+            Error::StateDict(StateDictError::Id { id: 77, .. }),
             "the state dict has an entry for id 77, which none of its groups lists"
         ),
         wrong!(
             "one name that the optimizer does not have",
             |d| names(d, 0)[1] = "beta".into(),
-            Error::StateNames { .. },
+            Error::StateDict(StateDictError::Names { .. }),
             "only the state dict has \"beta\", only the optimizer has \"b\"; give parameters the names of the dict"
         ),
-        wrong!("no lr", |d| d.param_groups[0].lr = None, Error::StateOption { group: 0, option: "lr" }, "has no lr"),
+        wrong!(
+            "no lr",
+            |d| d.param_groups[0].lr = None,
+            Error::StateDict(StateDictError::MissingOption { group: 0, option: "lr" }),
+            "has no lr"
+        ),
         wrong!(
             "no betas",
             |d| d.param_groups[1].betas = None,
-            Error::StateOption { group: 1, option: "betas" },
+            Error::StateDict(StateDictError::MissingOption { group: 1, option: "betas" }),
             "group 1 of the state dict has no betas"
         ),
-        wrong!("no eps", |d| d.param_groups[2].eps = None, Error::StateOption { option: "eps", .. }, "has no eps"),
+        wrong!(
+            "no eps",
+            |d| d.param_groups[2].eps = None,
+            Error::StateDict(StateDictError::MissingOption { option: "eps", .. }),
+            "has no eps"
+        ),
         wrong!(
             "no weight_decay",
             |d| d.param_groups[3].weight_decay = None,
-            Error::StateOption { group: 3, option: "weight_decay" },
+            Error::StateDict(StateDictError::MissingOption { group: 3, option: "weight_decay" }),
             "group 3 of the state dict has no weight_decay"
         ),
     ]
@@ -135,25 +148,25 @@ fn entries() -> Vec<Wrong> {
         wrong!(
             "another shape of as many elements",
             |d| entry(d, B).shape = vec![5, 4],
-            Error::StateEntry { key: "shape", .. },
+            Error::StateDict(StateDictError::Entry { key: "shape", .. }),
             "shape of parameter \"b\" in the state dict is [5, 4] instead of [4, 5]"
         ),
         wrong!(
             "exp_avg too short",
             |d| entry(d, A).exp_avg.truncate(9),
-            Error::StateEntry { key: "exp_avg", .. },
+            Error::StateDict(StateDictError::Entry { key: "exp_avg", .. }),
             "exp_avg of parameter \"a\" in the state dict has 9 elements instead of 10"
         ),
         wrong!(
             "exp_avg_sq too long",
             |d| entry(d, A).exp_avg_sq.push(0.0),
-            Error::StateEntry { key: "exp_avg_sq", .. },
+            Error::StateDict(StateDictError::Entry { key: "exp_avg_sq", .. }),
             "has 11 elements instead of 10"
         ),
         wrong!(
             "max_exp_avg_sq too short",
             |d| max_exp_avg_sq(d).truncate(1),
-            Error::StateEntry { key: "max_exp_avg_sq", .. },
+            Error::StateDict(StateDictError::Entry { key: "max_exp_avg_sq", .. }),
             "has 1 elements instead of 33"
         ),
         wrong!(
@@ -177,13 +190,13 @@ fn entries() -> Vec<Wrong> {
         wrong!(
             "negative infinite exp_avg_sq",
             |d| entry(d, C).exp_avg_sq[3] = f32::NEG_INFINITY,
-            Error::StateEntry { key: "exp_avg_sq", .. },
+            Error::StateDict(StateDictError::Entry { key: "exp_avg_sq", .. }),
             "exp_avg_sq of parameter \"c\" in the state dict is negative at element 3: -inf"
         ),
         wrong!(
             "negative exp_avg_sq",
             |d| entry(d, A).exp_avg_sq[4] = -1e-30,
-            Error::StateEntry { key: "exp_avg_sq", .. },
+            Error::StateDict(StateDictError::Entry { key: "exp_avg_sq", .. }),
             "exp_avg_sq of parameter \"a\" in the state dict is negative at element 4: -0.00"
         ),
         wrong!(
@@ -196,37 +209,37 @@ fn entries() -> Vec<Wrong> {
         wrong!(
             "negative max_exp_avg_sq",
             |d| max_exp_avg_sq(d)[1] = -1.0,
-            Error::StateEntry { key: "max_exp_avg_sq", .. },
+            Error::StateDict(StateDictError::Entry { key: "max_exp_avg_sq", .. }),
             "is negative at element 1: -1"
         ),
         wrong!(
             "moments before the first step",
             |d| entry(d, B).step = 0,
-            Error::StateEntry { key: "exp_avg", .. },
+            Error::StateDict(StateDictError::Entry { key: "exp_avg", .. }),
             "exp_avg of parameter \"b\" in the state dict has taken no step and is not zero at element 0"
         ),
         wrong!(
             "a step past f64's whole numbers",
             |d| entry(d, A).step = (1 << 53) + 1,
-            Error::StateEntry { key: "step", .. },
+            Error::StateDict(StateDictError::Entry { key: "step", .. }),
             "step of parameter \"a\" in the state dict is 9007199254740993; it must be at most 2^53"
         ),
         wrong!(
             "the last step that a u64 counts",
             |d| entry(d, C).step = u64::MAX,
-            Error::StateEntry { key: "step", .. },
+            Error::StateDict(StateDictError::Entry { key: "step", .. }),
             "step of parameter \"c\" in the state dict is 18446744073709551615"
         ),
         wrong!(
             "no max_exp_avg_sq",
             |d| entry(d, C).max_exp_avg_sq = None,
-            Error::StateEntry { key: "max_exp_avg_sq", .. },
+            Error::StateDict(StateDictError::Entry { key: "max_exp_avg_sq", .. }),
             "max_exp_avg_sq of parameter \"c\" in the state dict is missing, and the group uses amsgrad"
         ),
         wrong!(
             "amsgrad where nobody recorded it",
             |d| d.param_groups[0].amsgrad = Some(true),
-            Error::StateEntry { key: "max_exp_avg_sq", .. },
+            Error::StateDict(StateDictError::Entry { key: "max_exp_avg_sq", .. }),
             "max_exp_avg_sq of parameter \"a\" in the state dict is missing, and the group uses amsgrad"
         ),
     ]
@@ -253,7 +266,7 @@ fn scalers() -> Vec<Row> {
                 GradScalerState { scale: 1024.0, growth_factor, backoff_factor, growth_interval, growth_tracker };
             set(&mut scaler, value);
             let dict = StateDict { grad_scaler: Some(scaler), ..case.dict.clone() };
-            case.subject.adam.load_state_dict(&dict)
+            case.subject.adam.load_state_dict(&dict).now_or_never().expect("a refusal waits for nothing")
         };
         let text = format!("invalid grad_scaler.{option}: {value}; it must be ");
         row!(format!("a {option} of {value}"), mistake, Error::InvalidOption { group: None, .. }, text)
@@ -267,7 +280,7 @@ pub(super) fn rows() -> Vec<Row> {
         let mistake = move |case: &mut Case<'_>| {
             let mut dict = case.dict.clone();
             change(&mut dict);
-            case.subject.adam.load_state_dict(&dict)
+            case.subject.adam.load_state_dict(&dict).now_or_never().expect("a refusal waits for nothing")
         };
         rows.push(Row { name: name.into(), mistake: Box::new(mistake), is_kind, kind, text: text.into() });
     }
@@ -280,7 +293,7 @@ pub(super) fn rows() -> Vec<Row> {
             let names = Some(vec!["w".into(), "w".into()]);
             let group = StateGroup::new(&AdamConfig::default(), vec![0, 1], names);
             let dict = StateDict { param_groups: vec![group], ..Default::default() };
-            let refused = adam.load_state_dict(&dict);
+            let refused = adam.load_state_dict(&dict).now_or_never().expect("a refusal waits for nothing");
             assert!(adam.find("w").is_none(), "a name was taken from a dict that was refused");
             refused
         },
@@ -292,7 +305,7 @@ pub(super) fn rows() -> Vec<Row> {
         |c| {
             let mut dict = c.dict.clone();
             names(&mut dict, 0)[1] = "a".into();
-            c.subject.adam.load_state_dict(&dict)
+            c.subject.adam.load_state_dict(&dict).now_or_never().expect("a refusal waits for nothing")
         },
         Error::DuplicateName { .. },
         "called \"a\""

@@ -7,14 +7,11 @@ use super::{Case, Row, row, subject::GROUPS};
 /// A method that takes an id.
 type OfParam = (&'static str, fn(&mut Case<'_>, ParamId) -> Result<(), Error>);
 
-const OF_PARAM: [OfParam; 11] = [
+const OF_PARAM: [OfParam; 8] = [
     ("set_grad", |c, id| c.subject.adam.set_grad(id, &c.buffer(4096))),
     ("set_grad_to_none", |c, id| c.subject.adam.set_grad_to_none(id)),
     ("state", |c, id| c.subject.adam.state(id).map(drop)),
-    ("step_count", |c, id| c.subject.adam.step_count(id).map(drop)),
-    ("name", |c, id| c.subject.adam.name(id).map(drop)),
-    ("shape", |c, id| c.subject.adam.shape(id).map(drop)),
-    ("has_grad", |c, id| c.subject.adam.has_grad(id).map(drop)),
+    ("param", |c, id| c.subject.adam.param(id).map(drop)),
     ("remove_param", |c, id| c.subject.adam.remove_param(id)),
     ("record_reset_state", |c, id| c.subject.adam.record_reset_state(c.encoder, id)),
     ("record_replace_param", |c, id| {

@@ -36,12 +36,12 @@ pub(super) async fn empty(gpu: &Gpu) -> Result<()> {
             adam.record_step(&mut encoder).context(case)?;
             gpu.queue.submit([encoder.finish()]);
             for id in adam.param_groups().iter().flat_map(|group| group.params().to_vec()) {
-                ensure!(adam.step_count(id)? == steps, "{case}: {:?} does not count its steps", adam.name(id)?);
+                ensure!(adam.param(id)?.step == steps, "{case}: {:?} does not count its steps", adam.param(id)?.name);
             }
         }
         let dict = adam.state_dict().await.context(case)?;
         let mut other = make(groups).context(case)?;
-        other.load_state_dict(&dict).with_context(|| format!("{case}: its own state dict"))?;
+        other.load_state_dict(&dict).await.with_context(|| format!("{case}: its own state dict"))?;
         ensure!(other.state_dict().await.context(case)? == dict, "{case}: the state dict came back changed");
         if let Some(id) = adam.find("none") {
             let mut encoder = gpu.device.create_command_encoder(&Default::default());
@@ -51,7 +51,7 @@ pub(super) async fn empty(gpu: &Gpu) -> Result<()> {
             adam.record_replace_param(&mut encoder, id, param(gpu, "none", 0), Moments::Keep).context(case)?;
             adam.record_step(&mut encoder).context(case)?;
             gpu.queue.submit([encoder.finish()]);
-            ensure!(adam.step_count(id)? == 2, "{case}: {} steps", adam.step_count(id)?);
+            ensure!(adam.param(id)?.step == 2, "{case}: {} steps", adam.param(id)?.step);
         }
         // Everything is removed.
         for id in adam.param_groups().iter().flat_map(|group| group.params().to_vec()).collect::<Vec<_>>() {
@@ -101,7 +101,7 @@ pub(super) async fn unusual(gpu: &Gpu) -> Result<()> {
     for (case, change) in changes {
         let mut dict = before.clone();
         change(&mut dict);
-        subject.adam.load_state_dict(&dict).context(case)?;
+        subject.adam.load_state_dict(&dict).await.context(case)?;
         ensure!(subject.adam.state_dict().await? == before, "a state dict with {case} loaded as another");
     }
     Ok(())

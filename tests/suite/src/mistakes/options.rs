@@ -1,5 +1,6 @@
 //! Hyperparameters out of range, through every call that accepts them.
 
+use futures::FutureExt as _;
 use wgpu_adam::{AdamConfig, Error, ParamGroup, StateGroup, WgpuAdam};
 
 use super::{Case, Row, row};
@@ -47,7 +48,7 @@ const WAYS: [Way; 5] = [
             amsgrad: saved.amsgrad,
             ..StateGroup::new(&config, saved.params.clone(), saved.param_names.clone())
         };
-        case.subject.adam.load_state_dict(&dict)
+        case.subject.adam.load_state_dict(&dict).now_or_never().expect("a refusal waits for nothing")
     }),
 ];
 

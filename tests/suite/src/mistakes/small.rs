@@ -134,7 +134,7 @@ pub(super) async fn controls(gpu: &Gpu) -> Result<()> {
     let small = gpu.small(limits).await?;
     let found_inf = storage(&small, 4);
     let (skip, none) = (GradientControl { skip_nonfinite: true, ..Default::default() }, GradientControl::default());
-    let clip = GradientControl { clip_norm: Some(1.0), ..none };
+    let clip = GradientControl { max_norm: Some(1.0), ..none };
     let dynamic = GradientControl { loss_scale: LossScale::dynamic(), ..none };
     type Set<'a> = &'a dyn Fn(&mut WgpuAdam) -> Result<(), Error>;
     let refused: [(&str, Set<'_>); 4] = [
@@ -143,7 +143,7 @@ pub(super) async fn controls(gpu: &Gpu) -> Result<()> {
         ("a dynamic scale", &|adam| adam.set_gradient_control(dynamic)),
         ("clipping and skipping, recorded", &|adam| {
             let mut encoder = small.device.create_command_encoder(&Default::default());
-            adam.record_gradient_control(&mut encoder, GradientControl { clip_norm: Some(1.0), ..skip })
+            adam.record_gradient_control(&mut encoder, GradientControl { max_norm: Some(1.0), ..skip })
         }),
     ];
     let run = async |set: Option<Set<'_>>, case: &str| -> Result<Vec<f32>> {
@@ -163,7 +163,7 @@ pub(super) async fn controls(gpu: &Gpu) -> Result<()> {
             }
             if step == 2 {
                 let dict = twin.adam.state_dict().await?;
-                twin.adam.load_state_dict(&dict).with_context(|| case.to_owned())?;
+                twin.adam.load_state_dict(&dict).await.with_context(|| case.to_owned())?;
             }
             twin.step().with_context(|| format!("{case}: step {step}"))?;
         }
@@ -176,7 +176,7 @@ pub(super) async fn controls(gpu: &Gpu) -> Result<()> {
     // A control that measures nothing fits: a found_inf from outside. Adding a group for which it would no longer fit
     // is refused.
     let mut twin = Twin::new(&small, vec![TwinTensor::alone(&small, "small", 99)], AdamConfig::default())?;
-    twin.adam.set_found_inf(Some((&found_inf, 0)))?;
+    twin.adam.set_found_inf((&found_inf, 0))?;
     twin.adam.set_gradient_control(skip)?;
     twin.step()?;
     let large = TwinTensor::alone(&small, "large", 1_000_000);

@@ -115,14 +115,19 @@ impl Subject {
             ("the gradient of e".to_owned(), self.e.1.clone()),
         ];
         for &id in groups.iter().flat_map(Group::params) {
-            let name = self.adam.name(id)?.context("a parameter has lost its name")?.to_owned();
+            let name = self.adam.param(id)?.name.context("a parameter has lost its name")?.to_owned();
             let state = self.adam.state(id)?;
             for piece in &state.pieces {
                 if buffers.iter().all(|(_, buffer)| *buffer != piece.buffer) {
                     buffers.push((format!("the state of {name} and its neighbours"), piece.buffer.clone()));
                 }
             }
-            tensors.push(Known { name, shape: self.adam.shape(id)?.to_vec(), grad: self.adam.has_grad(id)?, state });
+            tensors.push(Known {
+                name,
+                shape: self.adam.param(id)?.shape.to_vec(),
+                grad: self.adam.param(id)?.has_grad,
+                state,
+            });
         }
         let whole = |buffer: &wgpu::Buffer| Span { buffer: buffer.clone(), offset: 0, elements: buffer.size() / 4 };
         let spans: Vec<Vec<Span>> = buffers.iter().map(|(_, buffer)| vec![whole(buffer)]).collect();

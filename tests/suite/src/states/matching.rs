@@ -101,7 +101,7 @@ pub async fn cases(gpu: &Gpu) -> Result<()> {
             new.step()?;
         }
         let before = new.state_dict().await?;
-        let loaded = new.load_state_dict_with(&dict, &LoadOptions::new().matching(matching));
+        let loaded = new.load_state_dict_with(&dict, &LoadOptions::new().matching(matching)).await;
         match want {
             Want::State(from) => {
                 loaded.with_context(|| case.to_owned())?;
@@ -134,9 +134,9 @@ pub async fn cases(gpu: &Gpu) -> Result<()> {
         old.step()?;
         let dict = old.state_dict().await?;
         let (_arena, mut new) = adam(gpu, &["a", "b"], current_named)?;
-        let partial = new.load_state_dict_with(&dict, &LoadOptions::new().matching(PARTIAL));
+        let partial = new.load_state_dict_with(&dict, &LoadOptions::new().matching(PARTIAL)).await;
         ensure!(partial.is_err_and(|error| error.to_string().contains("needs names on both sides")), "{case}: in part");
-        new.load_state_dict(&dict)?;
+        new.load_state_dict(&dict).await?;
         ensure!(new.state_dict().await?.state == dict.state, "{case}");
     }
     names_of_one_group(gpu).await
@@ -154,9 +154,9 @@ async fn names_of_one_group(gpu: &Gpu) -> Result<()> {
         let names = dict.param_groups[nameless].param_names.take();
         let (arena, _) = adam(gpu, &["a", "b"], true)?;
         let mut new = new(groups(&arena))?;
-        let partial = new.load_state_dict_with(&dict, &LoadOptions::new().matching(PARTIAL));
+        let partial = new.load_state_dict_with(&dict, &LoadOptions::new().matching(PARTIAL)).await;
         ensure!(partial.is_err(), "group {nameless} without names, in part");
-        new.load_state_dict(&dict).with_context(|| format!("group {nameless} without names"))?;
+        new.load_state_dict(&dict).await.with_context(|| format!("group {nameless} without names"))?;
         ensure!(new.state_dict().await?.state == dict.state, "group {nameless} without names");
         dict.param_groups[nameless].param_names = names;
     }

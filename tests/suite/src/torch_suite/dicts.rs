@@ -32,7 +32,7 @@ pub async fn in_parallel(gpu: &Gpu, steps: u64) -> Result<()> {
         }
         let dict = one.adam.state_dict().await?;
         let kept = dict.clone();
-        two.adam.load_state_dict(&dict)?;
+        two.adam.load_state_dict(&dict).await?;
         same_dicts(&format!("{case}: loaded"), &two.adam.state_dict().await?, &kept)?;
         for number in 1..=steps {
             let case = format!("{case}, step {number} in parallel");
@@ -48,7 +48,7 @@ pub async fn in_parallel(gpu: &Gpu, steps: u64) -> Result<()> {
         }
         // Neither loading nor later steps change the dict.
         same_dicts(&format!("{case}: the dict afterwards"), &dict, &kept)?;
-        let count = two.adam.step_count(two.id("problem.bias")?)?;
+        let count = two.adam.param(two.id("problem.bias")?)?.step;
         ensure!(count == 2 * steps, "{case}: {count} steps");
     }
     Ok(())
@@ -69,7 +69,7 @@ pub async fn beginning(gpu: &Gpu) -> Result<()> {
             ensure!(entry.max_exp_avg_sq.is_some() == config.amsgrad, "{case}: max_exp_avg_sq of entry {id}");
         }
         // A fresh dict resets a run to its beginning.
-        twin.adam.load_state_dict(&fresh)?;
+        twin.adam.load_state_dict(&fresh).await?;
         same_dicts(&format!("{case}: back at the beginning"), &twin.adam.state_dict().await?, &fresh)?;
     }
     Ok(())
@@ -117,7 +117,7 @@ pub async fn packed_ids(gpu: &Gpu) -> Result<()> {
         for current in [None, Some(NAMES)] {
             let case = format!("saved {saved:?}, current {current:?}");
             let mut loaded = shapes(gpu, current)?;
-            loaded.load_state_dict(&dict)?;
+            loaded.load_state_dict(&dict).await?;
             let mut want = dict.clone();
             if saved.is_none() && current.is_some() {
                 name(&mut want, NAMES);
@@ -147,7 +147,7 @@ pub async fn another_device(gpu: &Gpu) -> Result<()> {
             here.step()?;
         }
         let mut there = Twin::new(&other, problem(&other, "problem", Layout::Own).into(), config)?;
-        there.adam.load_state_dict(&here.adam.state_dict().await?)?;
+        there.adam.load_state_dict(&here.adam.state_dict().await?).await?;
         for (param, tensor) in read_params(&here).await?.iter().zip(&there.tensors) {
             other.queue.write_buffer(tensor.param.buffer(), 0, bytemuck::cast_slice(param));
         }

@@ -1,7 +1,7 @@
 //! Loading: what a dict changes, what it does not change, and what it may omit.
 
 use anyhow::{Result, ensure};
-use wgpu_adam::{AdamConfig, Error, LoadOptions, ParamGroup, StateDict, StateMatching, WgpuAdam};
+use wgpu_adam::{AdamConfig, Error, LoadOptions, ParamGroup, StateDict, StateDictError, StateMatching, WgpuAdam};
 
 use super::{
     check, configurations,
@@ -45,7 +45,7 @@ pub async fn older_versions(gpu: &Gpu) -> Result<()> {
         }
         let params: Vec<_> = twin.tensors.iter().map(TwinTensor::as_param).collect();
         twin.adam = WgpuAdam::new(&gpu.device, &gpu.queue, params, all_on)?;
-        twin.adam.load_state_dict(&dict)?;
+        twin.adam.load_state_dict(&dict).await?;
         let loaded = *twin.adam.param_groups()[0].config();
         ensure!(loaded == config, "without options {missing:#b}: {loaded:?} instead of {config:?}");
         same_dicts("what is missing is saved again", &twin.adam.state_dict().await?, &whole)?;
@@ -73,21 +73,21 @@ pub async fn names(gpu: &Gpu) -> Result<()> {
         let ids: Vec<_> = loaded.param_groups().iter().flat_map(|group| group.params().to_vec()).collect();
         let dict = adam.state_dict().await?;
         if want == Some(others) {
-            let refused = loaded.load_state_dict(&dict);
-            ensure!(matches!(refused, Err(Error::StateNames { .. })), "{case}: {refused:?}");
-            loaded.load_state_dict_with(&dict, &LoadOptions::new().matching(StateMatching::ByPosition))?;
+            let refused = loaded.load_state_dict(&dict).await;
+            ensure!(matches!(refused, Err(Error::StateDict(StateDictError::Names { .. }))), "{case}: {refused:?}");
+            loaded.load_state_dict_with(&dict, &LoadOptions::new().matching(StateMatching::ByPosition)).await?;
         } else {
-            loaded.load_state_dict(&dict)?;
+            loaded.load_state_dict(&dict).await?;
         }
         for (number, id) in ids.into_iter().enumerate() {
-            let (name, want) = (loaded.name(id)?, want.map(|names| names[number]));
+            let (name, want) = (loaded.param(id)?.name, want.map(|names| names[number]));
             ensure!(name == want, "{case}: parameter {number} is called {name:?} instead of {want:?}");
             ensure!(want.is_none_or(|name| loaded.find(name) == Some(id)), "{case}: {want:?} is not found");
         }
         // Whether loaded or kept, the names are saved and loaded again.
         let again = loaded.state_dict().await?;
         ensure!(again.state == dict.state, "{case}: the state has changed");
-        loaded.load_state_dict(&again)?;
+        loaded.load_state_dict(&again).await?;
         same_dicts(&case, &loaded.state_dict().await?, &again)?;
     }
     Ok(())
@@ -100,7 +100,7 @@ pub async fn by_name(gpu: &Gpu) -> Result<()> {
         let dict = twin.adam.state_dict().await?;
         let params: Vec<_> = twin.tensors.iter().rev().map(TwinTensor::as_param).collect();
         twin.adam = WgpuAdam::new(&gpu.device, &gpu.queue, params, config)?;
-        twin.adam.load_state_dict(&dict)?;
+        twin.adam.load_state_dict(&dict).await?;
         let swapped = twin.adam.state_dict().await?;
         ensure!(swapped.state[&0] == dict.state[&1] && swapped.state[&1] == dict.state[&0], "{case}: not by name");
         check(&twin, &format!("{case}: loaded"), config.lr).await?;
@@ -110,8 +110,11 @@ pub async fn by_name(gpu: &Gpu) -> Result<()> {
         let mut partly = dict.clone();
         partly.param_groups[0].param_names = Some(vec!["a".into(), "c".into()]);
         let (only_saved, only_current) = (vec!["c".into()], vec!["b".into()]);
-        let result = twin.adam.load_state_dict(&partly);
-        ensure!(result == Err(Error::StateNames { only_saved, only_current }), "{case}: {result:?}");
+        let result = twin.adam.load_state_dict(&partly).await;
+        ensure!(
+            result == Err(Error::StateDict(StateDictError::Names { only_saved, only_current })),
+            "{case}: {result:?}"
+        );
         twin.step()?;
         check(&twin, &format!("{case}: after the error"), config.lr).await?;
     }
@@ -128,7 +131,7 @@ pub async fn saved_options(gpu: &Gpu) -> Result<()> {
         let dict = twin.adam.state_dict().await?;
         let params: Vec<_> = twin.tensors.iter().map(TwinTensor::as_param).collect();
         twin.adam = WgpuAdam::new(&gpu.device, &gpu.queue, params, made)?;
-        twin.adam.load_state_dict(&dict)?;
+        twin.adam.load_state_dict(&dict).await?;
         let loaded = twin.adam.param_groups()[0].config();
         ensure!(*loaded == saved, "{case}: {loaded:?} instead of {saved:?}");
         let added = TwinTensor::alone(gpu, "late", 9);
@@ -152,7 +155,7 @@ pub async fn without_state(gpu: &Gpu) -> Result<()> {
             let StateDict { mut state, param_groups, .. } = twin.adam.state_dict().await?;
             state.retain(|id, _| kept.contains(id));
             let dict = StateDict { state, param_groups, ..Default::default() };
-            twin.adam.load_state_dict(&dict)?;
+            twin.adam.load_state_dict(&dict).await?;
             same_dicts(&case, &twin.adam.state_dict().await?, &dict)?;
             let params = read_params(&twin).await?;
             for (id, (tensor, param)) in (0..).zip(twin.tensors.iter_mut().zip(params)) {

@@ -101,7 +101,7 @@ pub async fn no_gradients(gpu: &Gpu) -> Result<()> {
             let case = format!("{case}, step {number}");
             for (tensor, got) in twin.tensors.iter().zip(read_params(&twin).await?) {
                 same_bits(&format!("{case}: {}", tensor.name), &got, &tensor.initial)?;
-                let count = twin.adam.step_count(twin.id(&tensor.name)?)?;
+                let count = twin.adam.param(twin.id(&tensor.name)?)?.step;
                 ensure!(count == 0, "{case}: {} counts {count} steps", tensor.name);
             }
             let dict = twin.adam.state_dict().await?;

@@ -1,20 +1,7 @@
-//! The limits that a device needs to be opened with.
+//! The limits that a device must have been opened with.
 
 use crate::error::Error;
 use crate::layout::{HYPERS, Hyper};
-use crate::optimizer::WgpuAdam;
-
-impl WgpuAdam {
-    /// Limits to open a device with: those of [`wgpu::Limits::downlevel_defaults`], which any adapter with compute
-    /// shaders has. An application merges them into its own by [`wgpu::Limits::or_better_values_from`].
-    ///
-    /// Larger `max_storage_buffer_binding_size` and `max_buffer_size` make for fewer dispatches on models of more than
-    /// 16 M parameters. Smaller ones work as well, down to bindings of 1 KiB and workgroups of 32.
-    #[must_use]
-    pub fn required_limits() -> wgpu::Limits {
-        wgpu::Limits::downlevel_defaults()
-    }
-}
 
 /// The least limits with which an optimizer can do anything.
 fn least_limits() -> wgpu::Limits {
@@ -40,7 +27,7 @@ fn least_limits() -> wgpu::Limits {
 }
 
 /// Whether a device was opened with at least those.
-pub(super) fn check_limits(device: &wgpu::Limits) -> Result<(), Error> {
+pub(crate) fn check_limits(device: &wgpu::Limits) -> Result<(), Error> {
     let needed = least_limits();
     let table: [(&'static str, u64, u64); 12] = [
         ("max_bind_groups", needed.max_bind_groups.into(), device.max_bind_groups.into()),

@@ -1,0 +1,110 @@
+//! What can be wrong with a state dict.
+
+use super::tensor::TensorLabel;
+
+/// Why a state dict cannot be loaded, or saved: nothing has changed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateDictError {
+    /// A state dict of a later version of this crate, or of version 0, which there never was.
+    #[error(
+        "the state dict has version {version}, and this crate knows versions 1 to {known}; a later one needs a newer crate"
+    )]
+    Version {
+        /// The dict's.
+        version: u32,
+        /// The latest known.
+        known: u32,
+    },
+
+    /// A state dict of another number of groups.
+    #[error("the state dict has {saved} parameter groups, the optimizer {current}; add or leave out groups first")]
+    Groups {
+        /// The state dict's.
+        saved: usize,
+        /// The optimizer's.
+        current: usize,
+    },
+
+    /// A group of a state dict that has another number of parameters.
+    #[error("group {group} of the state dict has {saved} parameter(s), that of the optimizer {current}")]
+    GroupSize {
+        /// The group.
+        group: usize,
+        /// The state dict's number.
+        saved: usize,
+        /// The optimizer's number.
+        current: usize,
+    },
+
+    /// The names in a state dict are not the optimizer's.
+    #[error(
+        "the state dict has other parameters than the optimizer, by their names: only the state dict has {}, only the optimizer \
+         has {}; give parameters the names of the dict, or load with StateMatching::Partial what both have, or with \
+         StateMatching::ByPosition in the order of the parameters",
+        some_of(.only_saved), some_of(.only_current)
+    )]
+    Names {
+        /// Names in the state dict alone.
+        only_saved: Vec<String>,
+        /// Names in the optimizer alone.
+        only_current: Vec<String>,
+    },
+
+    /// Parameters were to be matched by name alone, and one side has no names.
+    #[error(
+        "StateMatching::Partial needs names on both sides, and the state dict or the optimizer does not name all parameters"
+    )]
+    WithoutNames,
+
+    /// An option without which a state dict's group cannot be used.
+    #[error("group {group} of the state dict has no {option}")]
+    MissingOption {
+        /// The group.
+        group: usize,
+        /// The option.
+        option: &'static str,
+    },
+
+    /// An entry of a state dict that does not fit its parameter, or holds what no run arrives at.
+    #[error("{key} of {tensor} in the state dict {problem}")]
+    Entry {
+        /// The parameter.
+        tensor: TensorLabel,
+        /// exp_avg, exp_avg_sq, max_exp_avg_sq, step or shape.
+        key: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+
+    /// An id of a state dict that its groups do not list, or list twice.
+    #[error("the state dict has an entry for id {id}, which {problem}")]
+    Id {
+        /// The id.
+        id: u64,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+
+    /// A group of a state dict that names some of its parameters, or more than it has.
+    #[error("group {group} of the state dict has {names} names for its {params} parameter(s); name all or none")]
+    GroupNames {
+        /// The group.
+        group: usize,
+        /// How many names it has.
+        names: usize,
+        /// How many parameters.
+        params: usize,
+    },
+}
+
+/// The first names of a list, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("\"{name}\"")).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 if shown.is_empty() => "none".into(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,38 @@
+//! The bind group layouts that kernels share.
+
+use super::build::{layout, request, storage, uniform};
+use crate::layout::{Frame, HYPERS, Hyper, binding};
+use crate::plan::sharing::Sharing;
+
+/// The bind group layouts, by how long their contents last: the tensors, a plan, a step.
+#[derive(Debug)]
+pub(crate) struct Layouts {
+    pub tensors: wgpu::BindGroupLayout,
+    pub plan: wgpu::BindGroupLayout,
+    pub step: wgpu::BindGroupLayout,
+    /// Of control.wgsl: what is to be decided for a step.
+    pub request: wgpu::BindGroupLayout,
+}
+
+impl Layouts {
+    pub(super) fn new(device: &wgpu::Device) -> Self {
+        let tensors = [storage(binding::PARAM, false), storage(binding::GRAD, true), storage(binding::MOMENTS, false)];
+        let plan = [storage(binding::TILES, true), uniform(binding::FRAME, size_of::<Frame>())];
+        let step = [uniform(binding::HYPERS, HYPERS as usize * size_of::<Hyper>())];
+        Self {
+            tensors: layout(device, "wgpu_adam.tensors", &tensors),
+            plan: layout(device, "wgpu_adam.plan", &plan),
+            step: layout(device, "wgpu_adam.step", &step),
+            request: layout(device, "wgpu_adam.request", &[request(binding::REQUEST)]),
+        }
+    }
+}
+
+/// How large workgroups and grids are on a device, and how invocations share the elements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grid {
+    pub workgroup_size: u32,
+    /// Workgroups in a row of a folded grid.
+    pub width: u32,
+    pub sharing: Sharing,
+}

@@ -1,0 +1,163 @@
+//! The stepper: keeps what the next steps record up to date with the registry and the control.
+
+use std::sync::Arc;
+
+use super::clears::{Clear, plan_clears};
+use super::prepared::{Made, Maker, Prepared};
+use super::slots::Slots;
+use crate::control::Control;
+use crate::device::gpu::Gpu;
+use crate::error::Error;
+use crate::kernels::Kernels;
+use crate::layout::{ClassRequest, HYPERS, Hyper, NORM_ELEMENTS, TILE_ELEMENTS, Tile};
+use crate::plan::{self, Limits};
+use crate::registry::Registry;
+use crate::registry::windows::{Window, WindowLayout};
+
+#[derive(Debug)]
+pub(crate) struct Stepper {
+    pub gpu: Gpu,
+    pub kernels: Arc<Kernels>,
+    pub limits: Limits,
+    /// In the names of passes and dispatches.
+    pub label: String,
+    pub(super) slots: Slots,
+    pub prepared: Prepared,
+    /// Whether parameters, gradients or options may have changed since `prepared` was made.
+    pub(super) is_stale: bool,
+    /// Whether options have changed that bear on a plan only where groups have shared classes and differ now.
+    pub(super) options_changed: bool,
+    /// What zero_grad clears, until gradients change.
+    pub(super) clears: Option<Vec<Clear>>,
+}
+
+impl Stepper {
+    pub(crate) fn new(gpu: Gpu, label: String) -> Result<Self, Error> {
+        let kernels = Kernels::of(&gpu)?;
+        let device = gpu.device.limits();
+        let limits = Limits {
+            // Elements are counted in u32 in shaders, four at a time.
+            binding: device.max_storage_buffer_binding_size.min(device.max_buffer_size).min(1 << 31),
+            alignment: u64::from(device.min_storage_buffer_offset_alignment).max(256),
+            workgroups: device.max_compute_workgroups_per_dimension,
+            workgroup_size: kernels.grid.workgroup_size,
+            sharing: kernels.grid.sharing,
+            hyper_alignment: device.min_uniform_buffer_offset_alignment.max(256) / size_of::<Hyper>() as u32,
+        };
+        let (slots, prepared) = (Slots::new(), Prepared::default());
+        let (is_stale, options_changed, clears) = (false, false, None);
+        Ok(Self { gpu, kernels, limits, label, slots, prepared, is_stale, options_changed, clears })
+    }
+
+    /// The next step makes a new plan, unless that is the one at hand.
+    pub(crate) fn set_stale(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Notes that parameters or gradients were added, removed or given other places.
+    pub(crate) fn tensors_changed(&mut self) {
+        self.is_stale = true;
+        self.clears = None;
+    }
+
+    /// Notes that gradients have other places, of which the plan at hand knows.
+    pub(crate) fn forget_clears(&mut self) {
+        self.clears = None;
+    }
+
+    /// Notes that options have changed of which a plan need not know.
+    pub(crate) fn note_options(&mut self) {
+        self.options_changed = true;
+    }
+
+    /// Drops the plan at hand, and with it what only that still holds.
+    pub(crate) fn drop_plan(&mut self) {
+        self.prepared = Prepared::default();
+        self.tensors_changed();
+    }
+
+    /// Drops what a plan holds of gradient control: its bind group names counts that are not in force any more.
+    pub(crate) fn drop_bound_control(&mut self) {
+        self.prepared.control = None;
+        self.is_stale = true;
+    }
+
+    /// Makes a plan of what is to be stepped, and all that recording it takes, unless it is the one at hand. After an error
+    /// the one at hand is still in force.
+    pub(crate) fn prepare(&mut self, registry: &mut Registry, control: &mut Control) -> Result<(), Error> {
+        // Without memory for that they stay where they are, and take more dispatches.
+        let _ = registry.gather(&self.limits, |layouts| Window::create(&self.gpu, layouts));
+        if control.may_skip() {
+            control.is_parted |= registry.part_histories();
+        }
+        let step_work = registry.step_work(control.code());
+        let stepping = registry.tensors().filter(|(_, tensor)| tensor.grad.is_some());
+        let stepping: Vec<u32> = stepping.map(|(number, _)| number).collect();
+        if !self.prepared.is_of(&step_work.input, control, &stepping) {
+            let Self { gpu, kernels, limits, label, .. } = &*self;
+            let maker = Maker { gpu, kernels, limits, label };
+            let made = self.prepared.make(step_work.input, &stepping, registry, control, maker)?;
+            let Made { prepared, grown, slot_bytes } = made;
+            self.slots.fit(slot_bytes, &self.gpu, &self.kernels.layouts)?;
+            if let Some((controller, grown)) = control.controller.as_mut().zip(grown) {
+                controller.skipped = grown;
+            }
+            self.prepared = prepared;
+            registry.release_buffers();
+        }
+        self.prepared.classes = step_work.classes;
+        self.prepared.alike = step_work.alike;
+        self.prepared.stepping = stepping;
+        self.is_stale = false;
+        Ok(())
+    }
+
+    /// The dispatches that step parameters, of the plan at hand or of the one that the next step will make.
+    pub(crate) fn dispatch_count(&self, registry: &Registry, control: &Control) -> usize {
+        if !self.is_stale {
+            return self.prepared.bound.dispatches.len();
+        }
+        let mut draft = registry.clone();
+        let any_buffer = draft.windows().iter().flatten().next().map(|window| window.buffer.clone());
+        let stand_in = |layout: &WindowLayout| Some(Window::new(any_buffer.clone()?, *layout));
+        // Cannot fail: nothing is made.
+        let _ = draft.gather(&self.limits, |layouts| Ok(layouts.iter().filter_map(stand_in).collect()));
+        if control.may_skip() {
+            draft.part_histories();
+        }
+        let input = draft.step_work(control.code()).input;
+        plan::plan(&input, &draft.plane_elements(), &self.limits).dispatches.len()
+    }
+
+    /// Whether what a plan needs may be larger than the device's limits allow: by bounds that need no plan.
+    pub(crate) fn may_exceed_limits(&self, registry: &Registry, control: &Control) -> bool {
+        let (pieces, tensors, elements) = registry.totals();
+        // A piece has a body and two ends; a dispatch has a frame in 256 bytes.
+        let spans = 3 * pieces;
+        let table = spans * 256 + (elements / u64::from(TILE_ELEMENTS) + 17 * spans) * size_of::<Tile>() as u64;
+        let requests = tensors * size_of::<ClassRequest>() as u64;
+        let ledger = if control.decides() {
+            let partials = 2 * elements / u64::from(NORM_ELEMENTS) + 32 * spans;
+            let blocks = (tensors + 2 * u64::from(HYPERS)) * size_of::<Hyper>() as u64;
+            partials * 16 + blocks + tensors * 8
+        } else {
+            0
+        };
+        let largest = self.gpu.device.limits().max_buffer_size;
+        table > largest || requests > largest / 2 || ledger > self.gpu.storage_limit().1
+    }
+
+    /// What filling gradients with zeros clears; an error if it cannot.
+    pub(crate) fn clears(&mut self, registry: &Registry) -> Result<&[Clear], Error> {
+        let clears = match self.clears.take() {
+            Some(clears) => clears,
+            None => plan_clears(registry)?,
+        };
+        Ok(self.clears.insert(clears))
+    }
+
+    /// The steps that are recorded and not done.
+    pub(crate) fn outstanding(&self) -> crate::device::leases::Outstanding {
+        self.slots.outstanding()
+    }
+}
