@@ -1,11 +1,11 @@
-//! Shows what is in a checkpoint, without a GPU:
+//! Prints the content of a checkpoint, without a GPU:
 //!
 //! ```sh
 //! cargo run --example checkpoint -- run.safetensors
 //! ```
 //!
-//! `--through-gpu OUT` also loads it into an optimizer, state and parameters, and writes from there a file of the same
-//! contents. `--adapter SUBSTRING` chooses the adapter.
+//! `--through-gpu OUT` also loads state and parameters into an optimizer, and saves them from there to a file with the
+//! same content. `--adapter SUBSTRING` chooses the adapter.
 
 use std::path::Path;
 
@@ -59,7 +59,7 @@ async fn through_gpu(checkpoint: &Checkpoint, out: &Path, adapter: Option<&str>)
     Ok(())
 }
 
-/// A group of parameters of the shapes that the model in the file has.
+/// A group of parameters with the shapes of the model in the file.
 fn group(gpu: &Gpu, checkpoint: &Checkpoint, saved: &StateGroup) -> Result<ParamGroup> {
     let buffer = |elements: usize| {
         gpu.device.create_buffer(&wgpu::BufferDescriptor {

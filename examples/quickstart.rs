@@ -1,5 +1,5 @@
-//! Fits a line to points on the GPU: the least that training with wgpu-adam takes.
-//! Run it with `cargo run --example quickstart`.
+//! Fits a line to points on the GPU: the minimum for training with wgpu-adam. Run it with `cargo run --example
+//! quickstart`.
 
 use wgpu_adam::{AdamConfig, TensorArena, WgpuAdam, wgpu};
 
@@ -19,7 +19,7 @@ const GRADIENT: &str = "
     }";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // The device and the queue are yours.
+    // You create the device and the queue.
     let instance = wgpu::Instance::default();
     let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))?;
     let descriptor =
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arena = TensorArena::new(&device, [("line", [2])])?;
     let mut adam = WgpuAdam::new(&device, &queue, arena.params(), AdamConfig { lr: 0.05, ..Default::default() })?;
 
-    // The gradient is yours too: any pass that writes it.
+    // You provide the gradient too, by any pass that writes it.
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some("gradient"),
         source: wgpu::ShaderSource::Wgsl(GRADIENT.into()),
@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         pass.set_bind_group(0, &bind_group, &[]);
         pass.dispatch_workgroups(1, 1, 1);
         drop(pass);
-        adam.record_step(&mut encoder)?; // encodes, submits nothing
+        adam.record_step(&mut encoder)?; // encodes, does not submit
         queue.submit([encoder.finish()]);
     }
 

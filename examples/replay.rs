@@ -96,7 +96,7 @@ fn run(gpu: &Gpu, arguments: &Arguments, name: &str) -> Result<Outcome> {
     })
 }
 
-/// A checkpoint of torch's, continued by us.
+/// Continues a checkpoint of torch's.
 fn continued(gpu: &Gpu, folder: &Path) -> Result<Outcome> {
     let read = |file: &str| std::fs::read(folder.join(file)).with_context(|| format!("reading {file}"));
     let manifest = String::from_utf8(read("manifest.json")?)?;
@@ -107,7 +107,7 @@ fn continued(gpu: &Gpu, folder: &Path) -> Result<Outcome> {
     Ok(Outcome::Passed(shares?.to_string()))
 }
 
-/// None if help is asked for.
+/// `None` if help is requested.
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>> {
     let (mut folder, mut case, mut adapter, mut dump) = (None, None, None, None);
     while let Some(word) = words.next() {

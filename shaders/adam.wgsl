@@ -2,72 +2,74 @@
 //
 // Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015), Algorithm 1, in torch's order and with torch's
 // epsilon, which is added after the bias correction; decoupled decay after Loshchilov and Hutter (2019); AMSGrad after
-// Reddi et al. (2018), its maximum taken before the bias correction, as torch's code does. At step t, for gradient g:
+// Reddi et al. (2018), with the maximum taken before the bias correction, as in torch's code. At step t, for gradient
+// g:
 //
 //     exp_avg        m = beta1 m + (1 - beta1) g
 //     exp_avg_sq     v = beta2 v + (1 - beta2) g^2
 //     max_exp_avg_sq u = max(u, v) with amsgrad, else v
 //     param          p = p - lr / (1 - beta1^t) * m / (sqrt(u) / sqrt(1 - beta2^t) + eps)
 //
-// Numerator and denominator of the last line are both multiplied by sqrt(1 - beta2^t), which leaves one square root and
-// one division. All that depends on t alone is computed on the host in f64 and rounded once: see Hyper. Decoupled decay is
-// part of what is taken from p: as a factor of p, 1 - lr weight_decay, it would lose most of its digits in f32.
+// The shader multiplies numerator and denominator of the last line by sqrt(1 - beta2^t), which leaves one square root
+// and one division. The host computes everything that depends on t alone in f64 and rounds it once: see Hyper.
+// Decoupled decay is subtracted from p together with the update. As a factor of p, 1 - lr weight_decay, it would lose
+// most of its digits in f32.
 
 override WORKGROUP_SIZE: u32 = 256u;           // a multiple of TILE_INVOCATIONS
 override GRID_WIDTH: u32 = 16384u;             // workgroups in a row of a grid that is folded
-override QUADS_LOG2: u32 = 0u;                 // of the quads that an invocation steps: 1, 2 or 4
-override TILED: bool = false;                  // a tile record for every TILE_INVOCATIONS, or one run for the dispatch
-override NEIGHBOURS: bool = false;             // tiled: an invocation's quads are next to each other, else far apart
-override AT_START: bool = false;               // flat: the run begins where its bindings and its window do
+override QUADS_LOG2: u32 = 0u;                 // log2 of the quads that an invocation steps: 0, 1 or 2 for 1, 2 or 4
+override TILED: bool = false;                  // one tile record per TILE_INVOCATIONS; else one run per dispatch
+override NEIGHBOURS: bool = false;             // tiled: an invocation's quads are adjacent; else TILE_INVOCATIONS apart
+override AT_START: bool = false;               // flat: the run begins at the start of its bindings and its window
 override AMSGRAD: bool = false;                // keep and use max_exp_avg_sq
-override DECOUPLED_WEIGHT_DECAY: bool = false; // AdamW's decay, or L2
-override GRADIENT_CONTROL: bool = false;       // heed `grad_scale` of Hyper, and SKIP
-override CLIP_VALUE: bool = false;             // heed its `clip_value`
-// Gradients lie in the parameters' own buffer and are read through its binding: one buffer cannot be bound for writing
-// and for reading in one dispatch.
+override DECOUPLED_WEIGHT_DECAY: bool = false; // AdamW's decay; else L2
+override GRADIENT_CONTROL: bool = false;       // apply `grad_scale` of Hyper, and SKIP
+override CLIP_VALUE: bool = false;             // apply `clip_value` of Hyper
+// Gradients lie in the parameters' buffer and are read through its binding, because one dispatch cannot bind a buffer
+// for writing and for reading.
 override GRAD_IN_PARAM_BUFFER: bool = false;
 
-const SKIP: u32 = 1u;                          // flags of Hyper: with GRADIENT_CONTROL, leave everything as it is
+const SKIP: u32 = 1u;                          // flags of Hyper: with GRADIENT_CONTROL, change nothing
 const EXP_AVG_BETA: u32 = 2u;                  // exp_avg_weight is beta1
 const EXP_AVG_SQ_BETA: u32 = 4u;               // exp_avg_sq_weight is beta2
 
 // A tile is 64 quads.
 override TILE_INVOCATIONS_LOG2: u32 = 6u - QUADS_LOG2;
 
-// What one group of parameters with one step count needs at one step. Rounded once from f64.
+// The numbers of one class of parameters for one step, rounded once from f64.
 struct Hyper {
-    exp_avg_weight: f32,        // 1 - beta1, or where that is not larger beta1; to maximize, its negative
-    exp_avg_sq_weight: f32,     // 1 - beta2, or beta2
+    exp_avg_weight: f32,        // the smaller of 1 - beta1 and beta1; negative with `maximize`
+    exp_avg_sq_weight: f32,     // the smaller of 1 - beta2 and beta2
     step_size: f32,             // lr sqrt(1 - beta2^t) / (1 - beta1^t)
     denom_eps: f32,             // eps sqrt(1 - beta2^t)
-    weight_decay: f32,          // L2: the factor of p added to g, negative to maximize; decoupled: lr weight_decay
-    grad_scale: f32,            // with GRADIENT_CONTROL: what gradients are multiplied by
+    weight_decay: f32,          // L2: the factor of p added to g, negative with `maximize`; decoupled: lr weight_decay
+    grad_scale: f32,            // with GRADIENT_CONTROL: the factor of the gradients
     clip_value: f32,            // with CLIP_VALUE: the largest magnitude of a scaled gradient
     flags: u32,
 }
 
-// One dispatch. Places are in elements from the start of the binding they belong to.
+// One dispatch. Offsets are in elements from the start of their binding.
 struct Frame {
-    param: u32,                 // flat: where the run's parameters begin
-    grad: u32,                  // flat: its gradients
-    moment: u32,                // flat: its exp_avg
-    length: u32,                // flat: its elements; tiled: the number of tile records
+    param: u32,                 // flat: offset of the run's parameters
+    grad: u32,                  // flat: offset of its gradients
+    moment: u32,                // flat: offset of its exp_avg
+    length: u32,                // flat: number of elements; tiled: number of tile records
     first_tile: u32,            // tiled: the first record
     plane: u32,                 // from an element's exp_avg to its exp_avg_sq, and from there to its max_exp_avg_sq
-    first_partial: u32,         // of gradient_norm.wgsl: where the run's partial results begin
+    first_partial: u32,         // gradient_norm.wgsl: index of the run's first partial result
 }
 
-// A piece of a run, at most 256 elements, for TILE_INVOCATIONS.
+// Part of a run, at most 256 elements, for TILE_INVOCATIONS invocations.
 struct Tile {
     param: u32,
     grad: u32,
     moment: u32,
-    length_hyper: u32,          // low half: elements, high half: block of hypers
+    length_hyper: u32,          // low half: number of elements; high half: index of the hyper block
 }
 
 @group(1) @binding(0) var<storage, read> tiles: array<Tile>;
 @group(1) @binding(1) var<uniform> frame: Frame;
-// Tile records name a block; a flat dispatch has the first one.
+// Tile records hold the index of their block; a flat dispatch reads the first one.
 @group(2) @binding(0) var<uniform> hypers: array<Hyper, 512>;
 
 struct Element {
@@ -77,33 +79,34 @@ struct Element {
     max_exp_avg_sq: vec4<f32>,
 }
 
-// A running average of `average` and x is kept average + (added x - dropped average).
+// The new running average of `average` and x is kept average + (added x - dropped average).
 struct Weights {
     kept: f32,
     dropped: f32,
     added: f32,
 }
 
-// The host sends the smaller one of beta and 1 - beta, which is exact to 2^-24 of itself then. Where beta is above 1/2 the
-// average is average + (weight x - weight average), since the change is small, and so is what is lost in rounding it; and
-// the factors sum to 1 exactly, as f32(0.999) and f32(0.001) do not. Below, that would cancel: beta average + weight x. The
-// selects also keep compilers from factoring: Mesa does, where it knows the first factor to be 1, and rounds otherwise.
+// The host sends the smaller of beta and 1 - beta: its rounding error is at most 2^-24 of itself. For beta above 1/2
+// the average is average + (weight x - weight average): the change is small, so its rounding error is small too, and
+// the factors sum to exactly 1, which f32(0.999) and f32(0.001) do not. Below 1/2 that form would cancel, so there it
+// is beta average + weight x. The selects also keep compilers from factoring: Mesa factors when it knows that the first
+// factor is 1, and then the result rounds differently.
 fn weights(smaller: f32, is_beta: bool) -> Weights {
     return Weights(select(1.0, smaller, is_beta), select(smaller, 0.0, is_beta), select(smaller, 1.0 - smaller, is_beta));
 }
 
-// `x` with the sign bit of `sign`, which a compiler may take from a zero where it is a number.
+// `x` with the sign bit of `sign`. Works on bits, because in arithmetic a compiler may drop the sign of a zero.
 fn with_sign(x: f32, sign: f32) -> f32 {
     return bitcast<f32>(bitcast<u32>(x) | (bitcast<u32>(sign) & 0x80000000u));
 }
 
-// The maximum of numbers that are not negative, NaN if either is: by their bits, which sort as the numbers do and put
-// NaN last. WGSL's max may drop a NaN.
+// The maximum of two numbers that are not negative; NaN if either is NaN. Compares bits, which sort as the numbers do
+// and put NaN last. WGSL's max may drop a NaN.
 fn max_or_nan(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(max(bitcast<vec4<u32>>(a), bitcast<vec4<u32>>(b)));
 }
 
-// Clamped to magnitudes of at most `most`; NaN stays NaN. By its bits: WGSL's clamp may drop a NaN.
+// `x` clamped to magnitudes of at most `most`; NaN stays NaN. Works on bits, because WGSL's clamp may drop a NaN.
 fn clip(x: vec4<f32>, most: f32) -> vec4<f32> {
     let bits = bitcast<vec4<u32>>(x);
     let magnitude = bits & vec4<u32>(0x7fffffffu);
@@ -112,9 +115,10 @@ fn clip(x: vec4<f32>, most: f32) -> vec4<f32> {
     return bitcast<vec4<f32>>(select(bits, clipped, over));
 }
 
-// The parameter less its update and its decoupled decay, which is `factor` of it. An infinite parameter is multiplied by
-// 1 - factor, as torch does: infinity less infinity would be NaN. It is told by its bits. Multiplied are also those that
-// lose more than half, since subtracting would cancel, and those that lose nothing, to have the bits of a step of Adam.
+// The parameter minus its update and minus its decoupled decay, `factor` times the parameter. Three cases multiply by 1
+// - factor instead of subtracting: an infinite parameter, as in torch, since infinity minus infinity would be NaN
+// (detected by its bits); a factor above 1/2, where subtracting would cancel; and a factor of 0, so that the bits equal
+// those of a step of Adam.
 fn decay(param: vec4<f32>, update: vec4<f32>, factor: f32) -> vec4<f32> {
     let magnitude = bitcast<vec4<u32>>(param) & vec4<u32>(0x7fffffffu);
     let multiplied = (magnitude == vec4<u32>(0x7f800000u)) | vec4<bool>(factor == 0.0 || factor > 0.5);
@@ -124,7 +128,7 @@ fn decay(param: vec4<f32>, update: vec4<f32>, factor: f32) -> vec4<f32> {
 // One step of four elements. Pure: works on registers, touches no binding.
 fn adam_update(old: Element, stored_grad: vec4<f32>, hyper: Hyper) -> Element {
     var next: Element;
-    // To maximize, it is its negative that is averaged: the sign is in exp_avg_weight, and lost in the square.
+    // With `maximize` the negated gradient is averaged: exp_avg_weight carries the sign, and squaring removes it.
     var grad = stored_grad;
     if (GRADIENT_CONTROL) {
         grad = hyper.grad_scale * grad;
@@ -133,18 +137,19 @@ fn adam_update(old: Element, stored_grad: vec4<f32>, hyper: Hyper) -> Element {
         grad = clip(grad, hyper.clip_value);
     }
     if (!DECOUPLED_WEIGHT_DECAY) {
-        // Without decay zero times zero, by a mask: zero times an infinite parameter would make the moments NaN.
+        // Without decay this adds 0 times 0, by masking the parameter: 0 times an infinite parameter would make the
+        // moments NaN.
         let decaying = vec4<u32>(select(0u, 0xffffffffu, hyper.weight_decay != 0.0));
         grad += hyper.weight_decay * bitcast<vec4<f32>>(bitcast<vec4<u32>>(old.param) & decaying);
     }
     let first = weights(abs(hyper.exp_avg_weight), (hyper.flags & EXP_AVG_BETA) != 0u);
     let added = with_sign(first.added, hyper.exp_avg_weight) * grad;
     next.exp_avg = first.kept * old.exp_avg + (added - first.dropped * old.exp_avg);
-    // From left to right: a gradient of 1e20 does not overflow.
+    // Multiplies from left to right, so that a gradient of 1e20 does not overflow.
     let second = weights(hyper.exp_avg_sq_weight, (hyper.flags & EXP_AVG_SQ_BETA) != 0u);
     let square = (second.added * grad) * grad;
-    // Once infinite it stays so, as in torch: the parameter rests. It must not become infinity less infinity. Told by its
-    // bits, for compilers may assume that no number is infinite.
+    // An infinite average stays infinite, as in torch, and the parameter no longer moves. Subtracting would give
+    // infinity minus infinity, NaN. Detected by bits, because compilers may assume that no number is infinite.
     let is_infinite = bitcast<vec4<u32>>(old.exp_avg_sq) == vec4<u32>(0x7f800000u);
     let dropped = select(second.dropped * old.exp_avg_sq, vec4<f32>(), is_infinite);
     next.exp_avg_sq = second.kept * old.exp_avg_sq + (square - dropped);
@@ -162,7 +167,7 @@ fn adam_update(old: Element, stored_grad: vec4<f32>, hyper: Hyper) -> Element {
     return next;
 }
 
-// Where a run or a piece of one lies, and how long it is.
+// Offsets and length of a run or of a part of one.
 struct Run {
     param: u32,
     grad: u32,
@@ -177,8 +182,8 @@ fn load_grad_or_param(at: u32, left: u32) -> vec4<f32> {
     return load_grad(at, left);
 }
 
-// Steps quad `quad` of a run, if it has one. All that is conditional is inside `if`: software adapters pay for a return in
-// everything behind it.
+// Steps quad `quad` of a run, if the run has it. Everything conditional is inside `if`: after a return, software
+// adapters mask every instruction.
 fn step_quad(run: Run, quad: u32, hyper: Hyper) {
     if (4u * quad < run.length) {
         let left = run.length - 4u * quad;
@@ -186,7 +191,7 @@ fn step_quad(run: Run, quad: u32, hyper: Hyper) {
         let exp_avg_at = word(run.moment, quad);
         let exp_avg_sq_at = word(run.moment + frame.plane, quad);
         let max_exp_avg_sq_at = word(run.moment + 2u * frame.plane, quad);
-        // In the order in which they are needed and known: the parameter is both last.
+        // Load the parameter last: it is needed last, which keeps registers free.
         var old: Element;
         let grad = load_grad_or_param(word(run.grad, quad), left);
         old.exp_avg = load_moment(exp_avg_at, left);
@@ -205,7 +210,7 @@ fn step_quad(run: Run, quad: u32, hyper: Hyper) {
     }
 }
 
-// Steps an invocation's quads: `first`, and on, `apart` from each other.
+// Steps an invocation's quads: `first` and those that follow at a distance of `apart`.
 fn step_quads(run: Run, first: u32, apart: u32, hyper: Hyper) {
     var wanted = run;
     if (GRADIENT_CONTROL) {
@@ -226,7 +231,7 @@ fn adam(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
     let invocation = (workgroup_id.y * GRID_WIDTH + workgroup_id.x) * WORKGROUP_SIZE + local_index;
     if (TILED) {
         let record = invocation >> TILE_INVOCATIONS_LOG2;
-        // A folded grid has workgroups past the last record; a read past the end may be clamped to it.
+        // A folded grid has workgroups past the last record, and a read past the end may be clamped to the last one.
         if (record < frame.length) {
             let tile = tiles[frame.first_tile + record];
             let run = Run(tile.param, tile.grad, tile.moment, tile.length_hyper & 0xffffu);
@@ -244,7 +249,8 @@ fn adam(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_invocatio
         if (!AT_START) {
             run = Run(frame.param, frame.grad, frame.moment, frame.length);
         }
-        // A constant index: software adapters gather what they cannot tell to be the same for all invocations.
+        // A constant index: software adapters gather, unless they can prove that a value is the same for all
+        // invocations.
         step_quads(run, invocation << QUADS_LOG2, 1u, hypers[0]);
     }
 }

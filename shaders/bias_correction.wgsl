@@ -1,5 +1,5 @@
-// 1 - beta^t in fixed point of 64 bits, by squaring. In f32 it would be off by up to 1e-3: beta itself is, where it is
-// near 1. WGSL has no integers of 64 bits: a pair is (low half, high half).
+// 1 - beta^t in 64-bit fixed point, by repeated squaring. In f32 the result could be off by up to 1e-3, because near 1
+// the rounding of beta itself counts. WGSL has no 64-bit integers: a pair is (low half, high half).
 
 // The product of two u32.
 fn multiply_wide(a: u32, b: u32) -> vec2<u32> {
@@ -27,7 +27,7 @@ fn multiply_fractions(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     return add_wide(add_wide(add_wide(multiply_wide(a.y, b.y), low_high.y), high_low.y), middle.y);
 }
 
-// 1 - beta^t for `beta` as a fraction of 2^64 and t from 1 on.
+// 1 - beta^t for `beta` as a fraction of 2^64 and t of at least 1.
 fn one_minus_power(beta: vec2<u32>, t: u32) -> f32 {
     var square = beta;
     var power = vec2<u32>();
@@ -42,12 +42,12 @@ fn one_minus_power(beta: vec2<u32>, t: u32) -> f32 {
     if (all(power == vec2<u32>())) {
         return 1.0;
     }
-    // 2^64 less the power, rounded by hand: adapters differ in how they round a u32 of more than 24 bits.
+    // 2^64 minus the power, rounded with integers: adapters round a u32 of more than 24 bits in different ways.
     let rest = vec2<u32>(0u - power.x, 0u - power.y - select(0u, 1u, power.x != 0u));
     let far = rest.y == 0u;
     let words = select(rest, vec2<u32>(0u, rest.x), far);
     let zeros = countLeadingZeros(words.y);
-    // A shift by 32 would be one by 0.
+    // Two shifts, because a shift by 32 would be a shift by 0.
     let high = (words.y << zeros) | ((words.x >> 1u) >> (31u - zeros));
     let exponent = 126u - zeros - select(0u, 32u, far);
     return bitcast<f32>((exponent << 23u) + ((high >> 8u) & 0x7fffffu) + ((high >> 7u) & 1u));

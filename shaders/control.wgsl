@@ -1,18 +1,18 @@
-// What is decided between backward and step: by how much gradients are multiplied, whether the step is skipped, and the
-// hyper blocks that belong to it. One workgroup; follows bias_correction.wgsl. The host knows none of it until later.
+// Decides, between backward and step, the factor of the gradients and whether the step is skipped, and writes the
+// step's hyper blocks. One workgroup; follows bias_correction.wgsl. The host learns the decision only later.
 //
 // Clipping is torch's clip_grad_norm_; the loss scale is torch.amp.GradScaler's.
 
 override WORKGROUP_SIZE: u32 = 256u;           // a power of two, at most 256
 
-const SKIP_NONFINITE: u32 = 1u;                // flags: skip the step where a gradient is not finite
+const SKIP_NONFINITE: u32 = 1u;                // flags: skip the step if a gradient is not finite
 const CLIP_NORM: u32 = 2u;                     // scale gradients down to max_norm
 const INFINITY_NORM: u32 = 4u;                 // the largest magnitude instead of the root of the sum of squares
 const DYNAMIC_SCALE: u32 = 8u;                 // the loss scale grows and backs off
 const DEVICE_STEPS: u32 = 16u;                 // steps may have been skipped: correct biases by the steps taken
-const FOUND_INF: u32 = 32u;                    // found_inf was given from outside
+const FOUND_INF: u32 = 32u;                    // found_inf comes from outside
 
-const SKIP: u32 = 1u;                          // flags of a hyper block, of which the others belong to adam.wgsl
+const SKIP: u32 = 1u;                          // a flag of hyper blocks; their other flags belong to adam.wgsl
 
 const INFINITY: u32 = 0x7f800000u;
 
@@ -28,29 +28,29 @@ struct Hyper {
     flags: u32,
 }
 
-// A hyper block to be made.
+// A request for one hyper block.
 struct ClassRequest {
-    hyper: Hyper,               // as the host would have it if no step was ever skipped, grad_scale without a clip factor
+    hyper: Hyper,               // the block if no step was ever skipped; grad_scale without the clip factor
     beta1: vec2<u32>,           // as a fraction of 2^64
     beta2: vec2<u32>,
-    t: u32,                     // steps recorded, this one included
-    tensor: u32,                // one of the class: its skipped steps are those of all
-    block: u32,                 // where the block goes among those of the ledger
+    t: u32,                     // recorded steps, including this one
+    tensor: u32,                // any tensor of the class: all of them have skipped equally many steps
+    block: u32,                 // index among the ledger's blocks
     lr: f32,
     eps: f32,
-    least_eps: f32,             // what the corrected eps is at least, so that it is not flushed to zero
+    least_eps: f32,             // lower bound of the corrected eps, so that it is not flushed to zero
 }
 
-// A step, as recorded.
+// A recorded step.
 struct Request {
     flags: u32,
     classes: u32,
-    stepping: u32,              // tensors
+    stepping: u32,              // number of tensors that step
     partials: u32,
-    first_partial: u32,         // in the ledger, behind the numbers of the stepping tensors
+    first_partial: u32,         // in the ledger, after the numbers of the stepping tensors
     first_block: u32,           // in the ledger, in hyper blocks
     max_norm: f32,
-    grad_scale: f32,            // what all gradients are multiplied by before the norm is taken, the loss scale apart
+    grad_scale: f32,            // factor of all gradients before the norm is taken, without the loss scale
     growth_factor: f32,
     backoff_factor: f32,
     growth_interval: u32,
@@ -62,7 +62,7 @@ struct Request {
 struct State {
     loss_scale: f32,
     growth_tracker: u32,
-    found_inf_outside: u32,     // the bits of an f32: a NaN may equal anything
+    found_inf_outside: u32,     // the bits of an f32, because a comparison with NaN may be true
     found_inf: u32,
     grad_norm: f32,
     clip_factor: f32,
@@ -74,10 +74,11 @@ struct State {
     skipped_high: u32,
 }
 
-// The numbers of the stepping tensors, four in each; partial results of gradient_norm.wgsl; hyper blocks, two in each.
+// The numbers of the stepping tensors, four per word; partial results of gradient_norm.wgsl; hyper blocks, two words
+// each.
 @group(0) @binding(0) var<storage, read_write> ledger: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> state: State;
-// Of each tensor, by its number: the steps it was to take and did not.
+// By tensor number: how many recorded steps the tensor has skipped.
 @group(0) @binding(2) var<storage, read_write> skipped: array<u32>;
 @group(1) @binding(0) var<storage, read> request: Request;
 
@@ -86,13 +87,13 @@ var<workgroup> largest: array<u32, 256>;
 var<workgroup> grad_scale: f32;
 var<workgroup> skip: u32;
 
-// A partial result; zeros behind the last one.
+// A partial result; zeros past the last one.
 fn partial(at: u32) -> vec4<u32> {
     return ledger[request.first_partial + at] & vec4<u32>(select(0u, 0xffffffffu, at < request.partials));
 }
 
-// Sums every WORKGROUP_SIZE-th partial result, in sums of 32 sums of 32, so that little is lost in rounding; four at a time,
-// for software adapters pay for each turn of a loop.
+// Sums every WORKGROUP_SIZE-th partial result. Sums 32 sums of 32, which keeps the rounding error small. Takes four at
+// a time, because each iteration of a loop costs software adapters extra.
 fn sum_partials(invocation: u32) {
     var total = vec3<f32>();
     var most = 0u;
@@ -125,14 +126,14 @@ fn sum_partials(invocation: u32) {
     largest[invocation] = most;
 }
 
-// The root of the sum of squares, times `scale`. Sums are brought together by one constant each, and where they count: of
-// two in a row compilers make one, which is 0.
+// The root of the sum of squares, times `scale`. Each pair of sums is combined with one constant per sum, and only
+// where both count. A compiler would fold two constants in a row into one, which would be 0.
 fn root(sums: vec3<f32>, scale: f32) -> f32 {
     let small = sums.x;
     let middling = sums.y;
     let large = sums.z;
     if (large > 0.0) {
-        // The small are nothing beside these, and the middling are where these are many, or larger still.
+        // The small sums are negligible here. The middling ones count only beside a large sum of at most 1.
         if (large > 1.0) {
             return times(sqrt(large), scale, 0x1p80f);
         }
@@ -147,7 +148,7 @@ fn root(sums: vec3<f32>, scale: f32) -> f32 {
     return times(sqrt(small), scale, 0x1p-80f);
 }
 
-// A product that is no sooner infinite than it is.
+// Multiplies without an intermediate overflow.
 fn times(number: f32, scale: f32, power: f32) -> f32 {
     return number * (scale * power);
 }
@@ -156,7 +157,7 @@ fn has(flag: u32) -> bool {
     return (request.flags & flag) != 0u;
 }
 
-// One more in a count of 64 bits.
+// Adds 1 to a 64-bit count.
 fn count(low: u32, high: u32) -> vec2<u32> {
     return vec2<u32>(low + 1u, high + select(0u, 1u, low == 0xffffffffu));
 }
@@ -178,7 +179,7 @@ fn decide() {
     var factor = 1.0;
     if (has(CLIP_NORM)) {
         factor = min(1.0, request.max_norm / (norm + 1e-6));
-        // As in torch, a NaN spoils all gradients; min may drop it.
+        // As in torch, a NaN makes all gradients NaN; min may drop it.
         if (largest[0] > INFINITY) {
             factor = norm;
         }
@@ -223,7 +224,7 @@ fn make_block(number: u32) {
     let wanted = request.class_requests[number];
     var hyper = wanted.hyper;
     if (has(DEVICE_STEPS)) {
-        // The steps taken: at least this one, where the encoder that was to clear the others was never submitted.
+        // The steps taken. At least 1: the encoder that clears `skipped` for this tensor may never have been submitted.
         let missed = skipped[wanted.tensor];
         let t = max(wanted.t, missed + 1u) - missed;
         let bias_correction1 = one_minus_power(wanted.beta1, t);

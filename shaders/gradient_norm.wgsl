@@ -1,14 +1,15 @@
-// The size of the gradients: partial results for control.wgsl. Follows a storage prelude, of which it reads `grad` alone.
-// Where gradients lie in the parameters' buffer, that is bound as `grad`: nothing is written to it here.
+// The size of the gradients: partial results for control.wgsl. Follows a storage prelude, of which only `grad` is read.
+// Gradients in the parameters' buffer are bound as `grad` too, since this shader does not write to that buffer.
 //
-// An invocation sums the squares of 16 quads. No barrier: a tree of them costs software adapters more than all else.
+// An invocation sums the squares of 16 quads. There is no barrier: a tree reduction costs software adapters more than
+// everything else here.
 
 override WORKGROUP_SIZE: u32 = 256u;           // a multiple of 4
 override GRID_WIDTH: u32 = 16384u;             // workgroups in a row of a grid that is folded
-override TILED: bool = false;                  // a tile record for every 4 invocations, or one run for the dispatch
+override TILED: bool = false;                  // one tile record per 4 invocations; else one run per dispatch
 override LARGEST: bool = false;                // the largest magnitude instead of the sum of squares
 
-const QUADS: u32 = 16u;                        // of an invocation; four invocations take a tile
+const QUADS: u32 = 16u;                        // quads of an invocation; four invocations share a tile
 
 // As in adam.wgsl.
 struct Frame {
@@ -18,7 +19,7 @@ struct Frame {
     length: u32,
     first_tile: u32,
     plane: u32,
-    first_partial: u32,         // where the run's partial results begin
+    first_partial: u32,         // index of the run's first partial result
 }
 
 struct Tile {
@@ -30,21 +31,21 @@ struct Tile {
 
 @group(1) @binding(0) var<storage, read> tiles: array<Tile>;
 @group(1) @binding(1) var<uniform> frame: Frame;
-// A sum of squares, as small, middling or large; and the bits of the largest magnitude, without LARGEST only where that is
-// not finite.
+// x, y, z: a sum of squares, as small, middling or large. w: the bits of the largest magnitude; without LARGEST only if
+// it is not finite.
 @group(2) @binding(0) var<storage, read_write> ledger: array<vec4<u32>>;
 
-// A sum of squares is middling from 2^-90 to 2^100. Outside, squares may have vanished or overflowed: then those of elements
-// scaled by 2^80 or 2^-80 are summed anew, and apart (after Blue, "A portable Fortran program to find the Euclidean norm",
-// 1978).
+// A sum of squares is middling from 2^-90 to 2^100. Outside that range squares may have underflowed or overflowed. Then
+// the elements are scaled by 2^80 or 2^-80, and their squares are summed again and separately (after Blue, "A portable
+// Fortran program to find the Euclidean norm", 1978).
 const LEAST: u32 = 0x12800000u;                // the bits of 2^-90
-const RANGE: u32 = 0x5f000000u;                // from there to those of 2^100
+const RANGE: u32 = 0x5f000000u;                // added to LEAST: the bits of 2^100
 const ONE: u32 = 0x3f800000u;
 const INFINITY: u32 = 0x7f800000u;
 const UP: f32 = 0x1p80f;
 const DOWN: f32 = 0x1p-80f;
 
-// QUADS quads of a run from `first` on, `apart` from each other.
+// QUADS quads of a run: `first` and those that follow at a distance of `apart`.
 struct Quads {
     start: u32,
     length: u32,
@@ -52,8 +53,8 @@ struct Quads {
     apart: u32,
 }
 
-// The k-th of them; zeros in place of what is past the run's end. What is read there is of no account: by a mask, for
-// software adapters pay more for a branch, or for clamping.
+// The k-th of them, with zeros past the run's end. A mask discards what was read there: branches and clamping cost
+// software adapters more.
 fn load(quads: Quads, k: u32) -> vec4<f32> {
     let quad = quads.first + k * quads.apart;
     let left = quads.length - 4u * quad;
@@ -74,7 +75,7 @@ fn sum_elements(quad: vec4<f32>) -> f32 {
     return (quad.x + quad.y) + (quad.z + quad.w);
 }
 
-// Written out: a loop costs software adapters as much as what is in it.
+// Unrolled: a loop costs software adapters as much as its body.
 fn sum_of_squares(quads: Quads) -> f32 {
     var sum = square(quads, 0u);
     sum += square(quads, 1u);
@@ -107,14 +108,14 @@ fn sum_of_scaled_squares(quads: Quads, scale: f32) -> f32 {
 fn sum_quads(quads: Quads) -> vec4<u32> {
     let middling = bitcast<u32>(sum_of_squares(quads)) & 0x7fffffffu;
     var partial = vec4<u32>(0u, middling, 0u, 0u);
-    // Seldom. A `while`, for software adapters compute what is inside an `if` for all, and Mesa's GL makes zeros of a loop
-    // with a break.
+    // Rare. A `while`, because software adapters compute the inside of an `if` for all invocations, and Mesa's GL makes
+    // zeros of a loop with a break.
     var is_outside = middling - LEAST >= RANGE;
     while (is_outside) {
         is_outside = false;
         let is_small = middling <= ONE;
         let sum = bitcast<u32>(sum_of_scaled_squares(quads, select(DOWN, UP, is_small)));
-        // By the elements' own bits: compilers may take sums to be finite.
+        // From the elements' own bits: compilers may assume that sums are finite.
         let most = largest(quads).w;
         partial = vec4<u32>(select(0u, sum, is_small), 0u, select(sum, 0u, is_small), select(0u, most, most >= INFINITY));
     }
@@ -149,7 +150,7 @@ fn gradient_norm(@builtin(workgroup_id) workgroup_id: vec3<u32>, @builtin(local_
         }
     } else {
         let quads = Quads(frame.grad, frame.length, workgroup * (QUADS * WORKGROUP_SIZE) + local_index, WORKGROUP_SIZE);
-        // A folded grid has workgroups past the last.
+        // A folded grid has workgroups past the last one.
         if (4u * workgroup * (QUADS * WORKGROUP_SIZE) < frame.length) {
             ledger[partial_at] = measure(quads);
         }

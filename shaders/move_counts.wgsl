@@ -1,5 +1,5 @@
-// Moves counts of skipped steps to a larger buffer, where others may have been made meanwhile. What is moved is gone where
-// it was: moved again, it adds nothing. One workgroup.
+// Adds the counts of skipped steps to a larger buffer, which may already hold counts of its own. Zeroes each count that
+// it moves, so that moving it again adds nothing. One workgroup.
 
 override WORKGROUP_SIZE: u32 = 256u;
 

@@ -1,17 +1,17 @@
-// Storage prelude, one element a word: for runs that begin or end inside a group of four elements, for buffers under
-// 16 bytes, and for parameters and gradients that lie differently modulo four. Same functions as storage_vec4.wgsl.
-// Loads past the end of a run are clamped to its last element, stores past it are left out.
+// Storage prelude, one element per word: for runs that begin or end inside a group of four elements, for buffers under
+// 16 bytes, and for parameters and gradients whose offsets differ modulo four. Same functions as storage_vec4.wgsl.
+// Loads past the end of a run read its last element; stores past the end are left out.
 
 @group(0) @binding(0) var<storage, read_write> param: array<f32>;
 @group(0) @binding(1) var<storage, read> grad: array<f32>;
 @group(0) @binding(2) var<storage, read_write> moments: array<f32>;
 
-// The word with which a quad of the run that begins at `start` begins.
+// The first word of a quad, for a run that begins at `start`.
 fn word(start: u32, quad: u32) -> u32 {
     return start + 4u * quad;
 }
 
-// Where the four elements of a quad are; those past the end are the last one again.
+// The words of a quad's four elements; past the end, the last element again.
 fn quad_words(at: u32, left: u32) -> vec4<u32> {
     return at + min(vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(left - 1u));
 }
@@ -57,7 +57,7 @@ fn store_moment(at: u32, left: u32, value: vec4<f32>) {
     }
 }
 
-// A quad without what was loaded past the run's end: zeros instead.
+// The quad with zeros in place of elements loaded past the run's end.
 fn without_surplus(quad: vec4<f32>, left: u32) -> vec4<f32> {
     return select(vec4<f32>(), quad, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(left));
 }

@@ -1,13 +1,13 @@
-// Storage prelude, four elements a word: for runs whose parameters, gradients and moments all begin at a multiple of
-// four elements and are a multiple of four long. Its twin, storage_scalar.wgsl, does the same for any run.
-// Places are in elements; a quad is four elements, quad q of a run being its elements 4q to 4q + 3. `left` is how many
-// elements a run has from a quad's first one on.
+// Storage prelude, four elements per word: for runs whose parameters, gradients and moments all begin at a multiple of
+// four elements, and whose length is a multiple of four. Its twin, storage_scalar.wgsl, does the same for any run.
+// Offsets are in elements. Quad q of a run is its elements 4q to 4q + 3. `left` is the number of elements from a quad's
+// first one to the end of the run.
 
 @group(0) @binding(0) var<storage, read_write> param: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> grad: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> moments: array<vec4<f32>>;
 
-// The word with which a quad of the run that begins at `start` begins.
+// The first word of a quad, for a run that begins at `start`.
 fn word(start: u32, quad: u32) -> u32 {
     return (start >> 2u) + quad;
 }
@@ -32,7 +32,7 @@ fn store_moment(at: u32, left: u32, value: vec4<f32>) {
     moments[at] = value;
 }
 
-// A quad without what was loaded past the run's end: here, nothing.
+// The quad itself: in this prelude no load goes past the run's end.
 fn without_surplus(quad: vec4<f32>, left: u32) -> vec4<f32> {
     return quad;
 }

@@ -1,4 +1,4 @@
-//! Every test body of the suite on every adapter of this machine, or on those that `WGPU_ADAM_ADAPTER` matches.
+//! Runs every test body of the suite on every adapter of this machine, or on those that `WGPU_ADAM_ADAPTER` matches.
 
 use std::{collections::BTreeMap, process::ExitCode, sync::Arc};
 
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// The backend, and the adapter's name without what follows in parentheses.
+/// The backend, and the adapter's name up to the first parenthesis.
 fn short_name(info: &wgpu::AdapterInfo) -> String {
     let name = info.name.split(" (").next().unwrap_or_default();
     format!("{:?} {name}", info.backend)

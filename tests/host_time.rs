@@ -1,5 +1,6 @@
-//! What each verb costs the host grows with the number of tensors, not with its square: measured on the noop device, where
-//! nothing else costs anything. The least of some rounds is taken, since a busy machine makes each of them longer.
+//! Checks that the host's time for each verb grows with the number of tensors, not with its square. Runs on the noop
+//! device, where nothing else costs time. Takes the minimum of several rounds, because a busy machine only makes rounds
+//! longer.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,8 @@ use wgpu_adam::{
 
 const FEW: usize = 8_000;
 const MANY: usize = 32_000;
-/// Four times as many tensors take four to five times as long on a quiet machine, caches being what they are. Cost that grows
-/// with the square would be 16 times.
+/// On a quiet machine four times as many tensors take four to five times as long, because of caches. Quadratic cost
+/// would be 16 times.
 const MOST: f64 = 8.0;
 const ROUNDS: usize = 9;
 
@@ -69,7 +70,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> Duration {
     time
 }
 
-/// A verb, called once for all tensors or once for each; its preparation is not counted.
+/// A verb, called once for all tensors or once for each. Its preparation is not measured.
 type Verb = (&'static str, fn(&Model) -> Duration);
 
 const VERBS: [Verb; 21] = [
@@ -225,7 +226,7 @@ fn verbs_cost_what_the_tensors_are() {
     assert!(slow.is_empty(), "more than {MOST} times as long for 4 times as many tensors:\n  {}", slow.join("\n  "));
 }
 
-/// Groups that were added one by one: one dispatch.
+/// Groups that were added one by one share one dispatch.
 #[test]
 fn a_thousand_groups_are_one_dispatch() {
     let model = Model::new(1000, false);

@@ -1,5 +1,5 @@
-//! Checkpoints that are not what they should be: each is refused with an error that names what is wrong, without a panic
-//! and without more memory than a small multiple of the file's size.
+//! Malformed checkpoints: each is refused with an error that names the problem, without a panic, and with memory of at
+//! most a small multiple of the file's size.
 
 #[macro_use]
 #[path = "hostile/row.rs"]
@@ -36,14 +36,14 @@ static MEMORY: PeakAlloc = PeakAlloc;
 /// Memory is measured for the whole process.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// What a file may cost: some for every file, and so much for each of its bytes.
+/// The memory that reading a file may use: a constant, plus a multiple of its bytes.
 const MEMORY_AT_LEAST: usize = 1 << 20;
 const MEMORY_PER_BYTE: usize = 64;
 
-/// What is wrong, how a good file is made so, the kind of the error, a part of its message.
+/// What is wrong, the change that makes a good file so, the kind of the error, a part of its message.
 type Row = (&'static str, fn(&mut Parts), fn(&Error) -> bool, &'static str, &'static str);
 
-/// Opens a file's bytes; an error unless it costs little memory and does not panic.
+/// Opens a file's bytes. Fails if that takes too much memory or panics.
 fn open(bytes: &[u8]) -> Result<Result<Checkpoint, Error>, String> {
     let bytes: std::sync::Arc<[u8]> = bytes.into();
     let allowed = MEMORY_AT_LEAST + MEMORY_PER_BYTE * bytes.len();
@@ -86,7 +86,7 @@ fn hostile_files_are_refused() {
     every_bit(&good.bytes());
 }
 
-/// Cut anywhere, it is refused.
+/// A file cut at any byte is refused.
 fn every_truncation(good: &[u8]) {
     for length in 0..good.len() {
         let opened = open(&good[..length]).unwrap_or_else(|problem| panic!("cut to {length} bytes: {problem}"));
@@ -94,7 +94,7 @@ fn every_truncation(good: &[u8]) {
     }
 }
 
-/// With any bit turned, it is refused or says something else; it neither panics nor takes memory.
+/// With any bit flipped, a file is refused or has another content. Opening it neither panics nor takes much memory.
 fn every_bit(good: &[u8]) {
     for bit in 0..good.len() * 8 {
         let mut bytes = good.to_vec();
@@ -105,7 +105,7 @@ fn every_bit(good: &[u8]) {
     }
 }
 
-/// The fuzzer's corpus, and changes of it that are the same every time: where the fuzzer cannot run.
+/// The fuzzer's corpus, and deterministic mutations of it, for machines where the fuzzer cannot run.
 #[test]
 fn the_corpus_and_its_mutations() {
     let _alone = ALONE.lock();
@@ -143,7 +143,7 @@ impl Random {
     }
 }
 
-/// One change: a bit, a byte of JSON, a cut, a repetition, a part of another file, a longer or shorter length.
+/// One mutation: a bit, a byte of JSON, a cut, a repetition, a part of another file, a longer or shorter length.
 fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     if bytes.is_empty() {
         return bytes.extend(other);

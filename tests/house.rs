@@ -1,13 +1,14 @@
-//! The house: folders are floors, imports point down, and no files import each other in a circle.
+//! The structure of the sources: folders are floors, imports point down, and files do not import each other in a
+//! circle.
 //!
-//! The floors and what each is for are in ARCHITECTURE.md. Unit tests may import what they like.
+//! ARCHITECTURE.md lists the floors and their purposes. Unit tests may import anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use syn::visit::Visit;
 
-/// The floors of `src/`, from the top. A name is a folder with the file beside it, or a file.
+/// The floors of `src/`, from the top. A name is a file, or a folder with its file.
 const FLOORS: [&[&str]; 14] = [
     &["lib"],
     &["optimizer"],
@@ -25,10 +26,10 @@ const FLOORS: [&[&str]; 14] = [
     &["error", "layout", "planes"],
 ];
 
-/// A module: the names of its path, none for the root.
+/// A module: the names of its path; empty for the root.
 type Module = Vec<String>;
 
-/// What each module of a crate imports.
+/// The imports of each module of a crate.
 fn arrows(root: &str) -> BTreeMap<Module, BTreeSet<Module>> {
     let mut files = BTreeMap::new();
     collect(root.as_ref(), &mut Module::new(), &mut files);
@@ -75,7 +76,7 @@ fn imports(module: &Module, file: &Path, known: &BTreeSet<Module>) -> BTreeSet<M
                 name => base.push(name.to_owned()),
             }
         }
-        // The names behind the module are of what is in it.
+        // The names after a module's are items in it.
         while !known.contains(&base) {
             base.pop()?;
         }
@@ -126,7 +127,7 @@ impl<'ast> Visit<'ast> for Paths {
     }
 }
 
-/// A module's file, as messages name it.
+/// A module's file, for messages.
 fn file(module: &Module) -> String {
     if module.is_empty() { "the root".into() } else { format!("{}.rs", module.join("/")) }
 }
@@ -141,7 +142,7 @@ fn floor(module: &Module) -> usize {
     floor.unwrap_or_else(|| panic!("{} is on no floor: add it to FLOORS and to ARCHITECTURE.md", file(module)))
 }
 
-/// The first circle that is found, its first file once more at its end.
+/// The first circle found, with its first file repeated at the end.
 fn circle(arrows: &BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<String>> {
     fn walk<'a>(
         at: &'a Module,
@@ -180,7 +181,7 @@ fn imports_point_down() {
             assert!(!up, "{} imports {}, which is on a floor above", file(module), file(target));
         }
     }
-    // Whoever is on no floor is found above; who is missing, here.
+    // The loop above finds modules on no floor; this one finds floors without a module.
     for name in FLOORS.iter().copied().flatten().filter(|name| **name != "lib") {
         assert!(arrows.contains_key(&vec![(*name).to_owned()]), "there is no {name}");
     }
@@ -194,7 +195,7 @@ fn no_circles() {
     }
 }
 
-/// The test sees what it is to see.
+/// The test finds each kind of import.
 #[test]
 fn arrows_are_found() {
     let found = arrows("src");
@@ -213,7 +214,7 @@ fn arrows_are_found() {
     assert_eq!(circle(&round).unwrap(), ["b.rs", "c.rs", "b.rs"]);
 }
 
-/// A file is one idea, and short enough to be read at one sitting.
+/// A file has one idea, and is short enough to read in one sitting.
 #[test]
 fn files_are_short() {
     let mut files = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! A save that is cut off at any moment leaves a whole checkpoint, the old one or the new one: 200 processes killed while
-//! they save, and disks that are full from any byte on.
+//! A save that is interrupted at any moment leaves a complete checkpoint, either the old one or the new one. Tested
+//! with 200 processes that are killed while they save, and with disks that are full from any byte on.
 
 #![cfg(unix)]
 
@@ -19,11 +19,11 @@ use folder::Folder;
 use run::{Run, partials, saved};
 use wgpu_adam::{CheckpointError, Error};
 
-/// What tells a child process what to do: a file to save to, and how often.
+/// Instructions for a child process: the file to save to, and how many times.
 const FILE: &str = "WGPU_ADAM_TEST_FILE";
 const SAVES: &str = "WGPU_ADAM_TEST_SAVES";
 
-/// This test program again, to run the test `child` below. It prints a line before its second save.
+/// Starts this test program again, to run the test `child` below. It prints a line before its second save.
 fn start(path: &Path, saves: u64, shell: Option<&str>) -> Child {
     let own = std::env::current_exe().unwrap();
     let mut command = match shell {
@@ -39,7 +39,7 @@ fn start(path: &Path, saves: u64, shell: Option<&str>) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Saves as often as it is told; nothing unless another test has started it.
+/// Saves as many times as instructed. Does nothing unless another test has started it.
 #[test]
 fn child() {
     let Some(path) = std::env::var_os(FILE) else { return };
@@ -62,20 +62,20 @@ fn two_hundred_killed_saves() {
     let mut kills = 0;
     while interrupted < 200 {
         kills += 1;
-        assert!(kills <= 4000, "only {interrupted} of {kills} kills were in a save");
+        assert!(kills <= 4000, "only {interrupted} of {kills} kills interrupted a save");
         let mut child = start(&path, u64::MAX, None);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut next_saved = || lines.find(|line| line.starts_with("saved")).expect("a save");
         next_saved();
         let first = Instant::now();
         next_saved();
-        // Spread over a save and a half, by the golden ratio.
+        // The kills are spread over the time of one and a half saves, by the golden ratio.
         between = (between + first.elapsed()) / 2;
         let share = (f64::from(kills) * 0.618_034).fract() * 1.5;
         std::thread::sleep(between.mul_f64(share));
         child.kill().unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(9), "the child was not killed");
-        // A killed save is told by what it leaves beside the file.
+        // A save was interrupted if it left a partial file beside the target.
         let left = partials(folder.path());
         interrupted += left.len().min(1);
         left.iter().for_each(|path| fs::remove_file(path).unwrap());
@@ -83,11 +83,12 @@ fn two_hundred_killed_saves() {
         assert!(last >= 2, "the file is of save {last}, which was replaced before the kill");
     }
     println!(
-        "{interrupted} of {kills} kills were in a save; the last file is of save {last}, a save takes {between:?}"
+        "{interrupted} of {kills} kills interrupted a save; the last file is of save {last}, a save takes {between:?}"
     );
 }
 
-/// The system refuses to write past a size, which is swept over the file: its header, every tensor, its last byte.
+/// The system refuses to write beyond a size. The test moves this limit over the whole file: its header, every tensor,
+/// its last byte.
 #[test]
 fn full_disks() {
     let folder = Folder::new("full");
@@ -96,18 +97,19 @@ fn full_disks() {
     let whole = fs::read(&path).unwrap();
     let blocks = whole.len() as u64 / 512;
     for limit in [0, 1, 2, blocks / 3, blocks / 2, blocks - 1, blocks] {
-        // Limits of files are in blocks of 512 bytes in POSIX, and the signal is what a full disk does not send.
+        // POSIX counts file size limits in blocks of 512 bytes. The signal is ignored, because a full disk does not
+        // send one.
         let mut child = start(&path, 2, Some(&format!("trap '' XFSZ; ulimit -f {limit}")));
         let lines: Vec<String> = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap).collect();
         let refused = lines.iter().filter(|line| line.starts_with("refused")).count();
         assert!(child.wait().unwrap().success(), "{limit} blocks: {lines:?}");
         assert_eq!(refused, 2, "{limit} blocks of {blocks}: {lines:?}");
         assert!(fs::read(&path).unwrap() == whole, "{limit} blocks: the file has changed");
-        assert!(partials(folder.path()).is_empty(), "{limit} blocks: what was begun is still there");
+        assert!(partials(folder.path()).is_empty(), "{limit} blocks: the partial file is still there");
     }
 }
 
-/// Files that a killed run left are removed in time, and no others.
+/// Files that a killed run left behind are removed later, and no other files.
 #[test]
 fn abandoned_files_go() {
     let folder = Folder::new("abandoned");

@@ -1,5 +1,5 @@
-//! Devices of all sizes, on the noop device, which validates all and executes nothing: a model of awkward tensors is
-//! stepped, changed and saved without a word from wgpu, or refused by an error that names the limit.
+//! Devices of all sizes, as noop devices, which validate everything and execute nothing. A model of awkward tensors is
+//! stepped, changed and saved without any complaint from wgpu, or is refused by an error that names the limit.
 
 use std::sync::{Arc, Mutex};
 
@@ -42,19 +42,19 @@ impl Bench {
         WgpuAdam::new(&self.device, &self.queue, groups, AdamConfig::default())
     }
 
-    /// What wgpu has said so far.
+    /// wgpu's messages so far.
     fn said(&self) -> Vec<String> {
         std::mem::take(&mut *self.errors.lock().unwrap())
     }
 
-    /// A model of tensors in an arena, in buffers of their own and among each other, through all that can happen to it.
+    /// A model of tensors in an arena, in separate buffers and in one shared buffer, through every operation.
     fn life(&self, control: GradientControl) -> Result<(), Error> {
         const IN_ARENA: [usize; 10] = [0, 1, 3, 63, 64, 65, 255, 257, 1023, 3001];
         let shapes = IN_ARENA.map(|length| (format!("arena {length}"), [length]));
         let arena = TensorArena::new(&self.device, shapes)?;
         let large = if self.device.limits().max_buffer_size > 1 << 20 { 65_537 } else { 4099 };
         let own = [1, 5, 1023, large].map(|length| self.param(&format!("own {length}"), length));
-        // Parameters and gradients in one buffer, at odd offsets, as near as the smallest binding wants them.
+        // Parameters and gradients in one buffer, at odd offsets, as close together as the smallest binding requires.
         let pool = self.buffer(2000);
         let among = [(3, 61, 50), (120, 181, 60), (245, 250, 1), (999, 1058, 57), (1301, 1361, 30)].map(
             |(param, grad, length): (u64, u64, usize)| {
@@ -97,7 +97,7 @@ impl Bench {
     }
 }
 
-/// The limit that an error names.
+/// The name of the limit in an error.
 fn named(error: &Error) -> Option<&'static str> {
     match error {
         Error::DeviceLimit { limit, needed, allowed, .. } if needed > allowed && error.to_string().contains(limit) => {
@@ -107,7 +107,7 @@ fn named(error: &Error) -> Option<&'static str> {
     }
 }
 
-/// Every combination of what devices differ in.
+/// Every combination of limits in which devices differ.
 fn combinations() -> Vec<wgpu::Limits> {
     let mut all = vec![wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..wgpu::Limits::downlevel_defaults() }];
     let mut each = |values: &[u64], set: fn(&mut wgpu::Limits, u64)| {
@@ -147,7 +147,7 @@ fn every_combination_works_or_names_the_limit() {
         assert_eq!(granted.min_storage_buffer_offset_alignment, limits.min_storage_buffer_offset_alignment);
         match bench.life(GradientControl::default()) {
             Ok(()) => works += 1,
-            // The buffer of a plan of many dispatches is larger than these.
+            // These devices have smaller buffers than a plan of many dispatches needs.
             Err(error) if limits.max_buffer_size < 256 << 20 => {
                 assert_eq!(named(&error), Some("max_buffer_size"), "{limits:?}: {error}");
                 refused += 1;
@@ -156,11 +156,12 @@ fn every_combination_works_or_names_the_limit() {
         }
         assert_eq!(bench.said(), Vec::<String>::new(), "{limits:?}");
     }
-    // Those refused have bindings of 1 KiB and so a dispatch for every 128 elements, or one workgroup a dispatch.
+    // The refused devices have bindings of 1 KiB, and so a dispatch for every 128 elements, or one workgroup per
+    // dispatch.
     assert_eq!((works, refused), (151, 11));
 }
 
-/// Under control too, where the device has room for what that needs.
+/// Under gradient control too, on devices that have room for its buffers.
 #[test]
 fn every_combination_works_under_control_or_names_the_limit() {
     let control = GradientControl { max_norm: Some(1.0), loss_scale: LossScale::dynamic(), ..Default::default() };
@@ -178,11 +179,12 @@ fn every_combination_works_under_control_or_names_the_limit() {
         }
         assert_eq!(bench.said(), Vec::<String>::new(), "{limits:?}");
     }
-    // The ledger is bound as a whole: of the 162, no binding of 1 KiB has room for it, and not every buffer of 32.
+    // The ledger is bound as a whole. Of the 162 devices, those with bindings of 1 KiB have no room for it, and neither
+    // have some with buffers of 32 KiB.
     assert!(all == 162 && works >= 70, "{works} of {all}");
 }
 
-/// A limit, the least value that does, and its place.
+/// A limit, the smallest value that suffices, and its setter.
 type Least = (&'static str, u64, fn(&mut wgpu::Limits, u64));
 
 const LEAST: [Least; 12] = [
@@ -233,7 +235,7 @@ fn each_limit_has_a_least_value() {
         let error = few(&bench).err().unwrap_or_else(|| panic!("{name} of {}: accepted", value - 1));
         assert_eq!(named(&error), Some(name), "{error}");
         assert_eq!(bench.said(), Vec::<String>::new(), "{name}");
-        // Odd values above the least do as well.
+        // Odd values above the minimum suffice as well.
         let mut limits = least();
         set(&mut limits, value + 1);
         let bench = Bench::new(limits);
@@ -242,7 +244,7 @@ fn each_limit_has_a_least_value() {
     }
 }
 
-/// What only control needs is asked for when that is.
+/// Limits that only gradient control needs are checked when it is set.
 #[test]
 fn control_has_a_least_value_of_its_own() {
     let control = GradientControl { max_norm: Some(1.0), ..Default::default() };
@@ -259,7 +261,7 @@ fn control_has_a_least_value_of_its_own() {
     }
 }
 
-/// What grows with the model meets its limit by name too, and the optimizer goes on.
+/// Buffers that grow with the model reach a limit: the error names it, and the optimizer keeps working.
 #[test]
 fn growing_past_a_limit_names_it() {
     let buffers = |max_buffer_size| wgpu::Limits {
@@ -299,7 +301,7 @@ fn growing_past_a_limit_names_it() {
     let arena = TensorArena::new(&bench.device, [("a", [8193])]).unwrap_err();
     assert_eq!(named(&arena), Some("max_buffer_size"), "{arena}");
 
-    // Slots for steps that are recorded and not submitted: more buffers, none of them too large.
+    // Slots for steps that are recorded and not submitted: more buffers, each within the limit.
     let mut encoder = bench.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     for _ in 0..1000 {
         adam.record_step(&mut encoder).unwrap();

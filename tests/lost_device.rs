@@ -1,8 +1,8 @@
-//! A device lost at every point of a step's life, on the noop device and on every adapter: errors or harmless success, no
-//! panic, no endless wait, nothing for the application's handler.
+//! A device that is lost at any point of a step, on the noop device and on every adapter. Expected are errors or
+//! harmless success, and no panic, no endless wait and no error for the application's handler.
 //!
-//! The suite's bodies go through the same points. Here each is gone through twice, in a thread of its own: with a handler
-//! that collects, and with wgpu's default one, which panics.
+//! The suite's bodies visit the same points. Here each point is visited twice, in a separate thread: with a handler
+//! that collects errors, and with wgpu's default handler, which panics.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use wgpu_adam::{Error, WgpuAdam, wgpu};
 use wgpu_adam_suite::adapter::{adapters, describe};
 use wgpu_adam_suite::lost_device::{Point, points};
 
-/// Where devices come from; none: noop.
+/// Where devices come from; `None` is noop.
 type Source = Option<wgpu::Adapter>;
 
 fn sources() -> Vec<(String, Source)> {
@@ -31,7 +31,7 @@ fn open(source: &Source) -> (wgpu::Device, wgpu::Queue) {
     }
 }
 
-/// What came of a point, in a thread of its own: it may panic, or never end.
+/// The result of a point, in a separate thread, because it may panic or never end.
 fn came(source: &Source, point: &Point, handler: bool) -> Result<Result<(), Error>, String> {
     let (source, run) = (source.clone(), point.run);
     let (sender, receiver) = channel();
@@ -43,14 +43,14 @@ fn came(source: &Source, point: &Point, handler: bool) -> Result<Result<(), Erro
             device.on_uncaptured_error(Arc::new(move |error| seen.lock().unwrap().push(error.to_string())));
         }
         let result = block_on(run(&device, &queue));
-        // What was left behind is let go, and callbacks come.
+        // Frees what is no longer used, and runs callbacks.
         device.poll(wgpu::PollType::Poll).unwrap();
         assert_eq!(*errors.lock().unwrap(), Vec::<String>::new(), "the application's handler");
         sender.send(result).unwrap();
     });
     match receiver.recv_timeout(Duration::from_secs(10)) {
         Ok(result) => {
-            // SwiftShader crashes now and then if a device is made while another is let go.
+            // SwiftShader sometimes crashes if one device is created while another is being destroyed.
             drop(thread.join());
             Ok(result)
         }

@@ -1,7 +1,7 @@
-//! What a checkpoint costs in memory while it is written and read: the process's resident memory, and what wgpu's allocator
-//! has given out, on an adapter whose memory is the host's.
+//! Memory used while a checkpoint is written and read: the process's resident memory, and the allocations of wgpu's
+//! allocator, on an adapter that uses the host's memory.
 //!
-//! 256 MiB of state, or as many MiB as `WGPU_ADAM_STATE_MIB` says; `--nocapture` prints the figures.
+//! 256 MiB of state, or the number of MiB in `WGPU_ADAM_STATE_MIB`; `--nocapture` prints the figures.
 
 #![cfg(target_os = "linux")]
 
@@ -23,7 +23,7 @@ use wgpu_adam_suite::adapter::{adapters, select};
 
 const MIB: u64 = 1 << 20;
 const STAGING: u64 = 64 * MIB;
-/// Of one tensor's state: exp_avg and exp_avg_sq of 4 Mi elements.
+/// One tensor's state: exp_avg and exp_avg_sq of 4 Mi elements.
 const TENSOR: u64 = 32 * MIB;
 
 /// A line of /proc/self/status in bytes.
@@ -37,14 +37,15 @@ fn allocated(gpu: &Gpu) -> u64 {
     gpu.device.generate_allocator_report().map_or(0, |report| report.total_allocated_bytes)
 }
 
-/// Begins and runs a future, and tells by how many bytes it makes resident memory and the GPU's allocations grow at most.
+/// Starts and runs a future. Returns the maximum growth, in bytes, of resident memory and of the GPU's allocations
+/// meanwhile.
 fn growth<F: Future>(gpu: &Gpu, begin: impl FnOnce() -> F) -> (F::Output, u64, u64) {
-    // Begins the high-water mark anew.
+    // Resets the high-water mark.
     fs::write("/proc/self/clear_refs", "5").unwrap();
     let (resident, on_gpu) = (status("VmRSS"), allocated(gpu));
     let over = AtomicBool::new(false);
     let (done, most_on_gpu) = thread::scope(|scope| {
-        // Buffers may come and go within one poll of the future.
+        // A thread, because buffers may be created and freed within one poll of the future.
         let watch = scope.spawn(|| {
             let mut most = 0;
             while !over.load(Ordering::Relaxed) {
@@ -121,7 +122,7 @@ fn checkpoints_stream() {
         loaded.unwrap();
         figures.push((load_name, resident, on_gpu));
         block_on(adam.save_checkpoint_with(&second, &contents)).unwrap();
-        assert!(same(&first, &second), "{load_name}: what was loaded is not what was saved");
+        assert!(same(&first, &second), "{load_name}: the loaded state is not the saved one");
     }
 
     for (what, resident, on_gpu) in figures {

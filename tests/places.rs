@@ -1,4 +1,4 @@
-//! Where checkpoints are saved: links, pipes, odd names, files that are there already, and many saves to one place.
+//! Where checkpoints are saved: links, pipes, odd names, existing files, and many saves to one path.
 
 #![cfg(unix)]
 
@@ -22,7 +22,7 @@ use pollster::block_on;
 use run::{Run, partials, saved};
 use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointError, CheckpointLoad, Error, LoadOptions};
 
-/// A link stays one, and the new file is as private as the old.
+/// A link stays a link, and the new file has the old file's permissions.
 #[test]
 fn links_and_permissions_stay() {
     use std::os::unix::fs::PermissionsExt;
@@ -50,7 +50,7 @@ fn links_and_permissions_stay() {
     }
 }
 
-/// A link that leads nowhere yet leads to the file then.
+/// A dangling link points to the file after the save.
 #[test]
 fn dangling_links_are_followed() {
     let folder = Folder::new("dangling");
@@ -74,13 +74,13 @@ fn dangling_links_are_followed() {
     }
 }
 
-/// What is no file keeps its place, and nobody waits for somebody who writes to a pipe.
+/// A path that is not a regular file stays as it is, and opening a pipe does not wait for a writer.
 #[test]
 fn pipes_and_sockets_are_refused() {
     let folder = Folder::new("special");
     let pipe = folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    // The path of a socket must be short.
+    // A socket's path must be short.
     let socket = std::env::temp_dir().join(format!("wgpu-adam-{}", std::process::id()));
     let _ = fs::remove_file(&socket);
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -100,7 +100,7 @@ fn pipes_and_sockets_are_refused() {
         let (sender, opened) = mpsc::channel();
         let own = path.clone();
         std::thread::spawn(move || sender.send(Checkpoint::open(own).map(drop)));
-        let opened = opened.recv_timeout(Duration::from_secs(20)).expect("to open a pipe has waited");
+        let opened = opened.recv_timeout(Duration::from_secs(20)).expect("opening a pipe waited");
         match opened {
             Err(Error::Checkpoint(CheckpointError::Header { problem })) if problem.ends_with("is no file") => {}
             other => panic!("{}: {other:?}", path.display()),
@@ -109,7 +109,7 @@ fn pipes_and_sockets_are_refused() {
     fs::remove_file(socket).unwrap();
 }
 
-/// Every name that the system takes, and the file beside it has a name too.
+/// Every name that the system accepts works, and so does the name of the temporary file beside it.
 #[test]
 fn odd_names() {
     let folder = Folder::new("names");
@@ -121,7 +121,7 @@ fn odd_names() {
         ("255 bytes that are no UTF-8", OsStr::from_bytes(&[0xff; 255]).to_owned()),
         ("spaces and a dot", " .safetensors".into()),
     ];
-    // macOS takes names in UTF-8 only.
+    // macOS accepts names in UTF-8 only.
     for (case, name) in names.into_iter().filter(|(_, name)| cfg!(target_os = "linux") || name.to_str().is_some()) {
         let path = folder.path().join(name);
         let mut run = Run::new();
@@ -135,7 +135,7 @@ fn odd_names() {
     assert!(partials(folder.path()).is_empty());
 }
 
-/// Where a run was killed, the next of the same process number goes past what it left.
+/// A run with the same process number as a killed one avoids the files that the killed run left.
 #[test]
 fn names_that_are_taken() {
     let folder = Folder::new("taken");
@@ -151,7 +151,7 @@ fn names_that_are_taken() {
     assert!(left.iter().all(|path| fs::read(path).unwrap() == b"left"), "another's file was written to");
 }
 
-/// Eight threads save to one path, and whoever reads meanwhile finds a whole file.
+/// Eight threads save to one path. A concurrent reader always finds a complete file.
 #[test]
 fn saves_at_the_same_time() {
     const SAVES: u64 = 12;
@@ -168,13 +168,13 @@ fn saves_at_the_same_time() {
             assert!((1..=SAVES).contains(&saved(&path)));
         }
     });
-    // The last to come is the last of its thread.
+    // The last file comes from the last save of its thread.
     assert_eq!(saved(&path), SAVES);
     assert!(partials(folder.path()).is_empty());
 }
 
-/// What loading would refuse does not take the place of what it would not, in whichever moment it is, unless that is asked
-/// for; an infinite square is no such thing.
+/// A state that loading would refuse does not replace a good file, whichever moment is spoiled, unless the caller
+/// allows it. An infinite square does not count as spoiled.
 #[test]
 fn a_spoiled_state_is_not_saved() {
     let folder = Folder::new("finite");
@@ -207,7 +207,7 @@ fn a_spoiled_state_is_not_saved() {
         let refused = block_on(run.adam.state_dict()).unwrap().to_safetensors(&CheckpointContents::new()).map(drop);
         assert!(refused.as_ref().is_err_and(is_told), "{value} in {key}, a dict: {refused:?}");
         assert!(fs::read(&path).unwrap() == good, "{value} in {key}: the file has changed");
-        assert!(partials(folder.path()).is_empty(), "{value} in {key}: what was begun is still there");
+        assert!(partials(folder.path()).is_empty(), "{value} in {key}: the partial file is still there");
         write(&run, moment, 0.0);
     }
     write(&run, piece.exp_avg, f32::NAN);

@@ -1,5 +1,5 @@
-//! Random programs on the first adapter (or the one that `WGPU_ADAM_ADAPTER` matches) against a plain float64 model. A
-//! failing program is shrunk and printed as a script.
+//! Runs random programs on the first adapter (or the one that `WGPU_ADAM_ADAPTER` matches) and compares with a plain
+//! float64 model. A failing program is shrunk and printed as a script.
 
 use std::cell::OnceCell;
 
@@ -10,7 +10,7 @@ use wgpu_adam_suite::Gpu;
 use wgpu_adam_suite::adapter::{adapters, matches, select};
 use wgpu_adam_suite::program::{Change, How, Line, Program, run};
 
-/// How many, unless WGPU_ADAM_PROGRAMS says otherwise.
+/// Number of programs, unless WGPU_ADAM_PROGRAMS sets another.
 const PROGRAMS: u32 = 200;
 
 fn programs() -> u32 {
@@ -87,7 +87,8 @@ fn round() -> impl Strategy<Value = Vec<Line>> {
     ]
 }
 
-/// Tensors of one group that miss steps, by overflows and for want of gradients: counts that only the device knows.
+/// Tensors of one group that miss steps because of overflows and missing gradients, so that only the device knows their
+/// counts.
 fn skipping() -> impl Strategy<Value = Program> {
     prop::collection::vec(round(), 4..12).prop_map(|rounds| {
         let three = Line::AddGroup { lengths: vec![5, 64, 3], arena: true, amsgrad: false, decoupled: false };

@@ -1,5 +1,5 @@
-//! Promises about what the optimizer does not do: counted from wgpu-core's own log, on the noop device and on every
-//! native adapter. Each kind of call is first made by hand, to prove that it is counted.
+//! Promises about calls that the optimizer does not make, counted in wgpu-core's own log, on the noop device and on
+//! every native adapter. A test first makes each kind of call by hand, to prove that it is counted.
 
 #[path = "promises/control.rs"]
 mod control;
@@ -68,7 +68,7 @@ fn every_kind_of_call_is_counted() {
         for (_, kind) in COUNTED {
             assert!(
                 counts.get(kind).is_some_and(|count| *count > 0),
-                "{name}: {kind} was made and not counted: {counts:?}"
+                "{name}: {kind} was called but not counted: {counts:?}"
             );
         }
     }
@@ -101,8 +101,8 @@ fn steady_steps_write_once_and_do_nothing_else() {
     }
 }
 
-/// Groups with equal options are stepped as one: setting their rates keeps the plan as long as they stay equal, and the first step
-/// on which they differ makes another.
+/// Groups with equal options are stepped as one. Setting their rates keeps the plan while they stay equal; the first
+/// step with different rates makes a new plan.
 #[test]
 fn groups_alike_plan_once_more_when_they_differ() {
     for (name, device, queue) in devices() {
@@ -133,7 +133,7 @@ fn groups_alike_plan_once_more_when_they_differ() {
     }
 }
 
-/// torch's usual loop: gradients set to none after each step, and given back as the same buffers before the next.
+/// torch's usual loop: gradients are set to none after each step, and set to the same buffers before the next.
 #[test]
 fn giving_the_same_gradients_back_plans_nothing() {
     for (name, device, queue) in devices() {
@@ -153,7 +153,7 @@ fn giving_the_same_gradients_back_plans_nothing() {
     }
 }
 
-/// Slots come back, from encoders submitted and from those dropped: buffers are made for what is in flight only.
+/// Slots are returned, by submitted encoders and by dropped ones. Buffers are created only for steps in flight.
 #[test]
 fn slots_are_bounded_by_what_is_in_flight() {
     for (name, device, queue) in devices() {
@@ -164,7 +164,7 @@ fn slots_are_bounded_by_what_is_in_flight() {
             for number in 0..1000 {
                 let mut encoder = encoder();
                 adam.record_step(&mut encoder).unwrap();
-                // As an encoder, or as a command buffer.
+                // Dropped as an encoder, or as a command buffer.
                 if number % 2 == 0 { drop(encoder) } else { drop(encoder.finish()) }
             }
         });
@@ -178,7 +178,7 @@ fn slots_are_bounded_by_what_is_in_flight() {
                 all.push(encoder.finish());
             }
         });
-        // 8 slots, doubled four times: 128 hold 100.
+        // 8 slots, doubled four times: 128 slots hold 100 steps.
         assert_eq!(counts.get("create_buffer"), Some(&4), "{name}: 100 steps before one submit");
         let done = queue.submit(all);
         device.poll(wgpu::PollType::Wait { submission_index: Some(done), timeout: None }).unwrap();
@@ -189,14 +189,14 @@ fn slots_are_bounded_by_what_is_in_flight() {
                 drop(encoder);
             }
         });
-        assert_eq!(counts.get("create_buffer"), None, "{name}: slots that were in flight and are not");
+        assert_eq!(counts.get("create_buffer"), None, "{name}: slots that are no longer in flight");
 
         let (counts, ()) = calls(|| {
             for _ in 0..3000 {
                 adam.step().unwrap();
             }
         });
-        // Doubling reaches what was in flight, 3000 at most, in six more buffers.
+        // Up to 3000 steps were in flight. Doubling the slots reaches that with six more buffers.
         assert!(
             counts.get("create_buffer").copied().unwrap_or(0) <= 6,
             "{name}: 3000 steps without a poll, {counts:?}"
@@ -205,7 +205,7 @@ fn slots_are_bounded_by_what_is_in_flight() {
     }
 }
 
-/// A step submits once; but for state_dict, nothing else in the library submits, polls or maps.
+/// A step submits once. Apart from state_dict, nothing else in the library submits, polls or maps.
 #[test]
 fn only_step_submits() {
     for (name, device, queue) in devices() {
@@ -236,7 +236,7 @@ fn only_step_submits() {
     let allowed =
         ["src/optimizer/loading.rs", "src/optimizer/step.rs", "src/transfer/readback.rs", "src/transfer/upload.rs"]
             .map(std::path::Path::new);
-    assert_eq!(with, allowed, "submits outside of step, of saving and of loading");
+    assert_eq!(with, allowed, "submits outside of step, saving and loading");
 }
 
 fn source_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -1,5 +1,5 @@
-//! 500 steps, a checkpoint, a new process, 500 more: the bits of 1,000 steps without a break, on every adapter; without
-//! gradient control, and with a dynamic loss scale that is broken off in the middle of its growth.
+//! 500 steps, a checkpoint, a new process and 500 more steps give the bits of 1,000 uninterrupted steps, on every
+//! adapter: without gradient control, and with a dynamic loss scale that is interrupted while it grows.
 
 #[path = "support/folder.rs"]
 mod folder;
@@ -17,7 +17,7 @@ use wgpu_adam_suite::Gpu;
 use wgpu_adam_suite::adapter::adapters;
 use wgpu_adam_suite::values::{value, values};
 
-/// What tells a child process on which adapter to go on, under which control, from which file, to which.
+/// Instructions for a child process: the adapter, the control, the file to resume, the file to save.
 const ADAPTER: &str = "WGPU_ADAM_TEST_ADAPTER";
 const CONTROL: &str = "WGPU_ADAM_TEST_CONTROL";
 const FROM: &str = "WGPU_ADAM_TEST_FROM";
@@ -29,7 +29,7 @@ const ADDED: [(u64, &str); 2] = [(300, "third"), (700, "fourth")];
 
 const FIRST: [(&str, usize); 4] = [("first.a", 1000), ("first.b", 257), ("second.a", 64), ("second.b", 3)];
 
-/// Factors that leave a trace in the last bits, where powers of two would come and go without one.
+/// Factors that change the last bits, which powers of two would not.
 const GROWTH: f64 = 1.5;
 const BACKOFF: f64 = 0.375;
 const INTERVAL: u32 = 23;
@@ -50,7 +50,8 @@ fn control(name: &str) -> GradientControl {
     GradientControl { loss_scale, max_norm: name.ends_with("clipped").then_some(3.0), ..Default::default() }
 }
 
-/// Gradients multiplied by the loss scale, where that lives, and infinite where an f16 would be. WGSL cannot write infinity.
+/// Multiplies gradients by the loss scale in its buffer. Values too large for f16 become infinity, by its bits, since
+/// WGSL has no literal for it.
 const BACKWARD: &str = "
     @group(0) @binding(0) var<uniform> scale: vec4<f32>;
     @group(0) @binding(1) var<storage, read_write> grad: array<f32>;
@@ -68,12 +69,12 @@ struct Run {
     /// Names and gradients of the tensors that were added.
     added: Vec<(&'static str, wgpu::Buffer)>,
     backward: wgpu::ComputePipeline,
-    /// Of each buffer of gradients, and its workgroups: none where no loss is scaled.
+    /// For each buffer of gradients, its bind group and workgroups; empty if no loss is scaled.
     scaled: Vec<(wgpu::BindGroup, u32)>,
 }
 
 impl Run {
-    /// As it is before step `step`, but for all that a checkpoint holds.
+    /// The run before step `step`, apart from everything that a checkpoint contains.
     fn new(gpu: Gpu, step: u64, control: GradientControl) -> Self {
         let arena = TensorArena::new(&gpu.device, FIRST.map(|(name, length)| (name, [length]))).unwrap();
         for (seed, (name, length)) in (1..).zip(FIRST) {
@@ -110,7 +111,7 @@ impl Run {
         run
     }
 
-    /// Lets the gradients of a buffer be scaled before each step.
+    /// Scales the gradients of a buffer before each step.
     fn scale(&mut self, grad: wgpu::Buffer) {
         let Some(scale) = self.adam.loss_scale_buffer() else { return };
         let scale = wgpu::BufferBinding { buffer: scale, offset: 0, size: wgpu::BufferSize::new(16) };
@@ -140,8 +141,8 @@ impl Run {
         self.scale(grad);
     }
 
-    /// Steps from..to, all of which depends on the number of the step and the state alone: gradients, missing ones,
-    /// overflows, schedules.
+    /// Steps from..to. Gradients, missing gradients, overflows and schedules depend only on the step's number and the
+    /// state.
     fn steps(&mut self, from: u64, to: u64) {
         for step in from..to {
             if let Some((_, name)) = ADDED.into_iter().find(|(at, _)| *at == step) {
@@ -192,7 +193,7 @@ fn open(number: usize) -> Option<Gpu> {
     Some(block_on(Gpu::default_limits(&adapter)).unwrap())
 }
 
-/// The second half, in a process of its own; nothing unless the other test has started it.
+/// The second half, in a separate process. Does nothing unless the other test has started it.
 #[test]
 fn second_half() {
     let Ok(adapter) = std::env::var(ADAPTER) else { return };
@@ -242,17 +243,18 @@ fn in_two_processes(adapter: usize, name: &str) {
     assert!(read(&half) != read(&whole), "{case}: the second half did nothing");
     let dict = |path: &Path| Checkpoint::open(path).unwrap().state_dict().unwrap();
     let scalers = [&half, &whole, &resumed].map(|path| dict(path).grad_scaler);
-    assert_eq!(scalers[1], scalers[2], "{case}: the resumed scale is not the unbroken one");
+    assert_eq!(scalers[1], scalers[2], "{case}: the resumed scale differs from the uninterrupted one");
     assert!(read(&resumed) == read(&whole), "{case}: resumed {:?}\nunbroken {:?}", dict(&resumed), dict(&whole));
     match scalers {
         [None, None, None] => assert_eq!(name, "no control", "{case}: no scale was saved"),
         [Some(half), Some(whole), _] => check_growth(&case, half, whole, block_on(run.adam.statistics()).unwrap()),
         other => panic!("{case}: {other:?}"),
     }
-    println!("{case}: {} bytes alike after {} steps, {:?}", read(&whole).len(), 2 * HALF, scalers[0]);
+    println!("{case}: {} equal bytes after {} steps, {:?}", read(&whole).len(), 2 * HALF, scalers[0]);
 }
 
-/// That there was something to resume: a scale on its way up, which has gone up and down, and goes on doing so.
+/// Checks that the test is not trivial: at the checkpoint the scale is growing, has grown and backed off before, and
+/// does both later.
 fn check_growth(case: &str, half: GradScalerState, whole: GradScalerState, told: StepStatistics) {
     assert!((1..INTERVAL - 1).contains(&half.growth_tracker), "{case}: not in the middle of growth: {half:?}");
     assert!(half.scale != 1000.0 && half.scale.fract() != 0.0, "{case}: {half:?}");

@@ -1,6 +1,6 @@
-//! The shaders without a GPU: they parse, validate with no optional capability, take every variant's overrides, and are
-//! translated for every backend; and they agree with the host about every struct, binding and override. All failures are
-//! reported at once. Here adam.wgsl; in `shaders/control.rs` what gradients are controlled by.
+//! The shaders without a GPU: they parse, validate without optional capabilities, accept every variant's overrides, and
+//! translate for every backend; and every struct, binding and override equals the host's. Reports all failures at once.
+//! This file tests adam.wgsl, `shaders/control.rs` the shaders of gradient control.
 
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{Layouter, TypeLayout};
@@ -35,7 +35,7 @@ const FLAGS: [&str; 8] = [
     overrides::CLIP_VALUE,
     overrides::GRAD_IN_PARAM_BUFFER,
 ];
-/// Overrides that are u32, and their defaults where those are plain numbers.
+/// Overrides of type u32, and their defaults if those are plain numbers.
 const NUMBERS: [(&str, Option<u32>); 4] = [
     (overrides::WORKGROUP_SIZE, Some(layout::WORKGROUP_SIZE)),
     (overrides::GRID_WIDTH, Some(layout::GRID_WIDTH)),
@@ -94,7 +94,7 @@ fn every_variant_is_translated_for_every_backend() {
             }
         };
         for variant in 0..1_u32 << FLAGS.len() {
-            // Numbers take turns: the flags alone are 256 variants.
+            // Numbers are not combined with each other: the flags alone have 256 variants.
             let numbers = [
                 (overrides::WORKGROUP_SIZE, 32 << (variant % 4)),
                 (overrides::QUADS_LOG2, variant % 3),
@@ -167,7 +167,7 @@ macro_rules! host_struct {
     };
 }
 
-// Behind the macro that it uses.
+// After the macro that it uses.
 #[path = "shaders/control.rs"]
 mod control;
 
@@ -225,7 +225,7 @@ fn declared_overrides(module: &Module) -> Vec<(String, bool, bool)> {
     overrides
 }
 
-/// A module's constants that are u32, sorted.
+/// A module's constants of type u32, sorted.
 fn constants(module: &Module) -> Vec<(String, u32)> {
     let constants = module.constants.iter().filter_map(|(_, constant)| {
         let Expression::Literal(Literal::U32(value)) = module.global_expressions[constant.init] else { return None };
@@ -279,7 +279,7 @@ fn host_and_shaders_agree() {
     report.finish(2 * 8 + 1);
 }
 
-/// shaders/README.md says what the shaders say.
+/// shaders/README.md agrees with the shaders.
 #[test]
 fn the_manual_agrees() {
     const MANUAL: &str = include_str!("../shaders/README.md");

@@ -1,5 +1,5 @@
-//! What optimizers on one device share, counted from wgpu-core's own log: shader modules, layouts and pipelines are made
-//! by the first that needs them, and go with the last.
+//! What optimizers on one device share, counted in wgpu-core's own log: the first optimizer that needs a shader module,
+//! layout or pipeline creates it, and the last one that uses it frees it.
 
 use std::sync::Barrier;
 
@@ -33,7 +33,7 @@ fn devices() -> Vec<Device> {
 const SHARED: [&str; 4] =
     ["create_shader_module", "create_bind_group_layout", "create_pipeline_layout", "create_compute_pipeline"];
 
-/// Of what `work` makes, that which can be shared.
+/// The objects that `work` creates, of those kinds that can be shared.
 fn made<T>(work: impl FnOnce() -> T) -> (Counts, T) {
     let (mut counts, done) = calls(work);
     counts.retain(|kind, _| SHARED.contains(kind));
@@ -57,8 +57,8 @@ fn plain((_, device, queue): &Device) -> WgpuAdam {
     adam
 }
 
-/// One that has needed everything: both ways of storing, tiles and none, options that select code, the norms, the
-/// decisions, counts that were moved.
+/// An optimizer that has used everything: both storage preludes, tiles and flat dispatches, options that select code,
+/// norms, decisions, counts that were moved.
 fn versatile((_, device, queue): &Device) -> WgpuAdam {
     let arena = TensorArena::new(device, (0..40).map(|number| (format!("a{number}"), [number * 37 + 1]))).unwrap();
     let own = (storage(device, 4096), storage(device, 4096));
@@ -73,7 +73,7 @@ fn versatile((_, device, queue): &Device) -> WgpuAdam {
         adam.set_gradient_control(control).unwrap();
         adam.step().unwrap();
     }
-    // More than the first buffer of counts has room for.
+    // More tensors than the first buffer of counts has room for.
     let many = TensorArena::new(device, (0..1100).map(|number| (format!("m{number}"), [1]))).unwrap();
     adam.add_param_group(ParamGroup::new(many.params()).decoupled_weight_decay(true)).unwrap();
     adam.step().unwrap();
@@ -100,7 +100,7 @@ fn the_first_makes_and_the_last_lets_go() {
             assert_eq!(anew, first, "{name}, {what}: one when all are gone");
             drop(last);
         }
-        // What one needs more than others is all that it makes.
+        // An optimizer creates only what it needs and the existing ones did not.
         let _plain = plain(&device);
         let (more, _versatile) = made(|| versatile(&device));
         assert!(more.get("create_compute_pipeline").is_some_and(|count| *count > 3), "{name}: {more:?}");
@@ -109,7 +109,8 @@ fn the_first_makes_and_the_last_lets_go() {
     }
 }
 
-/// Devices of one adapter; of two instances, which number their devices alike: wgpu takes one for the other.
+/// Two devices of one adapter, and devices of two instances. Instances number their devices alike, and wgpu then
+/// considers two devices equal.
 #[test]
 fn two_devices_share_nothing() {
     let mut pairs = vec![("two instances", noop(), noop())];
@@ -131,7 +132,7 @@ fn two_devices_share_nothing() {
     }
 }
 
-/// Threads that make a device's first optimizers at the same moment: none waits for ever, and all share in the end.
+/// Threads that create a device's first optimizers at the same moment: none waits for ever, and in the end all share.
 #[test]
 fn threads_share() {
     const THREADS: usize = 8;
@@ -164,7 +165,7 @@ fn resident() -> f64 {
     line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap() / 1024.0
 }
 
-/// Prints what a thousand optimizers of one small tensor take: `--ignored --nocapture`.
+/// Prints the cost of a thousand optimizers of one small tensor: `--ignored --nocapture`.
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "prints figures"]

@@ -1,25 +1,25 @@
-"""What is where in a checkpoint of torch's, whose keys everyone chooses anew.
+"""Finds the parts of a torch checkpoint, whose keys everyone chooses differently.
 
-The optimizer's and a GradScaler's state are known by their form. A model's is a dict of tensors, which other things are too,
-so that it is looked for under the keys that are in use.
+The state of an optimizer and of a GradScaler is recognised by its form. A model's state is a dict of tensors, but so are other
+things. So a model is only searched under the usual keys.
 """
 
 import torch
 
 from torch_file import fail
 
-# Keys of models; those that end so come behind them.
+# Keys of models. Keys that end in STATE_DICT come after them.
 MODEL_KEYS = ["model", "model_state_dict", "net", "network", "module", "state_dict"]
 STATE_DICT = "_state_dict"
-# Keys of a GradScaler's state in torch's own recipes and elsewhere, and what tells it under any other.
+# Keys of a GradScaler's state in torch's own recipes and elsewhere, and the members that identify it under any other key.
 SCALER_KEYS = ["scaler", "grad_scaler"]
 SCALER_FORM = {"scale", "growth_factor", "backoff_factor", "growth_interval"}
-# So many keys are listed in an error.
+# The number of keys that an error lists.
 LISTED = 12
 
 
 def parts(checkpoint, optimizer_key=None, model_key=None):
-    """The optimizer's, the model's and the scaler's state in a checkpoint, and the keys of what is none of these."""
+    """The state of optimizer, model and scaler in a checkpoint, and the keys of everything else."""
     if not isinstance(checkpoint, dict):
         fail(f"the file holds a {type(checkpoint).__name__}, and no dict: save optimizer.state_dict(), or a dict with it")
     if is_optimizer(checkpoint):
@@ -43,7 +43,7 @@ def is_scaler(value):
 
 
 def is_model(key, value):
-    """A dict of tensors by name; where the key says that it is a model, it may have other things beside them."""
+    """Whether this is a dict of tensors by name. Under a model's key it may contain other things too."""
     if not isinstance(value, dict) or is_optimizer(value) or is_scaler(value) or not all(isinstance(name, str) for name in value):
         return False
     enough = any if key in MODEL_KEYS else all
@@ -51,7 +51,7 @@ def is_model(key, value):
 
 
 def optimizer_of(checkpoint, chosen):
-    """The key and the state of the one optimizer, or of the chosen; those in a list are called KEY[0], KEY[1]."""
+    """The key and the state of the only optimizer or of the chosen one. Optimizers in a list are KEY[0], KEY[1]."""
     found = {}
     for key, value in checkpoint.items():
         if is_optimizer(value):
@@ -72,7 +72,7 @@ def optimizer_of(checkpoint, chosen):
 
 
 def model_of(checkpoint, chosen):
-    """The key and the entries of the model, none if there is none."""
+    """The key and the entries of the model, or None and no entries."""
     models = [key for key, value in checkpoint.items() if isinstance(key, str) and is_model(key, value)]
     if chosen is not None and chosen not in models:
         fail(f"no model's state under \"{chosen}\": --model takes {one_of(models) if models else 'no key of this file'}")
@@ -86,7 +86,7 @@ def model_of(checkpoint, chosen):
 
 
 def scalers_of(checkpoint):
-    """A GradScaler's state, under each key that has it; that of a disabled one is empty."""
+    """A GradScaler's state, under each of its keys. A disabled scaler's state is empty."""
     found = {key: value for key, value in checkpoint.items()
              if is_scaler(value) or (key in SCALER_KEYS and isinstance(value, dict) and value)}
     if any(state != next(iter(found.values())) for state in found.values()):

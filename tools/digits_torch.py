@@ -3,7 +3,7 @@
 
     digits_torch.py EPOCHS TO.safetensors [--resume FROM.safetensors]
 
-Files are those that the digits program writes and resumes: model, Adam's state, and the curves so far.
+The digits program reads and writes the same files: model, Adam's state, and the curves so far.
 """
 
 import argparse

@@ -1,20 +1,20 @@
-"""Which entries of a model's state are the parameters of an optimizer, which knows them by number alone.
+"""Finds the entries of a model's state that are an optimizer's parameters. The optimizer only has their numbers.
 
-An optimizer of model.parameters() has them in the model's order, but a model's state has buffers too, and parameters that
-are not trained. The shapes of the optimizer's state decide, and where they leave a choice, the caller has to.
+An optimizer of model.parameters() has them in the model's order, but a model's state also has buffers and parameters that are
+not trained. The shapes of the optimizer's state decide. If they leave a choice, the caller has to give names.
 """
 
 from torch_file import fail
 
-# The buffers of torch's BatchNorm and InstanceNorm, which have the shapes of their parameters.
+# The buffers of torch's BatchNorm and InstanceNorm. They have the shapes of the parameters.
 BUFFERS = {"running_mean", "running_var", "num_batches_tracked"}
-# So many choices are listed in an error.
+# The number of choices that an error lists.
 LISTED = 6
 REMEDY = "give the parameters' names in the optimizer's order with --names"
 
 
 def find(shapes, groups, model):
-    """The name of each parameter, for the shapes of their state by packed id, None where there is none yet."""
+    """The name of each parameter. `shapes` are the shapes of their state by packed id, None for those without state."""
     entries = list(model.items()) if len(model) == len(shapes) else candidates(model)
     choices = in_order(shapes, entries) if groups == 1 else in_any_order(shapes, entries)
     uncertain = [id for id, found in enumerate(choices) if len(found) > 1]
@@ -28,14 +28,14 @@ def find(shapes, groups, model):
 
 
 def check(names, shapes, model):
-    """Names that came from elsewhere, against the model where it has them."""
+    """Checks names from another source against the model's entries of these names."""
     for id, (name, shape) in enumerate(zip(names, shapes)):
         if name in model and not fits(shape, model[name]):
             fail(f'{parameter(id, shapes)} is called "{name}", which has shape {list(model[name].shape)} in the model: {REMEDY}')
 
 
 def candidates(model):
-    """Entries that may be parameters: no integers, no buffers of torch's, and of weights under two names the first."""
+    """Entries that may be parameters: no integers, no buffers of torch's layers, and only the first of tied weights."""
     found, seen = [], set()
     for name, tensor in model.items():
         place = (tensor.data_ptr(), tensor.shape, tensor.stride())
@@ -47,10 +47,10 @@ def candidates(model):
 
 
 def in_order(shapes, entries):
-    """For each parameter the entries it may be, if parameters are in the order of the entries.
+    """For each parameter its possible entries, if parameters are in the order of the entries.
 
-    Each stands between the first place where it fits behind those before it and the last before those behind it; wherever
-    it fits in between, the rest fit too.
+    A forward pass finds the first place of each parameter after the earlier ones, a backward pass the last place before the
+    later ones. Every place in between with the right shape is possible, because the other parameters then fit too.
     """
     first, at = [], 0
     for id, shape in enumerate(shapes):
@@ -68,7 +68,7 @@ def in_order(shapes, entries):
 
 
 def in_any_order(shapes, entries):
-    """The same for several groups, which people sort in many ways: by shape alone."""
+    """The same for several groups, by shape alone, because people sort parameters into groups in many ways."""
     choices = [[place for place, (_, tensor) in enumerate(entries) if fits(shape, tensor)] for shape in shapes]
     sure = [found[0] for found in choices if len(found) == 1]
     for id, found in enumerate(choices):
@@ -80,7 +80,7 @@ def in_any_order(shapes, entries):
 
 
 def nothing_fits(id, shapes, entries, at=None):
-    """Says what differs; in the model's order, the entry that the parameter should be at the earliest."""
+    """Fails with the difference. In the model's order, it names the first entry that the parameter could be."""
     remedy = f"choose another model of the file with --model, or {REMEDY}"
     if len(entries) < len(shapes):
         fail(f"the optimizer has {len(shapes)} parameters, and the model {len(entries)} entries that may be theirs: {remedy}")

@@ -1,7 +1,7 @@
-"""Reading and writing safetensors files with torch alone.
+"""Reads and writes safetensors files with torch alone.
 
-The format is a length, a header of JSON and the numbers; Debian has no package of the safetensors library, so these few
-lines stand in for it.
+The format is a length, a JSON header and the numbers. Debian has no package of the safetensors library, so these few lines
+replace it.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }
-# Of later torch versions.
+# Types that only later torch versions have.
 DTYPES.update({name: getattr(torch, dtype) for name, dtype in [("U64", "uint64"), ("U32", "uint32"), ("U16", "uint16")]
                if hasattr(torch, dtype)})
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-# The widest first, so that all numbers lie at a multiple of their size.
+# The widest first, so that the offset of each number is a multiple of its size.
 ORDER = ["F64", "I64", "U64", "F32", "I32", "U32", "BF16", "F16", "I16", "U16", "I8", "U8", "BOOL"]
 
 
@@ -36,32 +36,32 @@ def load(path):
 
 
 def parse(whole):
-    """What `load` gives, of a file's bytes."""
+    """The same as `load`, from a file's bytes."""
     (length,) = struct.unpack_from("<Q", whole)
     header, data = json.loads(whole[8:8 + length]), memoryview(whole)[8 + length:]
     metadata = header.pop("__metadata__", {})
     tensors = {}
     for name, info in header.items():
         begin, end = info["data_offsets"]
-        # A step count may be of a type that older torch versions lack; theirs holds it too.
+        # A step count may be U64, which older torch versions lack; int64 holds it too.
         dtype = DTYPES.get(info["dtype"], torch.int64 if info["dtype"] == "U64" else None)
         if dtype is None:
             sys.exit(f"error: tensor {name} is {info['dtype']}, which torch {torch.__version__} has no type for: take a later torch")
         if begin == end:
             tensors[name] = torch.empty(info["shape"], dtype=dtype)
         else:
-            # A copy: frombuffer shares its memory, and wants it aligned.
+            # A copy, because frombuffer shares its memory and requires alignment.
             tensors[name] = torch.frombuffer(bytearray(data[begin:end]), dtype=dtype).reshape(info["shape"]).clone()
     return tensors, metadata
 
 
 def save(path, tensors, metadata):
-    """Writes tensors, a dict by name, and metadata, a dict of texts."""
+    """Writes tensors, a dict by name, and metadata, a dict of strings."""
     names = sorted(tensors, key=lambda name: (ORDER.index(NAMES[tensors[name].dtype]), name))
     header, blobs, end = {"__metadata__": metadata}, [], 0
     for name in names:
         tensor = tensors[name].detach().cpu().contiguous()
-        # Bytes of any type, bfloat16 too, which numpy does not know.
+        # Viewed as bytes, because numpy lacks bfloat16.
         blob = bytes(tensor.reshape(-1).view(torch.uint8).numpy()) if tensor.numel() else b""
         begin, end = end, end + len(blob)
         header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
@@ -76,7 +76,7 @@ def save(path, tensors, metadata):
 
 @contextlib.contextmanager
 def replacing(path):
-    """A file that takes the place of another when it is whole and on the disk; of a link's, what it leads to."""
+    """A file that replaces another when it is complete and on the disk. For a link it replaces the link's target."""
     path = os.path.realpath(path)
     if os.path.exists(path) and not os.path.isfile(path):
         sys.exit(f"error: {path} is there and is no file")

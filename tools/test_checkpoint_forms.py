@@ -1,7 +1,7 @@
-"""What torch_checkpoint.py takes: files of the torch that is installed, in the forms that people save.
+"""Files that torch_checkpoint.py accepts, made by the installed torch, in the forms that people save.
 
-Each is converted and converted back, and has to come back with the same bits: state, options, model, the GradScaler's numbers.
-A run continued from it has to follow the one that was never broken.
+Each is converted and converted back, and must have the same bits: state, options, model, the GradScaler's numbers. A run
+continued from it must follow the uninterrupted run.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import torch_checkpoint
 import torch_file
 
 SCALER = {"scale": 1024.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000, "_growth_tracker": 7}
-# By torch's own float32, which no short decimal is.
+# A float32 number that no short decimal equals.
 LR = torch.tensor(0.1, dtype=torch.float32).item()
 
 
@@ -36,7 +36,7 @@ class Net(torch.nn.Module):
 
 
 class Tied(torch.nn.Module):
-    """One weight under two names, as of a language model's embedding and head."""
+    """One weight under two names, like a language model's embedding and head."""
 
     def __init__(self):
         super().__init__()
@@ -48,7 +48,7 @@ class Tied(torch.nn.Module):
 
 
 class Wrapped(torch.nn.Module):
-    """A model inside another, as wrappers have it under a name of theirs."""
+    """A model inside another, as wrappers do, which give it a name of their own."""
 
     def __init__(self, name, model):
         super().__init__()
@@ -81,24 +81,24 @@ class Run:
         return self.adam.state_dict()
 
     def names(self):
-        # Each once, in the order of the groups.
+        # Each parameter once, in the order of the groups.
         called = {id(param): name for name, param in self.net.named_parameters()}
         return [called[id(param)] for group in self.adam.param_groups for param in group["params"]]
 
 
 def by_shape(net):
-    """Two groups in which each shape is once."""
+    """Two groups in which each shape occurs once."""
     params = dict(net.named_parameters())
     return [{"params": [params["gain"], params["head.weight"]], "lr": 0.01}, {"params": [params["conv.weight"]]}]
 
 
 def frozen(net):
-    """All but the convolution, BatchNorm and a parameter beside."""
+    """All parameters except those of the convolution, BatchNorm and one other."""
     return [net.gain, net.head.weight, net.head.bias]
 
 
 def forms():
-    """Name, run, what is saved, arguments, and the prefix that is taken from the names."""
+    """Name, run, saved content, arguments, and the prefix that is removed from the names."""
     run = lambda *of, **options: Run(*of, **options).steps()
     wrapped = lambda *names: lambda: wrap(Net(), *names)
     plain, bare, tied, fresh = run(), run(), run(Tied), Run(Tied)
@@ -155,7 +155,7 @@ def wrap(net, *names):
 
 
 def with_names(run):
-    """As torch has saved since 2.6 an optimizer of named_parameters()."""
+    """The form in which torch since 2.6 saves an optimizer of named_parameters()."""
     saved, names = run.optimizer(), iter(run.names())
     for group in saved["param_groups"]:
         group["param_names"] = [next(names) for _ in group["params"]]
@@ -163,7 +163,7 @@ def with_names(run):
 
 
 def with_tensors(saved):
-    """Options of every type that holds them, which later versions of torch take."""
+    """Options of every possible type, as later versions of torch accept them."""
     saved = json_free_copy(saved)
     saved["param_groups"][0].update({
         "lr": torch.tensor(LR), "betas": (torch.tensor(0.5, dtype=torch.float64), torch.tensor([0.875], dtype=torch.bfloat16)),
@@ -182,7 +182,7 @@ PLAIN = {"lr": LR, "betas": (0.5, 0.875), "eps": 1e-8, "weight_decay": 0.25, "am
 
 
 def converted(folder, checkpoint, arguments):
-    """The file's tensors and metadata, what came back, what came with --bare, and the notes."""
+    """The file's tensors and metadata, the file converted back, the same with --bare, and the notes."""
     source, middle, back, bare = (str(folder / name) for name in ["before.pt", "middle.safetensors", "back.bin", "bare.pt"])
     torch.save(checkpoint, source)
     with contextlib.redirect_stderr(io.StringIO()) as notes:
@@ -222,7 +222,7 @@ def there_and_back(name, run, checkpoint, arguments, prefix):
 
 
 def same(what, want, got):
-    """Every key, type, number and bit."""
+    """Checks that every key, type, number and bit is equal."""
     # A model's dict may be an OrderedDict.
     kind = lambda value: dict if isinstance(value, dict) else type(value)
     assert kind(want) is kind(got), f"{what}: {got!r}, not {want!r}"
@@ -243,7 +243,7 @@ def same(what, want, got):
 
 
 def goes_on():
-    """A model with buffers, broken off and resumed from the file, by torch's own load_state_dict."""
+    """A run of a model with buffers, interrupted and resumed from the file by torch's own load_state_dict."""
     whole, resumed = Run().steps(), Run()
     with tempfile.TemporaryDirectory() as folder:
         _, back, *_ = converted(pathlib.Path(folder), {

@@ -1,4 +1,4 @@
-"""What torch_checkpoint.py refuses, each with its message and without a file, and code in files, which is not run."""
+"""Files that torch_checkpoint.py refuses, with its message and without an output file; and code in files, which is not run."""
 
 import contextlib
 import functools
@@ -36,7 +36,7 @@ def entry(*shape, **more):
 
 
 def optimizer(*shapes, groups=None, **options):
-    """By hand: state of these shapes, None where there is none; `groups` are their sizes."""
+    """Handmade state of these shapes, with no state for None; `groups` are the sizes of the groups."""
     sizes, ids = groups or [len(shapes)], iter(range(len(shapes)))
     return {"state": {id: entry(*shape) for id, shape in enumerate(shapes) if shape is not None},
             "param_groups": [{"lr": 0.1, **options, "params": [next(ids) for _ in range(size)]} for size in sizes]}
@@ -47,7 +47,7 @@ def model(**shapes):
 
 
 def refusals():
-    """Name, what is saved, arguments, and what the message has to say."""
+    """Name, saved content, arguments, and the required text of the message."""
     good, weights = optimizer((2,)), model(w=(2,))
     both = lambda one, other: {"model": one, "optimizer": other}
     yield "which of three", both(model(a=(2,), b=(2,), c=(2,), d=(3,)), optimizer((2,), (3,))), [], \
@@ -112,7 +112,7 @@ def refusals():
 
 
 def which_decay():
-    """AdamW's is not told from Adam's where the groups do not say it; the note says so, and --adamw does."""
+    """Groups may not show whether their decay is AdamW's or Adam's. Then a note says so, and --adamw decides."""
     unsaid, said = optimizer((2,), weight_decay=0.1), optimizer((2,), weight_decay=0.1, decoupled_weight_decay=False)
     for name, saved, arguments, decoupled, noted in [
         ("unsaid", unsaid, [], None, True), ("--adamw", unsaid, ["--adamw"], True, False), ("said", said, [], False, False),
@@ -126,7 +126,7 @@ def which_decay():
 
 
 def refused(name, call, texts):
-    """The message is one line, and no file is left."""
+    """The message is one line, and no output file is left."""
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             call()
@@ -148,7 +148,7 @@ def refuses():
 
 
 def files_that_are_none():
-    """Cut, of another kind, missing, and none of the two ways."""
+    """Files that are cut off, of another format or missing, and arguments for neither direction."""
     with tempfile.TemporaryDirectory() as folder:
         path = lambda name: str(pathlib.Path(folder) / name)
         torch.save(optimizer((2,)), path("whole.pt"))
@@ -182,7 +182,7 @@ def files_that_are_none():
 
 
 def code_in_files():
-    """It is not run, with torch's own means or with ours; with --trust it is, and that is said first."""
+    """Code is not run, neither by torch's loader nor by ours. With --trust it is run, after a note that says so."""
     for own in {torch_file.can_load_tensors_only(), False}:
         for zipped in [True, False]:
             with tempfile.TemporaryDirectory() as folder, unittest.mock.patch(
@@ -209,7 +209,7 @@ def code_in_files():
 
 
 def old_torch():
-    """One that cannot load tensors only says so before it loads, and makes the same of the file."""
+    """A torch that cannot restrict loading to tensors: a note says so before loading, and the result is the same."""
     for name, _, checkpoint, *_ in forms():
         with tempfile.TemporaryDirectory() as folder:
             path = str(pathlib.Path(folder) / "run.pt")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The digits, half of the run in torch and half on the GPU, and the reverse: test_digits_checkpoint.py PROGRAM [ARGUMENTS]
+"""Trains the digits, half in torch and half on the GPU, and the reverse: test_digits_checkpoint.py PROGRAM [ARGUMENTS]
 
-PROGRAM is the digits program. Both runs have to stay as close to torch's recorded run, which was never broken, as the
-program asks of an unbroken one.
+PROGRAM is the digits program. Both runs must stay as close to torch's recorded run as the program requires of an
+uninterrupted run.
 """
 
 import json
@@ -28,7 +28,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         first, second = (str(pathlib.Path(folder) / name) for name in ["first.safetensors", "second.safetensors"])
         torch(str(HALF), first)
-        # The program compares, and fails if it is too far off.
+        # The program compares the run with torch's and fails if it differs too much.
         gpu("--checkpoint", first, "--resume")
         check("half in torch, half on the GPU", record, first)
 

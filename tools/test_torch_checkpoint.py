@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Checkpoints of real torch runs through wgpu-adam and back: test_torch_checkpoint.py PROGRAM
 
-PROGRAM is the example `checkpoint`, which loads a file into an optimizer on a GPU and writes it from there. Every tensor
-has to come back with the same bits and every group with the same options, and a torch run continued from the file has to
-follow the run that was never broken, bit for bit. The numbers of a GradScaler have to come back too. Starts from the
-recorded checkpoints in tests/golden and from runs of the torch that is installed.
+PROGRAM is the example `checkpoint`, which loads a file into an optimizer on a GPU and saves it from there. Every tensor
+must come back with the same bits, and every group with the same options. A torch run continued from the file must follow
+the uninterrupted run, bit for bit. The numbers of a GradScaler must come back too. The files are the recorded checkpoints
+in tests/golden, and runs of the installed torch.
 """
 
 import copy
@@ -58,7 +58,7 @@ def same_tensors(what, want, got):
 
 
 def same_entry(want, got):
-    # An older torch does not mention it, and means what we write.
+    # An older torch lacks this option; what we write is its behaviour.
     groups = [{"decoupled_weight_decay": False, "amsgrad": False, "maximize": False, **group} for group in want["param_groups"]]
     assert got["param_groups"] == groups, f"groups: {got['param_groups']}, not {groups}"
     assert got.get("param_names") == want.get("param_names"), "names"
@@ -73,7 +73,7 @@ def same_checkpoint(want, got):
 
 
 class Run:
-    """A network of two groups, one with amsgrad, a parameter that is not used, and a schedule from outside."""
+    """A network with two groups, one of them with amsgrad, an unused parameter, and an external schedule."""
 
     def __init__(self, **options):
         torch.manual_seed(3)
@@ -122,18 +122,18 @@ def continued(program, **options):
 
 
 def enabled_scaler(**options):
-    """torch's own, which disables itself where there is no CUDA; its state needs none."""
+    """torch's own scaler. It disables itself without CUDA, although its state does not need CUDA."""
     with unittest.mock.patch("torch.cuda.is_available", return_value=True):
         return torch.cuda.amp.GradScaler(**options)
 
 
 def with_scaler(program):
-    """A GradScaler's state beside the optimizer's, by either key: back with the same numbers of the same types."""
+    """A GradScaler's state beside the optimizer's, under either key, comes back with the same numbers and types."""
     run = Run()
     run.steps(0, 3)
     scalers = [enabled_scaler(), enabled_scaler(init_scale=3.0, growth_factor=1.5, backoff_factor=0.1, growth_interval=7)]
     middle = enabled_scaler()
-    # In the middle of its growth, at a float32 that no short decimal is.
+    # While it is growing, at a float32 number that no short decimal equals.
     scale = torch.tensor(0.1).item() * 2**20
     middle.load_state_dict({**middle.state_dict(), "scale": scale, "_growth_tracker": 1234})
     for want in [scaler.state_dict() for scaler in [*scalers, middle]]:
@@ -149,7 +149,7 @@ def with_scaler(program):
 
 
 def with_buffers(program):
-    """A model with BatchNorm, in a wrapper, as a trainer saves it: its buffers and its names come back too."""
+    """A model with BatchNorm in a wrapper, as a trainer saves it. Its buffers and names come back too."""
     net = lambda: test_checkpoint_forms.wrap(test_checkpoint_forms.Net(), "module")
     run = test_checkpoint_forms.Run(net).steps()
     saved = {"epoch": 3, "model_state_dict": run.model(), "optimizer_state_dict": run.optimizer()}
@@ -170,7 +170,7 @@ def by_hand(named):
 
 
 def names_in_groups(program):
-    """Names in torch's groups come back there, and nowhere else."""
+    """Names in torch's groups come back in the groups, and nowhere else."""
     names = ["0.weight", "0.bias", "1.weight"]
     for named in [True, False]:
         want = by_hand(named)
@@ -187,7 +187,7 @@ def names_in_groups(program):
 
 
 def mistakes():
-    """What cannot be converted is told by name."""
+    """The error for anything that cannot be converted names it."""
     tensors, metadata = torch_checkpoint.to_safetensors(by_hand(True))
     stray = {**tensors, "optimizer.state.2.weight.exp_avg": torch.ones(1)}
     unknown = by_hand(True)
@@ -209,7 +209,7 @@ def mistakes():
 
 
 def files():
-    """Types that an older torch lacks, and a write that fails: the old file stays, and nothing beside it."""
+    """Types that an older torch lacks, and a write that fails: the old file stays, and no partial file is left."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "run.safetensors"
         text = json.dumps({"step": {"dtype": "U64", "shape": [], "data_offsets": [0, 8]}}).encode()

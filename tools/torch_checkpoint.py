@@ -1,32 +1,34 @@
 #!/usr/bin/env python3
-"""Converts checkpoints between torch's own form and that of wgpu-adam, both ways, bit for bit.
+"""Converts checkpoints between torch's form and wgpu-adam's, both ways, bit for bit.
 
     torch_checkpoint.py FROM.pt TO.safetensors
     torch_checkpoint.py FROM.safetensors TO.pt
 
-From torch. FROM.pt is what torch.save wrote, under any name that does not end in .safetensors: optimizer.state_dict() alone,
-or a dict with it and whatever else. The optimizer is found by its form, under any key, in Lightning's list too. The model is
-the dict of tensors under "model", "net", "network", "module" or "state_dict", or else under a key that ends in "_state_dict";
-it may be missing. A GradScaler's state is found by its form, and under "scaler" and "grad_scaler". Where there are several,
---optimizer KEY and --model KEY choose. Options that are tensors become plain numbers of the same value. What else is in the
-file is left out, and named.
+From torch. FROM.pt is a file of torch.save, whose name does not end in .safetensors. It has optimizer.state_dict() alone, or a
+dict with it and anything else:
 
-The parameters' names are those in the optimizer's groups, where torch put them (since 2.6), or those of --names, in the order
-of the optimizer's packed ids, or they come from the model: the parameters are those of its entries, in order, whose shapes fit
-the optimizer's state. BatchNorm's buffers are none, and of weights that are tied the first is. With several groups the shapes
-alone have to tell, as nothing else says what is in which. Where more than one choice is left, --names is asked for. Without a
-model, and without names, state is numbered, and is loaded by position. The prefixes "module." of DistributedDataParallel and
-"_orig_mod." of torch.compile, and Lightning's "model.", are taken from the names that all have them, and come back on the way
-to torch.
+- The optimizer is found by its form, under any key, also in Lightning's list.
+- The model is the dict of tensors under "model", "net", "network", "module" or "state_dict", or else under a key that ends in
+  "_state_dict". It may be missing.
+- A GradScaler's state is found by its form, and under "scaler" and "grad_scaler".
 
-To torch. TO.pt becomes {"model": ..., "optimizer": ..., "scaler": ...}, of which "model" and "scaler" may be missing, or with
---bare what optimizer.state_dict() gives, alone.
+If there are several, choose with --optimizer KEY and --model KEY. Options that are tensors become plain numbers of the same
+value. Everything else in the file is left out, and its keys are printed.
 
-AdamW's groups of later versions have the option decoupled_weight_decay. Of older ones nothing tells Adam's decay from AdamW's:
---adamw says that it is AdamW's.
+The parameters' names come from the optimizer's groups, if torch put them there (since 2.6), or from --names, in the order of the
+optimizer's packed ids, or from the model. In the model, parameters are the entries, in order, whose shapes fit the optimizer's
+state. Buffers of BatchNorm are not parameters, and of tied weights only the first is. With several groups only the shapes
+decide, because nothing else shows the group of an entry. If several choices remain, --names is required. Without a model and
+without names, state is numbered, and is loaded by position. Prefixes that all names have are removed, and restored on the way
+back to torch: "module." of DistributedDataParallel, "_orig_mod." of torch.compile, and Lightning's "model.".
 
-No code is run that is in FROM.pt, but with --trust: a file that needs it is refused. Needs torch, of any version since 1.11,
-and nothing else.
+To torch. TO.pt becomes {"model": ..., "optimizer": ..., "scaler": ...}, where "model" and "scaler" may be missing. With --bare
+it becomes optimizer.state_dict() alone.
+
+AdamW's groups of later versions have the option decoupled_weight_decay. In older files nothing distinguishes Adam's decay from
+AdamW's: --adamw says that it is AdamW's.
+
+Code in FROM.pt is never run without --trust: a file that needs it is refused. Needs only torch, of any version since 1.11.
 """
 
 import argparse
@@ -40,28 +42,28 @@ import safetensors_file
 from checkpoint_parts import parts
 from torch_file import fail, load, note
 
-# torch 1.11 counts steps in Python's int, later versions in a float32 tensor.
+# torch 1.11 counts steps in a Python int, later versions in a float32 tensor.
 FLOAT_COUNTS_TO = 2**24
 STATE = "optimizer.state."
 MODEL = "model."
 VERSION = "wgpu_adam.version"
-# The metadata entry of a prefix that was taken from all names.
+# The metadata entry of a prefix that was removed from all names.
 PREFIX = "torch_checkpoint.prefix"
-# Of a group whose parameters' names were in it, as torch puts them there since 2.6 where it is given names. An optimizer
-# that loads and saves the file keeps it, as every option that it does not know.
+# The option of a group that had its parameters' names in it, as torch since 2.6 if it was given names. An optimizer that
+# loads and saves the file keeps this option, like every unknown one.
 NAMED = "named"
 # The metadata entry of the loss scale, and its key in torch's own recipes.
 GRAD_SCALER = "grad_scaler"
 SCALER = "scaler"
-# The option of a group that tells AdamW's weight decay from Adam's.
+# The option of a group that distinguishes AdamW's weight decay from Adam's.
 DECOUPLED = "decoupled_weight_decay"
-# What wrappers put before all names, and Lightning, which has its optimizers under this key.
+# Prefixes that wrappers put before all names; Lightning's key for optimizers, and its prefix.
 WRAPPERS = ["module.", "_orig_mod."]
 LIGHTNING, LIGHTNING_MODEL = "optimizer_states", "model."
 
 
 def to_safetensors(checkpoint, names=None, optimizer_key=None, model_key=None, adamw=False):
-    """Tensors and metadata of a checkpoint in torch's form."""
+    """The tensors and metadata for a checkpoint in torch's form."""
     optimizer, model, scaler, _ = parts(checkpoint, optimizer_key, model_key)
     groups = optimizer["param_groups"]
     ids = [id for group in groups for id in group["params"]]
@@ -108,14 +110,14 @@ def to_safetensors(checkpoint, names=None, optimizer_key=None, model_key=None, a
 
 
 def names_in_groups(groups):
-    """The names of all parameters in the order of their ids, if the groups say what they are called."""
+    """The names of all parameters in the order of their ids, if the groups have names."""
     if not all("param_names" in group for group in groups):
         return None
     return [name for group in groups for name in group["param_names"]]
 
 
 def shape_of(id, state):
-    """The shape of a parameter, whose state is checked; none before its first step."""
+    """Checks a parameter's state and returns the parameter's shape; None before its first step."""
     for key, value in state.items():
         if key != "step":
             check_tensor(f"\"{key}\" of the parameter {id}", value)
@@ -126,7 +128,7 @@ def shape_of(id, state):
 
 
 def check_tensor(what, tensor):
-    """Whether a file can hold it."""
+    """Fails unless a file can hold this tensor."""
     if not torch.is_tensor(tensor):
         fail(f"{what} is a {type(tensor).__name__}, and no tensor, which is all that the file holds: take it out before saving")
     if tensor.layout != torch.strided or tensor.dtype not in safetensors_file.NAMES:
@@ -135,7 +137,7 @@ def check_tensor(what, tensor):
 
 
 def common_prefix(names, lightning):
-    """What wrappers have put before all names."""
+    """The prefix that wrappers have put before all names."""
     shared = lambda prefix: len(names) > 0 and all(name.startswith(prefix) for name in names)
     prefix = LIGHTNING_MODEL if lightning and shared(LIGHTNING_MODEL) else ""
     while True:
@@ -152,13 +154,13 @@ def step_tensor(step):
 
 
 def plain_group(group, where):
-    """A group without tensors and tuples; names stand elsewhere."""
+    """A group without tensors and tuples, and without names, which are stored elsewhere."""
     named = {NAMED: True} if "param_names" in group else {}
     return {**plain({key: option for key, option in group.items() if key != "param_names"}, where), **named}
 
 
 def plain(value, where):
-    """What JSON has, of the same value."""
+    """The same value in types that JSON has."""
     if torch.is_tensor(value):
         value = number(value, where)
     if isinstance(value, dict):
@@ -173,7 +175,7 @@ def plain(value, where):
 
 
 def number(value, where):
-    """A number, or that in a tensor of one."""
+    """A number, or the number in a tensor of one element."""
     if not torch.is_tensor(value):
         return value
     if value.numel() != 1:
@@ -182,7 +184,7 @@ def number(value, where):
 
 
 def to_torch(tensors, metadata):
-    """A checkpoint in torch's form, which load_state_dict of model and optimizer take."""
+    """A checkpoint in torch's form, for load_state_dict of model and optimizer."""
     if "optimizer" not in metadata:
         fail("the file's metadata has no \"optimizer\": it is no checkpoint of wgpu-adam's save_checkpoint, nor of this program's")
     entry = json.loads(metadata["optimizer"])
@@ -199,7 +201,7 @@ def to_torch(tensors, metadata):
             param, _, key = name[len(STATE):].rpartition(".")
             if param not in by_name:
                 fail(f"tensor {name} is state of \"{param}\", which is no parameter of the optimizer: save the checkpoint anew")
-            # torch's kernels take no other type of step.
+            # torch's kernels accept no other type of step.
             state.setdefault(by_name[param], {})[key] = tensor.float() if key == "step" else tensor
     for group in groups:
         if "betas" in group:
@@ -234,7 +236,7 @@ def arguments_of(words):
 
 
 def names_of(text):
-    """Names from a JSON list, or from a file of one."""
+    """Names from a JSON list, or from a file that contains one."""
     if text is None:
         return None
     if not text.startswith("["):

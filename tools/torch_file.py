@@ -1,7 +1,7 @@
-"""Reading torch's files without running what is in them.
+"""Reads torch's files without running code in them.
 
-A file of torch.save is a pickle, and a pickle can call any function there is. Later versions of torch can be asked to make
-tensors and plain values only. Older ones cannot, or not where there is a float; their files are read here, by the same rule.
+A file of torch.save is a pickle, and a pickle can call any function. Later versions of torch can restrict loading to tensors
+and plain values. Older versions cannot, or not if the file has a float. With those, this module reads the file by the same rule.
 """
 
 import inspect
@@ -13,25 +13,25 @@ import zipfile
 
 import torch
 
-# Types of numbers by what torch calls storage of them in a file.
+# Number types by the name of their storage in torch's files.
 STORAGES = {
     "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16,
     "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
     "ComplexDoubleStorage": torch.complex128, "ComplexFloatStorage": torch.complex64,
 }
-# What else has a name in a file, and can do nothing.
+# Other names in files that are harmless to call.
 PLAIN = {
     ("collections", "OrderedDict"), ("torch", "Size"), ("torch", "device"),
     *(("torch", str(dtype).partition(".")[2]) for dtype in STORAGES.values()),
     *((module, name) for module in ["builtins", "__builtin__"] for name in ["set", "frozenset"]),
 }
-# The first that reads torch's format from before 1.6, which is no zip, and runs nothing.
+# The first torch version that reads the format from before 1.6, which is not a zip, without running code.
 SAFE_WITHOUT_ZIP = (2, 6)
 
 
 def load(path, trust=False):
-    """What is in a file of torch's, on the CPU. Only with `trust` is code run that is in it."""
+    """The content of a torch file, on the CPU. Runs code in the file only with `trust`."""
     if trust:
         note(f"--trust: code that is in {path} is run now")
         return torch_load(path, weights_only=False)
@@ -57,14 +57,14 @@ def load(path, trust=False):
              " or give --trust if you trust who made it")
     except OSError:
         raise
-    # Of a file that is none there is nothing that may not be raised.
+    # A file in another format may raise any exception.
     except Exception as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         fail(f"{path} is no file of torch's, or has been cut short ({why}): copy it again")
 
 
 def can_load_tensors_only():
-    """Whether this torch itself loads numbers and tensors and refuses the rest: 1.11 does not know how, 1.13 knows no floats."""
+    """Whether this torch can load numbers and tensors and refuse the rest: 1.11 cannot, 1.13 cannot load floats."""
     probe = io.BytesIO()
     torch.save({"lr": 0.5}, probe)
     probe.seek(0)
@@ -83,13 +83,13 @@ def torch_load(path, weights_only):
 class TensorsOnly(pickle.Unpickler):
     """Makes tensors and plain values, and calls nothing else.
 
-    torch.load is not asked to do it with an unpickler of ours, as 1.13 takes that and uses its own.
+    Not passed to torch.load as its unpickler, because 1.13 accepts the argument but uses its own.
     """
 
     @classmethod
     def load_file(cls, path):
         with zipfile.ZipFile(path) as archive:
-            # All is in a folder, whose name is that of the file when it was saved.
+            # Everything is in one folder, named after the file at the time of saving.
             pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
             folder = pickled[:-len("data.pkl")]
             if folder + "byteorder" in archive.namelist() and archive.read(folder + "byteorder") != b"little":
@@ -97,7 +97,7 @@ class TensorsOnly(pickle.Unpickler):
             return cls(io.BytesIO(archive.read(pickled)), lambda key: archive.read(f"{folder}data/{key}")).load()
 
     def __init__(self, pickled, record):
-        # torch's own choice for texts of Python 2.
+        # torch's own encoding for strings of Python 2.
         super().__init__(pickled, encoding="utf-8")
         self.record, self.storages = record, {}
 
@@ -111,7 +111,7 @@ class TensorsOnly(pickle.Unpickler):
         raise pickle.UnpicklingError(f"GLOBAL {module}.{name}")
 
     def persistent_load(self, saved):
-        """The numbers of one or more tensors, which share them as they did."""
+        """The numbers of one or more tensors, which share them as they did when they were saved."""
         kind, dtype, key, _, _ = saved
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"GLOBAL {kind}")
@@ -122,7 +122,7 @@ class TensorsOnly(pickle.Unpickler):
 
 
 def tensor(storage, offset, size, stride, *_):
-    """A tensor as torch saves it; that it is gradient's or has hooks is of no use here."""
+    """A tensor as torch saves it. requires_grad and hooks are not needed here."""
     return storage.as_strided(size, stride, offset)
 
 

@@ -1,4 +1,4 @@
-// torch.optim.Adam over one tensor, from wgpu-adam's shaders. Groups, structs and overrides: shaders/README.md.
+// torch.optim.Adam over one tensor, with wgpu-adam's shaders. shaders/README.md explains groups, structs and overrides.
 
 const FLOAT = 4;
 const WORKGROUP_SIZE = 256;
@@ -6,7 +6,7 @@ const WORKGROUP_SIZE = 256;
 const PER_WORKGROUP = 4 * WORKGROUP_SIZE;
 const HYPERS = { count: 512, bytes: 32 };
 const FRAME_BYTES = 28;
-// Of a grid that is folded.
+// Workgroups in a row of a folded grid.
 const GRID_WIDTH = 16384;
 
 export const DEFAULTS = {
@@ -24,15 +24,15 @@ export async function fetchShader(folder) {
   return parts.join('');
 }
 
-// Flags of Hyper: its weight is beta, not 1 - beta. The smaller one keeps more digits in float32.
+// Flags of Hyper: a weight is beta, not 1 - beta. The smaller of the two keeps more digits in float32.
 const EXP_AVG_BETA = 2;
 const EXP_AVG_SQ_BETA = 4;
 
-// What a step needs to know, computed in float64 and rounded once: the members of Hyper, in order.
+// The members of Hyper for step t, in order, computed in float64 and rounded once.
 export function hyper(options, t) {
   const { lr, beta1, beta2, eps, weightDecay, maximize, decoupled } = options;
   const sqrtCorrection2 = Math.sqrt(1 - beta2 ** t);
-  // Not -0: to maximize is a matter of the sign.
+  // `abs` turns -0 into 0: a negative sign would mean `maximize`.
   const weight1 = Math.abs(Math.min(beta1, 1 - beta1));
   const members = Float32Array.of(
     maximize ? -weight1 : weight1,
@@ -40,11 +40,11 @@ export function hyper(options, t) {
     lr * sqrtCorrection2 / (1 - beta1 ** t),
     eps === 0 ? 0 : Math.max(eps * sqrtCorrection2, 2 ** -126),
     decoupled ? lr * weightDecay : maximize ? -weightDecay : weightDecay,
-    // Heeded with GRADIENT_CONTROL and CLIP_VALUE only.
+    // Read with GRADIENT_CONTROL and CLIP_VALUE only.
     1, Infinity,
     0,
   );
-  // The last is a u32.
+  // The last member is a u32.
   new Uint32Array(members.buffer)[7] = (beta1 > 0.5 ? 0 : EXP_AVG_BETA) | (beta2 > 0.5 ? 0 : EXP_AVG_SQ_BETA);
   return members;
 }
@@ -58,7 +58,7 @@ export class Adam {
   #options;
   #t = 0;
 
-  // Steps `param` by `grad`: storage buffers of as many floats, a multiple of four.
+  // Steps `param` with the gradients `grad`: storage buffers of equal length, a multiple of four floats.
   constructor(device, source, param, grad, options = {}) {
     const length = param.size / FLOAT;
     if (length % 4 || grad.size !== param.size) throw new Error('a multiple of four elements, and as many gradients');
@@ -82,7 +82,7 @@ export class Adam {
     // Planes: exp_avg, exp_avg_sq and, with amsgrad, max_exp_avg_sq. New buffers are zero, as torch's state is.
     this.moments = device.createBuffer({ size: (amsgrad ? 3 : 2) * param.size, usage: STORAGE | COPY_SRC | COPY_DST });
     this.#hypers = device.createBuffer({ size: HYPERS.count * HYPERS.bytes, usage: UNIFORM | COPY_DST });
-    // One run: it begins at element 0 of each binding, and its planes are as long as itself.
+    // The run begins at element 0 of each binding, and its planes are as long as the run.
     const all = Math.ceil(length / PER_WORKGROUP);
     const folded = all > device.limits.maxComputeWorkgroupsPerDimension;
     this.#workgroups = folded ? [GRID_WIDTH, Math.ceil(all / GRID_WIDTH)] : [all];
@@ -93,7 +93,7 @@ export class Adam {
       layout: this.#pipeline.getBindGroupLayout(index),
       entries: Object.entries(bindings).map(([binding, buffer]) => ({ binding: Number(binding), resource: { buffer } })),
     });
-    // Bindings that the flat variant never reads still belong to the layout: tiles can be any 16 bytes.
+    // The layout includes bindings that the flat variant never reads, so `tiles` can be any 16 bytes.
     const tiles = device.createBuffer({ size: 16, usage: STORAGE });
     this.#groups = [
       group(0, { 0: param, 1: grad, 2: this.moments }),
@@ -102,7 +102,8 @@ export class Adam {
     ];
   }
 
-  // Records one step. The queue writes its numbers before anything submitted later: submit before the next step.
+  // Records one step. Submit the encoder before recording the next step: the queue writes a step's numbers before
+  // everything that is submitted later, so two steps in one submission would both read the second step's numbers.
   record(encoder) {
     this.#t += 1;
     this.#device.queue.writeBuffer(this.#hypers, 0, hyper(this.#options, this.#t));

@@ -36,7 +36,7 @@ async function main() {
   const floats = new Float32Array(readback.getMappedRange().slice());
   const part = number => floats.subarray(number * LENGTH, (number + 1) * LENGTH);
   const after = { param: part(0), expAvg: part(1), expAvgSq: part(2) };
-  // For the test, which has numbers of its own.
+  // For the test, which computes its own reference.
   window.step = { options: OPTIONS, before, after };
   show(before, after);
 }

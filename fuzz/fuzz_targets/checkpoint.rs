@@ -1,5 +1,5 @@
-//! Bytes that claim to be a checkpoint: refused, or what they hold is whole and comes back as it was; spoiled state only if
-//! that is allowed.
+//! Reads arbitrary bytes as a checkpoint. Either they are refused, or they are read completely and written back
+//! unchanged; spoiled state only with permission.
 
 #![no_main]
 
@@ -29,7 +29,7 @@ fn is_spoiled(dict: &StateDict) -> bool {
     })
 }
 
-/// A dict without its moments, and their bits: for NaN is not even itself.
+/// A dict without its moments, and the bits of the moments, because NaN does not equal itself.
 fn bits(dict: &StateDict) -> (StateDict, Vec<Vec<u32>>) {
     let (mut rest, mut all) = (dict.clone(), Vec::new());
     for entry in rest.state.values_mut() {

@@ -1,4 +1,4 @@
-//! Files that are cut, or no files of the format at all.
+//! Files that are cut off, or not of this format at all.
 
 use super::{C, Header, Row, Tensor};
 

@@ -1,4 +1,4 @@
-//! Groups, options and names that cannot be.
+//! Invalid groups, options and names.
 
 use super::{C, Metadata, NoState, Row};
 use wgpu_adam::{Error, StateDictError};

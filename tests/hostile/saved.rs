@@ -1,10 +1,10 @@
-//! What is given to be saved: refused, or read again as it was.
+//! Input to saving: each is refused, or reads back unchanged.
 
 use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointTensor, Dtype, StateDict, TensorState};
 
 use super::parts::{bits, good_dict};
 
-/// What is to be saved.
+/// The input to saving.
 #[derive(Clone)]
 struct Given {
     dict: StateDict,
@@ -48,10 +48,10 @@ impl Given {
     }
 }
 
-/// What is changed, and why it is refused; nothing where it is not.
+/// The change, and why it is refused; `None` if it is accepted.
 type Row = (&'static str, fn(&mut Given), Option<&'static str>);
 
-/// In the order of their changes: those of ids come last.
+/// In the order in which the changes apply: changes of ids come last.
 const ROWS: &[Row] = &[
     ("nothing", |_| {}, None),
     ("metadata", |g| g.metadata("\u{0}\"epoch\""), None),
@@ -163,15 +163,15 @@ const ROWS: &[Row] = &[
     ("ids with a gap", |g| g.ids(0, 7), Some("are listed by id, and the ids are not counted from 0")),
 ];
 
-/// Whether what is given is refused, with why; an error if it is accepted and not read again.
+/// The reason if saving refuses the input. Fails if it is accepted but does not read back unchanged.
 fn save(given: &Given) -> Result<Option<String>, String> {
     let bytes = match given.dict.to_safetensors(&given.contents) {
         Ok(bytes) => bytes,
         Err(error) => return Ok(Some(error.to_string())),
     };
-    let opened = Checkpoint::from_bytes(bytes).map_err(|error| format!("accepted, and not opened: {error}"))?;
-    let read = opened.state_dict().map_err(|error| format!("accepted, and not read: {error}"))?;
-    if bits(&read) == bits(&given.dict) { Ok(None) } else { Err(format!("accepted, and read as another: {read:?}")) }
+    let opened = Checkpoint::from_bytes(bytes).map_err(|error| format!("accepted, but it does not open: {error}"))?;
+    let read = opened.state_dict().map_err(|error| format!("accepted, but it cannot be read: {error}"))?;
+    if bits(&read) == bits(&given.dict) { Ok(None) } else { Err(format!("accepted, but reads back as {read:?}")) }
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn what_is_saved_is_read_again() {
             (Ok(Some(error)), Some(want)) if error.contains(want) => {}
             (got, want) => failures.push(format!("{name}: want {want:?}, got {got:?}")),
         }
-        // Behind another, in whichever way it ends.
+        // Together with every other change, whether accepted or refused.
         for (other, second, _) in ROWS {
             let mut given = good.clone();
             change(&mut given);

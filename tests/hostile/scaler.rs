@@ -1,4 +1,4 @@
-//! Loss scales that no GradScaler has.
+//! Invalid loss scales, which no GradScaler has.
 
 use super::{C, Metadata, Row};
 use wgpu_adam::Error;

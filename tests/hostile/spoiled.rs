@@ -1,10 +1,11 @@
-//! Numbers and names that are unusual and no reason not to open a file: what is read is what is there, and written again.
+//! Unusual numbers and names, which must not keep a file from being opened: they are read unchanged, and written
+//! unchanged.
 
 use wgpu_adam::{Checkpoint, CheckpointContents, Error, StateDict, TensorState};
 
 use super::parts::{Parts, bits};
 
-/// An element that is spoiled: the id, the moment, how many elements of it are, the first of them, how many there are.
+/// A spoiled moment: id, moment, number of spoiled elements, index of the first one, number of all elements.
 type First = (u64, &'static str, u64, u64, u64);
 
 const INF: [u8; 4] = f32::INFINITY.to_le_bytes();
@@ -12,7 +13,7 @@ const NAN: [u8; 4] = 0xffc1_2345_u32.to_le_bytes();
 
 type Row = (&'static str, fn(&mut Parts), Option<First>);
 
-/// What is written to a good file, and what of it is spoiled; nothing where all is legal.
+/// A change of a good file, and the spoiled moment that results; `None` if everything stays legal.
 const ROWS: &[Row] = &[
     ("nothing", |_| {}, None),
     ("an infinite square", |f| f.write_at("optimizer.state.b.exp_avg_sq", 4, &INF), None),
@@ -64,7 +65,7 @@ fn spoiled_and_legal_numbers() {
     }
 }
 
-/// Names that are paths, or no text that anybody can read.
+/// Names that are paths, or unreadable text.
 #[test]
 fn any_name() {
     let _alone = super::ALONE.lock();
@@ -91,8 +92,8 @@ fn any_name() {
     }
 }
 
-/// Writes what was read: refused if there is spoiled state, of which it tells the first; else, or if that is allowed, what
-/// is read again is the same to the bit.
+/// Writes what was read. With spoiled state the default is to refuse, with an error that reports the first spoiled
+/// moment. Everything that is written, by default or by permission, reads back bit for bit.
 pub fn goes_round(checkpoint: &Checkpoint) -> Result<Option<First>, String> {
     let dict = checkpoint.state_dict().map_err(|error| format!("not read: {error}"))?;
     let first = first(&dict);
@@ -107,23 +108,23 @@ pub fn goes_round(checkpoint: &Checkpoint) -> Result<Option<First>, String> {
                 return Err(format!("{tensor} was refused instead of {id}"));
             }
             if Some((id, key, count, element, elements)) != first {
-                return Err(format!("{key}, {count} of {elements}, {element} was told where {own} of {first:?} is"));
+                return Err(format!("reported: {key}, {count} of {elements}, {element}, not {own} of {first:?}"));
             }
         }
-        (got, want) => return Err(format!("{want:?} is spoiled, and writing gave {got:?}")),
+        (got, want) => return Err(format!("spoiled is {want:?}, but writing returned {got:?}")),
     }
     let written =
         dict.to_safetensors(&contents.clone().allow_nonfinite()).map_err(|error| format!("not written: {error}"))?;
-    let read = StateDict::from_safetensors(written.clone()).map_err(|error| format!("not read again: {error}"))?;
+    let read = StateDict::from_safetensors(written.clone()).map_err(|error| format!("not read back: {error}"))?;
     if bits(&read) != bits(&dict) {
-        return Err(format!("read as another: {read:?}"));
+        return Err(format!("it reads back different: {read:?}"));
     }
     let again =
         read.to_safetensors(&contents.allow_nonfinite()).map_err(|error| format!("not written again: {error}"))?;
-    if again == written { Ok(first) } else { Err("written again as another file".into()) }
+    if again == written { Ok(first) } else { Err("the second file differs".into()) }
 }
 
-/// What a dict's first spoiled moment is, found in another way than the library's.
+/// A dict's first spoiled moment, found by other code than the library's.
 fn first(dict: &StateDict) -> Option<First> {
     dict.state.iter().find_map(|(id, entry)| {
         let TensorState { exp_avg, exp_avg_sq, max_exp_avg_sq, .. } = entry;

@@ -1,4 +1,4 @@
-//! State that no Adam run has.
+//! Invalid state, which no Adam run has.
 
 use super::{C, Missing, Row, Tensor, Value};
 

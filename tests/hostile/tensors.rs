@@ -1,4 +1,4 @@
-//! Headers that tell of tensors that cannot be.
+//! Headers that describe invalid tensors.
 
 use super::{C, Header, Row, Tensor};
 

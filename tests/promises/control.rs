@@ -5,7 +5,7 @@ use wgpu_adam_suite::calls::{calls, recorded};
 
 use super::{devices, only, storage};
 
-/// Every control that decides something on the device, and some that do not.
+/// Every control that decides something on the device, and some that decide nothing.
 fn controls() -> [(&'static str, GradientControl); 6] {
     let clip = GradientControl { max_norm: Some(1.0), ..Default::default() };
     [
@@ -21,7 +21,7 @@ fn controls() -> [(&'static str, GradientControl); 6] {
     ]
 }
 
-/// 40 tensors of an arena and one alone, in two groups.
+/// 40 tensors of an arena and a separate one, in two groups.
 fn optimizer(device: &wgpu::Device, queue: &wgpu::Queue) -> (TensorArena, WgpuAdam) {
     let shapes = (0..40).map(|number| (number.to_string(), [number * 37 + 1]));
     let arena = TensorArena::new(device, shapes).unwrap();
@@ -38,7 +38,8 @@ fn encoder(device: &wgpu::Device) -> wgpu::CommandEncoder {
     device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
 }
 
-/// Not a submit, poll or map, no object; one write. With statistics read as they come, or never.
+/// No submit, no poll, no map and no new object; one write. Holds whether statistics are read when they arrive or
+/// never.
 #[test]
 fn steady_steps_under_control_write_once() {
     for (name, device, queue) in devices() {
@@ -70,7 +71,7 @@ fn steady_steps_under_control_write_once() {
     }
 }
 
-/// What a caller changes as training goes on makes nothing either, once each was there.
+/// Values that callers change during training create nothing either, once each has been used.
 #[test]
 fn the_same_control_again_makes_no_objects_but_a_plan() {
     for (name, device, queue) in devices() {
@@ -93,7 +94,7 @@ fn the_same_control_again_makes_no_objects_but_a_plan() {
     }
 }
 
-/// A thousand steps of which nobody reads anything, submitted without a poll: buffers of statistics do not pile up.
+/// A thousand steps whose statistics nobody reads, submitted without a poll: their buffers do not pile up.
 #[test]
 fn unread_statistics_pile_up_nowhere() {
     for (name, device, queue) in devices() {
@@ -104,7 +105,7 @@ fn unread_statistics_pile_up_nowhere() {
                 adam.step().unwrap();
             }
         });
-        // The plan and what belongs to it; slots for what is in flight, doubled up to 1000.
+        // Buffers of the plan, and slots for the steps in flight, doubled up to 1000.
         let made = counts.get("create_buffer").copied().unwrap_or(0);
         assert!(made <= 14, "{name}: {counts:?}");
         assert_eq!(counts.get("poll"), None, "{name}: polled");
@@ -113,8 +114,8 @@ fn unread_statistics_pile_up_nowhere() {
     }
 }
 
-/// Turned off, it costs nothing: what is called and what is recorded is as if it had never been there, whether it was set
-/// to nothing or was on before.
+/// Gradient control that is off costs nothing. Calls and recorded commands are the same whether it was never on, set to
+/// nothing, or turned off.
 #[test]
 fn no_control_is_no_cost() {
     let none = GradientControl::default();
@@ -148,7 +149,8 @@ fn no_control_is_no_cost() {
     }
 }
 
-/// What else a step under control records: as many dispatches that measure, one that decides, a copy for statistics.
+/// Additional commands of a step under control: as many dispatches that measure, one that decides, a copy for
+/// statistics.
 #[test]
 fn control_records_what_it_says() {
     for (name, device, queue) in devices() {

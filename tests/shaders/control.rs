@@ -1,4 +1,4 @@
-//! The same of the shaders of gradient control: gradient_norm.wgsl, control.wgsl with bias_correction.wgsl, and
+//! The same tests for the shaders of gradient control: gradient_norm.wgsl, control.wgsl with bias_correction.wgsl, and
 //! move_counts.wgsl.
 
 use naga::{ArraySize, Module, TypeInner};
@@ -10,16 +10,16 @@ use crate::{
 
 const BIAS_CORRECTION: &str = include_str!("../../shaders/bias_correction.wgsl");
 
-/// A module, and what the host says of it.
+/// A module, and the host's description of it.
 struct Shader {
     name: &'static str,
     /// Its heading in the manual.
     heading: &'static str,
     source: &'static str,
     entry: &'static str,
-    /// Overrides that are bool.
+    /// Overrides of type bool.
     flags: &'static [&'static str],
-    /// Overrides that are u32, and the values they get.
+    /// Overrides of type u32, and the values to test.
     numbers: &'static [(&'static str, &'static [u32])],
     structs: Vec<HostStruct>,
     bindings: Vec<(&'static str, (u32, u32), &'static str)>,
@@ -112,7 +112,7 @@ fn state() -> HostStruct {
     })
 }
 
-/// Without its array, and with the padding before that.
+/// Without its array, but with the padding before the array.
 fn request() -> HostStruct {
     host_struct!(Request {
         flags,
@@ -205,7 +205,7 @@ fn host_and_control_agree() {
     report.finish(2 * 6 + 13 + 3 + 1);
 }
 
-/// What control.wgsl alone has: the request and its array, flags, arrays of the workgroup.
+/// Tests of control.wgsl alone: the request and its array, flags, the workgroup's arrays.
 fn control(report: &mut Report, module: &Module) {
     let (_, mut host, size) = request();
     let wgsl = members(module, "Request").map(|(members, _)| members).unwrap_or_default();
@@ -240,7 +240,7 @@ fn control(report: &mut Report, module: &Module) {
     }
 }
 
-/// Bytes from one element to the next of the array at the end of Request.
+/// Bytes between consecutive elements of the array at the end of Request.
 fn stride(module: &Module) -> Option<u32> {
     let (_, request) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("Request"))?;
     let TypeInner::Struct { members, .. } = &request.inner else { return None };
@@ -250,12 +250,12 @@ fn stride(module: &Module) -> Option<u32> {
     }
 }
 
-/// The constants of control.wgsl that are flags of its request: SKIP is one of Hyper, INFINITY is none.
+/// The constants of control.wgsl that are flags of its request. SKIP is a flag of Hyper, INFINITY is no flag.
 fn request_flags(module: &Module) -> Vec<(String, u32)> {
     constants(module).into_iter().filter(|(name, _)| !["SKIP", "INFINITY"].contains(&name.as_str())).collect()
 }
 
-/// shaders/README.md says of each, under its heading, what it says.
+/// Each shader's section of shaders/README.md agrees with the shader.
 #[test]
 fn the_manual_agrees_with_control() {
     const MANUAL: &str = include_str!("../../shaders/README.md");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Empty at first, removed when dropped.
+/// Empty at first. Removed when dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {

@@ -1,4 +1,4 @@
-//! A checkpoint file in its parts, to be changed for the worse.
+//! A checkpoint file in parts, for tests to damage.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,18 @@ use wgpu_adam::{
     AdamConfig, CheckpointContents, CheckpointTensor, GradScalerState, StateDict, StateGroup, TensorState,
 };
 
-/// Length, header and data of a file.
+/// Header length, header and data of a file.
 #[derive(Clone)]
 pub struct Parts {
-    /// What the file says of its header's length, if not the truth.
+    /// The header length that the file claims, if it is false.
     pub length: Option<u64>,
     pub header: Vec<u8>,
     pub data: Vec<u8>,
-    /// All bytes, if parts do not matter.
+    /// All bytes, for files without parts.
     raw: Option<Vec<u8>>,
 }
 
-/// Two groups of a parameter each, the second with amsgrad, and a loss scale.
+/// Two groups of one parameter each, the second with amsgrad, and a loss scale.
 pub fn good_dict() -> StateDict {
     let amsgrad = AdamConfig { amsgrad: true, ..AdamConfig::default() };
     let entry = |step, shape: &[usize], max: bool| {
@@ -43,7 +43,7 @@ pub fn good_dict() -> StateDict {
     }
 }
 
-/// A dict without its moments, and their bits: for NaN is not even itself.
+/// A dict without its moments, and the bits of the moments, because NaN does not equal itself.
 pub fn bits(dict: &StateDict) -> (StateDict, Vec<Vec<u32>>) {
     let (mut rest, mut all) = (dict.clone(), Vec::new());
     for entry in rest.state.values_mut() {
@@ -55,7 +55,7 @@ pub fn bits(dict: &StateDict) -> (StateDict, Vec<Vec<u32>>) {
 }
 
 impl Parts {
-    /// A file of 9 tensors: the state, `model.a`, and a tensor of somebody else's.
+    /// A file of 9 tensors: the state, `model.a`, and a foreign tensor.
     pub fn good() -> Self {
         let tensor = |shape: &[usize], values: &[f32]| CheckpointTensor::f32(shape, values).unwrap();
         let contents =
@@ -81,14 +81,14 @@ impl Parts {
         self.raw = Some(bytes.to_vec());
     }
 
-    /// Replaces a part of the header, which must be there once.
+    /// Replaces a part of the header, which must occur exactly once.
     pub fn replace(&mut self, old: &str, new: &str) {
         let text = String::from_utf8(self.header.clone()).unwrap();
         assert_eq!(text.matches(old).count(), 1, "{old} in {text}");
         self.header = text.replace(old, new).into_bytes();
     }
 
-    /// What the header says of a tensor, without the braces.
+    /// Replaces a tensor's entry in the header, without the braces.
     pub fn text_of(&mut self, name: &str, new: &str) {
         let text = String::from_utf8(self.header.clone()).unwrap();
         let begin = text.find(&format!("\"{name}\":{{")).unwrap() + name.len() + 4;
@@ -100,7 +100,7 @@ impl Parts {
         self.text_of(name, &format!("\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{begin},{end}]"));
     }
 
-    /// Another type and shape, the same bytes.
+    /// Sets another type and shape for the same bytes.
     pub fn retype(&mut self, name: &str, dtype: &str, shape: &str) {
         let (begin, end) = self.offsets(name);
         self.tensor(name, dtype, shape, begin as u64, end as u64);
@@ -119,7 +119,7 @@ impl Parts {
         self.data[begin + at..begin + at + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// A step count of 8 bytes, behind all other data; its 4 bytes there become a tensor of somebody else's.
+    /// A step count of 8 bytes, placed after all other data. Its original 4 bytes become a foreign tensor.
     pub fn step(&mut self, name: &str, dtype: &str, bytes: &[u8; 8]) {
         self.rename(name, "other");
         let (begin, end) = (self.data.len(), self.data.len() + bytes.len());
@@ -134,7 +134,7 @@ impl Parts {
         (offset(0), offset(1))
     }
 
-    /// All metadata.
+    /// Replaces all metadata.
     pub fn metadata(&mut self, json: &str) {
         let value: serde_json::Value = serde_json::from_str(json).unwrap();
         let mut header: serde_json::Value = serde_json::from_slice(&self.header).unwrap();
@@ -142,19 +142,19 @@ impl Parts {
         self.header = serde_json::to_vec(&header).unwrap();
     }
 
-    /// The metadata entry `optimizer`.
+    /// Replaces the metadata entry `optimizer`.
     pub fn optimizer(&mut self, text: &str) {
         let mut header: serde_json::Value = serde_json::from_slice(&self.header).unwrap();
         header["__metadata__"]["optimizer"] = text.into();
         self.header = serde_json::to_vec(&header).unwrap();
     }
 
-    /// Replaces a part of the metadata entry `optimizer`, the first time it is there.
+    /// Replaces the first occurrence of a part of the metadata entry `optimizer`.
     pub fn in_optimizer(&mut self, old: &str, new: &str) {
         self.in_entry("optimizer", old, new);
     }
 
-    /// And of the entry `grad_scaler`.
+    /// Replaces the first occurrence of a part of the entry `grad_scaler`.
     pub fn in_grad_scaler(&mut self, old: &str, new: &str) {
         self.in_entry("grad_scaler", old, new);
     }

@@ -1,4 +1,4 @@
-//! Saves without a GPU, each of which can be told from the others.
+//! Saves without a GPU, each distinguishable from the others.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use pollster::block_on;
 use wgpu_adam::{AdamConfig, Checkpoint, CheckpointContents, CheckpointTensor, Error, Param, WgpuAdam, wgpu};
 
-/// Elements of the state: so many that writing them takes some time.
+/// Number of elements, large enough that writing them takes some time.
 const ELEMENTS: usize = 100_000;
 
-/// An optimizer on the noop device, and checkpoints that tell which save they are of.
+/// An optimizer on the noop device, and checkpoints that contain the number of their save.
 pub struct Run {
     pub adam: WgpuAdam,
     #[allow(dead_code, reason = "not every test writes to the state")]
@@ -33,7 +33,7 @@ impl Run {
         Self { adam, queue, saves: 0 }
     }
 
-    /// A step, and a checkpoint of it whose tensor `mark` is full of its number.
+    /// A step, and a checkpoint of it whose tensor `mark` holds the number of the save in every element.
     pub fn save(&mut self, path: &Path) -> Result<(), Error> {
         self.saves += 1;
         self.adam.step().unwrap();
@@ -43,7 +43,7 @@ impl Run {
     }
 }
 
-/// The number of the save that a file is of, all of which must be of it.
+/// The number of the save that wrote a file. All elements must agree.
 pub fn saved(path: &Path) -> u64 {
     let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let save: u64 = checkpoint.metadata()["save"].parse().unwrap();

@@ -1,4 +1,5 @@
-//! The wgpu adapters of this machine: listed by a program that uses wgpu, completed by installing a driver.
+//! The wgpu adapters of this machine. A program that uses wgpu lists them; missing ones are added by installing a
+//! driver.
 
 use std::env;
 use std::process::Command;
@@ -9,16 +10,16 @@ use crate::drivers;
 use crate::expected::Expected;
 use crate::run::capture;
 
-/// Adapters as a listing program printed them.
+/// Adapters as printed by a listing program.
 pub struct Listing {
-    /// One line an adapter; its first word is the backend.
+    /// One line per adapter; its first word is the backend.
     pub lines: Vec<String>,
-    /// What the program had to say besides, for the case that none is found.
+    /// The program's stderr, to explain a list without adapters.
     complaint: String,
 }
 
 impl Listing {
-    /// What the program lists; one that exits with an error has found none.
+    /// Runs the program. If it exits with an error, the list is empty.
     pub fn from(program: &mut Command) -> Result<Self> {
         let output = capture(program.env("RUST_BACKTRACE", "0"))?;
         let text = if output.status.success() { String::from_utf8_lossy(&output.stdout) } else { "".into() };
@@ -26,28 +27,28 @@ impl Listing {
         Ok(Self { lines, complaint: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
     }
 
-    /// The lines that choose one adapter where any adapter containing them is taken: not those of two equal GPUs.
+    /// The lines that match exactly one adapter when used as a substring. Lines of two identical GPUs are left out.
     pub fn unambiguous(&self) -> impl Iterator<Item = &str> {
         let containing = |part: &str| self.lines.iter().filter(|line| line.contains(part)).count();
         self.lines.iter().map(String::as_str).filter(move |line| containing(line) == 1)
     }
 
-    /// Those among `expected` that are not there.
+    /// The adapters of `expected` that are missing.
     fn missing<'a>(&self, expected: &'a [Expected]) -> Vec<&'a Expected> {
         let has = |wanted: &Expected| self.lines.iter().any(|line| line.to_lowercase().starts_with(wanted.begins));
         expected.iter().filter(|wanted| !has(wanted)).collect()
     }
 }
 
-/// Whether this is an unattended run, which must not pass with less than every expected adapter.
+/// Whether this run is unattended. Such a run must not pass while an expected adapter is missing.
 pub fn unattended() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
-/// Finds the adapters that `program` lists and prints them; installs the packages in `least` where there is none.
+/// Prints the adapters that `program` lists. If there is none, installs the packages in `least`.
 ///
-/// Of the `expected` ones, a missing one is installed and insisted on in CI, and named elsewhere: a user's own driver
-/// is enough, and what else is on the machine is the user's business.
+/// In CI, installs missing `expected` adapters and fails if one is still missing. Elsewhere only lists them: a user's
+/// own driver is enough, and the user decides what else is installed.
 pub fn ensure(program: impl Fn() -> Result<Command>, expected: &[Expected], least: &[&str]) -> Result<()> {
     let lacking = |listing: &Listing| if unattended() { listing.missing(expected) } else { Vec::new() };
     let suffices = |listing: &Listing| !listing.lines.is_empty() && lacking(listing).is_empty();

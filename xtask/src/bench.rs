@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: the benchmark, in release, on every adapter; with `--peers` the comparison with other optimizers,
-//! with `--web` the one in a browser, beside TensorFlow.js.
+//! `cargo xtask bench`: the benchmark, in release mode, on every adapter; with `--peers` the comparison with other
+//! optimizers, with `--web` the comparison with TensorFlow.js in a browser.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::{adapters, drivers, run, swiftshader, web};
 
-/// The comparison's workspace: its own, because burn is long to compile and is needed nowhere else.
+/// The comparison's workspace. It is separate, because burn takes long to compile and nothing else needs it.
 pub const PEERS: &str = "benches/peers/Cargo.toml";
 
-/// Builds the benchmark, finds an adapter with it (wgpu is compiled once) and runs it with the arguments.
+/// Builds the benchmark, which also lists the adapters (so that wgpu is compiled once), and runs it with the arguments.
 pub fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         ["--web"] => return in_a_browser(),
@@ -31,7 +31,8 @@ pub fn run(arguments: &[&str]) -> Result<()> {
         cargo
     };
 
-    // One adapter is compared on; it is SwiftShader only where one is named, for it would come first.
+    // The comparison runs on one adapter. SwiftShader is added only if an adapter is named, because it would come
+    // first.
     let added =
         |command| if peers && !arguments.contains(&"--adapter") { command } else { swiftshader::added(command) };
 
@@ -40,7 +41,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     run::run(added(cargo("run --quiet", "--")).args(&arguments))
 }
 
-/// Builds the page of `benches/web` into `target/web-bench`, opens it and prints what it measures.
+/// Builds the page of `benches/web` into `target/web-bench`, opens it and prints its measurements.
 fn in_a_browser() -> Result<()> {
     let folder = web::empty("web-bench")?;
     let wasm = web::compile("--package wgpu-adam-bench-web --bin bench-web", "release")?;
@@ -55,11 +56,11 @@ fn in_a_browser() -> Result<()> {
     run::run(run::cargo("run --quiet --package wgpu-adam-bench-web --").arg(folder))
 }
 
-/// TensorFlow.js and its WebGPU backend: packages of the npm registry, and the file of each that a page loads.
+/// TensorFlow.js and its WebGPU backend: npm packages, and the file of each that a page loads.
 const TFJS: [(&str, &str); 2] = [("tfjs", "tf.min.js"), ("tfjs-backend-webgpu", "tf-backend-webgpu.min.js")];
 const TFJS_VERSION: &str = "4.22.0";
 
-/// The folder of an unpacked package, fetched where it is not there yet.
+/// The folder of an unpacked package, downloaded if it is missing.
 fn fetched(package: &str) -> Result<PathBuf> {
     let folder = run::target_dir()?.join("npm").join(format!("{package}-{TFJS_VERSION}"));
     if folder.join("package").is_dir() {

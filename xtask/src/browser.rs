@@ -1,4 +1,4 @@
-//! The browser that pages are tested in: found, or installed where it is missing.
+//! The browser for testing pages: found, or installed if it is missing.
 
 use anyhow::{Result, anyhow, bail};
 
@@ -8,22 +8,22 @@ use crate::run::{built, capture, cargo, run, target_dir};
 use crate::toolchain::ensure_wasm_target;
 use crate::{apt, swiftshader, web};
 
-/// Debian's package. Ubuntu's is a snap, which cannot read the profile it is given.
+/// Debian's package. Ubuntu's is a snap, which cannot read the test's profile.
 const PACKAGES: [&str; 1] = ["chromium"];
 
 const ELSEWHERE: &str = "install Chrome or Chromium, or name one with the environment variable WGPU_ADAM_BROWSER";
 
-/// The browser and its adapter, as the listing program tells them, or why there is none.
+/// The browser and its adapter as the listing program prints them. The inner error is the reason if there is none.
 fn browser() -> Result<Result<String, String>> {
     let output = capture(built("browser")?.env("RUST_BACKTRACE", "0"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
 }
 
-/// The same after installing what is missing. The inner error is a reason not to test in this run; in CI, where a browser
-/// without a WebGPU adapter must not pass unseen, it is a failure.
+/// The same after installing what is missing. The inner error is a reason not to test in this run. In CI it is a
+/// failure, because a browser without a WebGPU adapter must not go unnoticed there.
 fn ensure() -> Result<Result<String, String>> {
-    // With the selection that the tests were built with, so that nothing is compiled twice.
+    // With the package selection that the tests were built with, so that nothing is compiled twice.
     run(&mut cargo("build --workspace --bin browser --examples"))?;
     let mut found = browser()?;
     if let Err(reason) = &found {
@@ -53,12 +53,12 @@ pub fn tests() -> Result<Outcome> {
     println!("browser: {name}");
     web::build_suite()?;
     web::build()?;
-    // The whole workspace, so that cargo selects the features it has built before.
+    // The whole workspace, so that cargo selects the same features as before.
     let mut tests = cargo("test --workspace --no-fail-fast");
     tests.args(TESTS.iter().flat_map(|test| ["--test", test]));
     run(swiftshader::added(tests).env("WGPU_ADAM_PAGES", target_dir()?))?;
     Ok(Outcome::DoneOn(vec![name]))
 }
 
-/// The test targets that need a browser; elsewhere they say that they were not asked.
+/// The test targets that need a browser; without one they report their tests as ignored.
 const TESTS: [&str; 3] = ["driver", "browser", "page"];

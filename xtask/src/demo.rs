@@ -1,11 +1,11 @@
-//! `cargo xtask demo`: the digits example, after making sure of an adapter.
+//! `cargo xtask demo`: the digits example, after ensuring that there is an adapter.
 
 use anyhow::Result;
 
 use crate::run;
 use crate::{adapters, drivers};
 
-/// Builds the example, finds an adapter with it (wgpu is compiled once) and runs it with the arguments.
+/// Builds the example, which also lists the adapters (so that wgpu is compiled once), and runs it with the arguments.
 pub fn run(arguments: &[&str]) -> Result<()> {
     run::run(&mut run::cargo("build --release --package digits"))?;
     let list = || Ok(run::cargo("run --quiet --release --package digits -- --list-adapters"));

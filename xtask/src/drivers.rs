@@ -1,4 +1,4 @@
-//! The software drivers that give a machine without a GPU an adapter, and installing them.
+//! Software drivers, which provide an adapter on a machine without a GPU, and their installation.
 
 use anyhow::Result;
 
@@ -7,7 +7,7 @@ use crate::{apt, swiftshader};
 
 /// Debian's and Ubuntu's packages for the Vulkan adapter (lavapipe).
 pub const VULKAN: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
-/// The same, with those for the GL adapter (llvmpipe over EGL).
+/// The same, and those for the GL adapter (llvmpipe over EGL).
 pub const VULKAN_AND_GL: [&str; 4] = ["mesa-vulkan-drivers", "libvulkan1", "libegl1", "libgl1-mesa-dri"];
 
 /// The software adapters that a machine like this one can have.
@@ -34,7 +34,7 @@ This program installs a driver only with apt-get, which is not here. Install one
   Arch:   pacman -S vulkan-swrast vulkan-icd-loader
   macOS, Windows: nothing to install; the system brings Metal, or DirectX 12 with WARP as its software adapter";
 
-/// Installs the packages of drivers.
+/// Installs driver packages.
 pub fn install(packages: &[&str]) -> Result<()> {
     apt::install(packages, ELSEWHERE)
 }

@@ -1,9 +1,9 @@
-//! What the tests expect of a machine.
+//! The adapters that the tests expect of a machine.
 
-/// An adapter that the tests want on this kind of machine.
+/// An adapter that the tests need on this kind of machine.
 pub struct Expected {
-    /// What its line in the listing begins with, in lower case: the backend and as much of the name as tells it apart.
+    /// The beginning of its line in the listing, in lower case: the backend, and enough of the name to identify it.
     pub begins: &'static str,
-    /// Debian's and Ubuntu's packages that bring it; none where it comes with the system.
+    /// The Debian and Ubuntu packages that contain it; empty if it comes with the system.
     pub packages: &'static [&'static str],
 }

@@ -9,13 +9,12 @@ use anyhow::Result;
 use crate::report::Outcome;
 use crate::run::{cargo, command, exists, run, succeeds, target_dir};
 
-/// The corpus that is kept, from the workspace's folder.
+/// The committed corpus, relative to the workspace.
 const CORPUS: &str = "fuzz/corpus/checkpoint";
-/// As fuzz/README.md has it: half a minute, and memory that no small file may ask for.
+/// As in fuzz/README.md: half a minute, and a memory limit that no small file may exceed.
 const LIMITS: [&str; 3] = ["-max_total_time=30", "-rss_limit_mb=512", "-malloc_limit_mb=64"];
 
-/// Builds the target with sanitizer and coverage, and runs it from the corpus on; what it finds anew stays in the target
-/// folder.
+/// Builds the target with sanitizer and coverage, and runs it with the corpus. New inputs stay in the target folder.
 pub fn checkpoint() -> Result<Outcome> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Ok(Outcome::NotDone("the fuzzer runs on x86-64 Linux".to_owned()));
@@ -31,14 +30,14 @@ pub fn checkpoint() -> Result<Outcome> {
     let target = target_dir()?.join("fuzz");
     let found = target.join("corpus");
     std::fs::create_dir_all(&found)?;
-    // Sanitizers are an unstable option of every compiler, and this lets a stable one take it.
+    // Sanitizers are an unstable compiler option, which this variable allows on stable.
     fuzz.env("RUSTC_BOOTSTRAP", "1");
     fuzz.args(["run", "checkpoint", "--target-dir"]).arg(target).arg(found).args([CORPUS, "--"]).args(LIMITS);
     run(&mut fuzz)?;
     Ok(Outcome::Done)
 }
 
-/// cargo-fuzz where it is installed. In CI it is installed, into the target folder.
+/// cargo-fuzz if it is installed. In CI it is installed, into the target folder.
 fn cargo_fuzz() -> Result<Command, String> {
     if succeeds(&mut cargo("fuzz --version")) {
         return Ok(cargo("fuzz"));

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the commands of the README, with all the set-up they need.
+//! `cargo xtask`: the commands of the README, including all setup.
 
 mod adapters;
 mod apt;
@@ -27,22 +27,22 @@ Usage: cargo xtask COMMAND
 
 Commands:
   demo [ARGUMENTS]   run the digits example with these arguments (--help lists them)
-  test [--quick]     run every test and check; --quick leaves out the MSRV, the documentation, the examples, and
-                     half a minute of the fuzzer, which is run where cargo-fuzz is installed
-  test --with-torch  the same with Debian's torch, which it installs, for the checkpoints
+  test [--quick]     run every test and check, and the fuzzer for half a minute if cargo-fuzz is installed; --quick
+                     leaves out the MSRV, the documentation, the examples and the fuzzer
+  test --with-torch  the same, after installing Debian's torch for the tests of checkpoints
   bench [ARGUMENTS]  measure a step beside a copy of the same bytes, on every adapter (--help lists the arguments)
-  bench --peers      measure it beside burn's Adam, and torch's where it is found (--help lists the arguments)
+  bench --peers      measure a step beside burn's Adam, and torch's if installed (--help lists the arguments)
   bench --web        measure a step in a headless Chromium, beside TensorFlow.js, which npm fetches
   web [--build]      build the digits example as a page in target/web and serve it; --build only builds
   help               print this text
 
-They make sure of a wgpu adapter. On a Debian or Ubuntu without one they install Mesa's software
-driver with apt-get, through sudo when not root; elsewhere they say what to install.
-`test` uses every adapter it finds, SwiftShader among them where Debian's Chromium is installed. Where the
-environment variable CI is set, it insists on all software adapters of the system, and installs them.
-There it installs cargo-fuzz too, into the target folder.
-It also runs the tests in a headless Chromium or Chrome, which it installs on Debian; where there is none,
-they are not done, which is a failure in CI.";
+These commands ensure that there is a wgpu adapter. On Debian or Ubuntu they install Mesa's software
+driver with apt-get, through sudo when not root; elsewhere they print what to install.
+`test` uses every adapter it finds, including SwiftShader if Debian's Chromium is installed. If the
+environment variable CI is set, it installs and requires all software adapters of the system, and
+installs cargo-fuzz into the target folder.
+It also runs the tests in a headless Chromium or Chrome, which it installs on Debian. Without one they
+are left out, which is a failure in CI.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

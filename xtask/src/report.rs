@@ -1,22 +1,22 @@
-//! The steps of a run: what became of each, how long it took, and the closing table.
+//! The steps of a run: the result of each, its duration, and the final table.
 
 use std::fmt::{self, Display, Formatter};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// How a step that did not fail ended.
+/// The result of a step that did not fail.
 pub enum Outcome {
     Done,
-    /// With the adapters that it was done on.
+    /// With the adapters that it ran on.
     DoneOn(Vec<String>),
-    /// With the reason why this run or this machine does not do it.
+    /// With the reason why it did not run, in this run or on this machine.
     NotDone(String),
 }
 
-/// How a step ended.
+/// The result of a step.
 enum Verdict {
-    /// With the adapters that the step was done on, if it needs any.
+    /// With the adapters that the step ran on, if it needs any.
     Passed(Vec<String>),
     /// With the reason.
     Failed(String),
@@ -29,14 +29,14 @@ struct Entry {
     time: Duration,
 }
 
-/// What became of the steps so far.
+/// The results of the steps so far.
 #[derive(Default)]
 pub struct Report {
     entries: Vec<Entry>,
 }
 
 impl Report {
-    /// Runs a step under a heading, whatever became of those before: one failure must not hide another.
+    /// Runs a step under a heading, whatever the results of earlier steps: one failure must not hide another.
     pub fn step(&mut self, name: &'static str, step: impl FnOnce() -> Result<Outcome>) {
         let start = Instant::now();
         println!("\n=== {name} ===");
@@ -56,7 +56,7 @@ impl Report {
         self.entries.push(Entry { name, verdict, time: start.elapsed() });
     }
 
-    /// How many steps failed.
+    /// The number of failed steps.
     pub fn failed(&self) -> usize {
         self.count(|verdict| matches!(verdict, Verdict::Failed(_)))
     }
@@ -76,7 +76,7 @@ impl Display for Report {
                     writeln!(f, "passed on")?;
                     adapters.iter().try_for_each(|adapter| writeln!(f, "{:36}{adapter}", ""))?;
                 }
-                // Errors may have many lines; this is a table.
+                // Errors may have many lines; a table row has one.
                 Verdict::Failed(reason) => {
                     writeln!(f, "FAILED")?;
                     reason.lines().try_for_each(|line| writeln!(f, "{:36}{line}", ""))?;
@@ -87,7 +87,7 @@ impl Display for Report {
         let passed = self.count(|verdict| matches!(verdict, Verdict::Passed(_)));
         let failed = self.failed();
         let not_done = self.entries.len() - passed - failed;
-        // Alone on its line and in this form, because programs that watch test runs read it.
+        // On a separate line in this form, because programs that watch test runs parse it.
         write!(f, "\n{passed} passed, {failed} failed")?;
         if not_done > 0 {
             write!(f, ", {not_done} skipped")?;

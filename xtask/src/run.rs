@@ -1,4 +1,4 @@
-//! Running commands: what every child process is given, and how a command is shown and its failure told.
+//! Running commands: the environment of every child process, and how commands and their failures are printed.
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,30 +11,30 @@ use anyhow::{Context, Result, ensure};
 
 const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 
-/// The folder that holds the workspace's Cargo.toml.
+/// The folder of the workspace's Cargo.toml.
 pub fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
 }
 
-/// Cargo's target folder: the one that this program was built in.
+/// Cargo's target folder, in which this program was built.
 pub fn target_dir() -> Result<PathBuf> {
     let program = env::current_exe().context("where this program lies")?;
     Ok(program.ancestors().nth(2).context("xtask lies in target/PROFILE")?.to_owned())
 }
 
-/// A program that a dev-profile build has put into the target folder, such as `examples/quickstart`.
+/// A program in the target folder that a dev-profile build made, such as `examples/quickstart`.
 pub fn built(name: &str) -> Result<Command> {
     let file = format!("{name}{}", env::consts::EXE_SUFFIX);
     Ok(command(target_dir()?.join("debug").join(file)))
 }
 
-/// A command in the environment that every child process gets.
+/// A command with the environment that every child process gets.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    // Set by cargo for xtask itself; a program started without cargo would take it for its own.
+    // cargo sets this for xtask. A program started without cargo would mistake it for its own.
     command.env_remove("CARGO_MANIFEST_DIR");
     if env::var_os(RUNTIME_DIR).is_none() {
-        // Mesa complains on stderr where the folder is missing.
+        // Mesa complains on stderr if the folder is missing.
         if let Ok(folder) = target_dir().map(|target| target.join("xdg-runtime")) {
             if fs::create_dir_all(&folder).is_ok() {
                 command.env(RUNTIME_DIR, folder);
@@ -44,14 +44,14 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The cargo that runs this program, with the arguments, split at spaces.
+/// The cargo that runs this program, with the arguments, which are split at spaces.
 pub fn cargo(arguments: &str) -> Command {
     let mut cargo = command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(arguments.split_whitespace());
     cargo
 }
 
-/// Shows the command and runs it with this program's own output; anything but success is an error.
+/// Prints the command and runs it with this program's own output. Fails unless the command succeeds.
 pub fn run(command: &mut Command) -> Result<()> {
     println!("$ {}", shown(command));
     let status = command.status().with_context(|| format!("could not start `{}`", shown(command)))?;
@@ -59,17 +59,17 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs the command unseen and without input, and keeps what it printed.
+/// Runs the command without printing it and without input, and returns its output.
 pub fn capture(command: &mut Command) -> Result<Output> {
     command.stdin(Stdio::null()).output().with_context(|| format!("could not start `{}`", shown(command)))
 }
 
-/// Runs the command unseen; true when it ran and succeeded.
+/// Runs the command without printing it. True if it ran and succeeded.
 pub fn succeeds(command: &mut Command) -> bool {
     capture(command).is_ok_and(|output| output.status.success())
 }
 
-/// Whether there is such a program to start.
+/// Whether a program of this name can be started.
 pub fn exists(program: &str) -> bool {
     match command(program).arg("--version").stdin(Stdio::null()).output() {
         Ok(_) => true,

@@ -23,7 +23,7 @@ pub fn clippy() -> Result<Outcome> {
     if let Err(reason) = ensure_component("clippy", "clippy") {
         return Ok(Outcome::NotDone(reason));
     }
-    // Without features too: in the workspace, tests select them.
+    // Also without features, because in the workspace the tests enable them.
     run(&mut cargo("clippy -p wgpu-adam --lib -- -D warnings"))?;
     run(&mut cargo("clippy --workspace --all-targets -- -D warnings"))?;
     Ok(Outcome::Done)
@@ -34,14 +34,14 @@ pub fn msrv() -> Result<Outcome> {
         let reason = format!("no toolchain {MSRV} is installed; clippy's incompatible_msrv was the check");
         return Ok(Outcome::NotDone(reason));
     };
-    // A target folder of its own, so that the two compilers do not undo each other's work.
+    // A separate target folder, so that the two compilers do not invalidate each other's work.
     let mut check = command("rustup");
     check.args(["run", &toolchain, "cargo", "check", "-p", "wgpu-adam", "--lib", "--target-dir"]);
     run(check.arg(target_dir()?.join("msrv")))?;
     Ok(Outcome::Done)
 }
 
-/// Of these programs only a part is compiled elsewhere.
+/// Only a part of these programs is compiled natively.
 const WASM_PROGRAMS: &str =
     "-p wgpu-adam-suite --bin page -p digits --bin digits -p wgpu-adam-bench-web --bin bench-web";
 
@@ -63,8 +63,8 @@ pub fn documentation() -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Builds the listing program as `cargo test` would (with the examples, which draw in the dev-dependencies), so that
-/// wgpu is not compiled twice, and makes sure of adapters to test on.
+/// Builds the listing program as `cargo test` would (with the examples, which bring in the dev-dependencies), so that
+/// wgpu is not compiled twice. Then ensures that there are adapters to test on.
 pub fn build_and_adapters() -> Result<Outcome> {
     run(&mut cargo("build --workspace --bin adapters --bin digits --examples"))?;
     adapters::ensure(listing, &drivers::expected(), &drivers::VULKAN_AND_GL)?;
@@ -80,7 +80,7 @@ pub fn tests() -> Result<Outcome> {
     Ok(Outcome::DoneOn(Listing::from(&mut listing()?)?.lines))
 }
 
-/// The examples that check themselves, as built above: for `cargo run --example` cargo would select other features.
+/// The examples that check themselves, as built above. `cargo run --example` would select other features.
 pub fn examples() -> Result<Outcome> {
     run(&mut built("examples/quickstart")?)?;
     let adapters = Listing::from(&mut listing()?)?;

@@ -1,5 +1,5 @@
-//! SwiftShader, a Vulkan driver without hardware that flushes denormals, as many GPUs do and Mesa's do not. Debian's
-//! Chromium brings it, where the Vulkan loader does not look for drivers: it has to be told.
+//! SwiftShader, a Vulkan driver without hardware. It flushes denormals, as many GPUs do and Mesa's drivers do not.
+//! Debian's Chromium contains it, at a path where the Vulkan loader does not look for drivers.
 
 use std::env;
 use std::fs;
@@ -11,11 +11,11 @@ use crate::expected::Expected;
 pub const EXPECTED: Expected = Expected { begins: "vulkan swiftshader", packages: &["chromium-common", "libvulkan1"] };
 
 const MANIFEST: &str = "/usr/lib/chromium/vk_swiftshader_icd.json";
-/// Adds to the drivers that the loader finds by itself. The others are lists that take their place.
+/// Adds to the drivers that the loader finds by itself. The other variables replace them.
 const ADD: &str = "VK_ADD_DRIVER_FILES";
 const INSTEAD: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 
-/// Whether this system has the package: Debian does; Ubuntu's Chromium is a snap, which keeps its files to itself.
+/// Whether this system has the package. Debian has; Ubuntu's Chromium is a snap, whose files other programs cannot use.
 pub fn has_package() -> bool {
     fs::read_to_string("/etc/os-release").is_ok_and(|release| is_debian(&release))
 }
@@ -24,8 +24,8 @@ fn is_debian(os_release: &str) -> bool {
     os_release.lines().any(|line| matches!(line, "ID=debian" | "ID=\"debian\""))
 }
 
-/// Lets the command see SwiftShader beside all other drivers, where it is installed; who has chosen drivers by these
-/// variables keeps that choice.
+/// Makes SwiftShader, if installed, visible to the command beside all other drivers. If the user has chosen drivers by
+/// these variables, the choice stays.
 pub fn added(mut command: Command) -> Command {
     let chosen = INSTEAD.iter().chain([&ADD]).any(|name| env::var_os(name).is_some());
     if cfg!(target_os = "linux") && !chosen && Path::new(MANIFEST).exists() {

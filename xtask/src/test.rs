@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every check and test in order, the fast ones first. A failure stops none of those behind it.
+//! `cargo xtask test`: every check and test in order, the fast ones first. A failure does not stop later steps.
 
 use std::env;
 
@@ -7,11 +7,11 @@ use anyhow::{Context, Result, bail};
 use crate::report::{Outcome, Report};
 use crate::{browser, fuzz, run, steps, torch};
 
-/// How much of the test run is wanted.
+/// How much of the test run to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     Full,
-    /// Without the steps that seldom find anything between two edits.
+    /// Without the steps that rarely find anything between two edits.
     Quick,
 }
 
@@ -32,8 +32,8 @@ const STEPS: [(&str, bool, Step); 11] = [
     ("fuzzer", false, fuzz::checkpoint),
 ];
 
-/// Runs all steps and prints the closing table; a failed step is an error. What a step needs of an earlier one that has
-/// failed, such as a program that was not built, it misses by itself.
+/// Runs all steps and prints the final table. Fails if a step failed. If a step depends on a failed one, for example on
+/// a program that was not built, it reports that itself.
 pub fn run(extent: Extent) -> Result<()> {
     env::set_current_dir(run::workspace_root()).context("the workspace's folder")?;
     let mut report = Report::default();

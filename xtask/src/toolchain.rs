@@ -1,4 +1,4 @@
-//! What rustup may have to add to a minimal toolchain. Each function says why it could not, if it could not.
+//! Additions to a minimal toolchain, through rustup. Each function returns the reason if it fails.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ pub const MSRV: &str = env!("CARGO_PKG_RUST_VERSION");
 /// The target of browsers.
 pub const WASM: &str = "wasm32-unknown-unknown";
 
-/// Makes sure of a cargo subcommand that comes as a component of its own.
+/// Ensures that there is a cargo subcommand, which comes as a separate component.
 pub fn ensure_component(component: &str, subcommand: &str) -> Result<(), String> {
     if succeeds(&mut cargo(&format!("{subcommand} --version"))) {
         return Ok(());
@@ -17,7 +17,7 @@ pub fn ensure_component(component: &str, subcommand: &str) -> Result<(), String>
     add("component", component)
 }
 
-/// Makes sure of the standard library for browsers.
+/// Ensures that there is the standard library for browsers.
 pub fn ensure_wasm_target() -> Result<(), String> {
     let library = capture(command("rustc").args(["--print", "target-libdir", "--target", WASM]));
     let folder = library.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
@@ -27,7 +27,7 @@ pub fn ensure_wasm_target() -> Result<(), String> {
     add("target", WASM)
 }
 
-/// The installed toolchain of the minimum supported Rust version; it is not downloaded for the check alone.
+/// The installed toolchain of the minimum supported Rust version. It is not downloaded for the check alone.
 pub fn msrv_toolchain() -> Option<String> {
     let list = capture(command("rustup").args(["toolchain", "list"])).ok()?;
     find_version(&String::from_utf8_lossy(&list.stdout), MSRV)

@@ -1,4 +1,4 @@
-//! Checkpoints against a real torch: Debian's, where it is installed.
+//! Tests checkpoints with a real torch: Debian's, if it is installed.
 
 use anyhow::{Result, bail};
 
@@ -7,9 +7,9 @@ use crate::report::Outcome;
 use crate::run::{built, command, run, succeeds};
 use crate::swiftshader;
 
-/// The test of the converter, and of the forms of files that it takes; needs torch and no other library.
+/// Tests the converter, and the forms of files that it accepts. Needs torch and no other library.
 const TEST: &str = "tools/test_torch_checkpoint.py";
-/// The digits, half of the run in torch.
+/// Trains the digits with half of the run in torch.
 const DIGITS: &str = "tools/test_digits_checkpoint.py";
 /// Debian's own interpreter, which sees Debian's torch.
 const PYTHON: &str = "/usr/bin/python3";
@@ -19,7 +19,7 @@ pub fn install() -> Result<()> {
     if is_there() {
         return Ok(());
     }
-    apt::install(&["python3-torch", "python3-numpy"], "torch for python3 is to be installed by hand here")?;
+    apt::install(&["python3-torch", "python3-numpy"], "install torch for python3 yourself on this system")?;
     if is_there() { Ok(()) } else { bail!("python3-torch is installed, and {PYTHON} cannot import torch") }
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask web`: the digits example as a page; and how programs for browsers become folders of files.
+//! `cargo xtask web`: the digits example as a page. Also turns programs for browsers into folders of files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use xtask_serve::Server;
 use crate::run::{self, capture, cargo, command, target_dir, workspace_root};
 use crate::toolchain::{WASM, ensure_wasm_target};
 
-/// The profile of programs that are downloaded: small. See the workspace's Cargo.toml.
+/// The profile of downloaded programs: small. See the workspace's Cargo.toml.
 const PROFILE: &str = "small";
 
-/// Where the first server is found; further ones take free ports.
+/// The port of the first server; further servers take free ports.
 const PORT: u16 = 8080;
 
 /// Builds the page and serves it until it is stopped.
@@ -27,8 +27,8 @@ pub fn run() -> Result<()> {
     }
 }
 
-/// Builds the page of the digits into `target/web`: the program and its files, beside them the page without a program
-/// in `js/` and the shaders it fetches in `shaders/`.
+/// Builds the page of the digits into `target/web`: the program and its files; in `js/` the page without a program, and
+/// in `shaders/` the shaders that it fetches.
 pub fn build() -> Result<PathBuf> {
     let folder = empty("web")?;
     let wasm = compile("--package digits --bin digits", PROFILE)?;
@@ -53,7 +53,7 @@ pub fn build_suite() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// A folder of the target folder without anything in it.
+/// Makes an empty folder in the target folder.
 pub fn empty(name: &str) -> Result<PathBuf> {
     let folder = target_dir()?.join(name);
     if folder.exists() {
@@ -63,7 +63,7 @@ pub fn empty(name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Compiles one program for browsers, selected by cargo's arguments, the last of which names it: the wasm file.
+/// Compiles one program for browsers. cargo's arguments select it, and the last one is its name. Returns the wasm file.
 pub fn compile(selection: &str, profile: &str) -> Result<PathBuf> {
     ensure_wasm_target().map_err(|reason| anyhow!(reason))?;
     run::run(&mut cargo(&format!("build {selection} --target {WASM} --profile {profile}")))?;
@@ -72,14 +72,14 @@ pub fn compile(selection: &str, profile: &str) -> Result<PathBuf> {
     Ok(target_dir()?.join(WASM).join(folder).join(name).with_extension("wasm"))
 }
 
-/// Whether backtraces shall name functions. The names make a third of a program.
+/// Whether backtraces include function names, which are a third of a program.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Names {
     Keep,
     Strip,
 }
 
-/// Makes of `NAME.wasm` the module `NAME.js` and the file `NAME_bg.wasm` that it loads.
+/// Turns `NAME.wasm` into the module `NAME.js` and the file `NAME_bg.wasm` that it loads.
 pub fn bindgen(wasm: &Path, folder: &Path, names: Names) -> Result<()> {
     let mut bindgen = cargo("run --quiet --package xtask-bindgen --");
     if names == Names::Strip {
@@ -88,11 +88,11 @@ pub fn bindgen(wasm: &Path, folder: &Path, names: Names) -> Result<()> {
     run::run(bindgen.arg(wasm).arg(folder))
 }
 
-/// The first version of Binaryen that was seen to make working programs of today's. Debian 12's, 108, takes the two
-/// tables of wasm-bindgen for each other.
+/// The first version of Binaryen known to produce working programs. Debian 12's, 108, confuses the two tables of
+/// wasm-bindgen.
 const BINARYEN: u32 = 116;
 
-/// Makes the file smaller with Binaryen's wasm-opt, where that is installed and new enough.
+/// Shrinks the file with Binaryen's wasm-opt, if that is installed and new enough.
 pub fn optimize(wasm: &Path) -> Result<()> {
     let size = || Ok::<_, anyhow::Error>(fs::metadata(wasm)?.len().div_ceil(1000));
     let (name, before) = (wasm.file_name().unwrap_or_default().display(), size()?);
@@ -116,7 +116,7 @@ fn version_of(text: &str) -> Option<u32> {
     text.strip_prefix("wasm-opt version ")?.split_whitespace().next()?.parse().ok()
 }
 
-/// Copies a file, or the files of a folder and of the folders in it.
+/// Copies a file, or a folder with all files in it.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     if from.is_file() {
         fs::copy(from, to).with_context(|| format!("copying {}", from.display()))?;

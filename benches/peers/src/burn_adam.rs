@@ -1,4 +1,4 @@
-//! burn's Adam: a module of parameters stepped by its optimizer, on the device that ours is measured on.
+//! burn's Adam: its optimizer steps a module of parameters, on the same device as ours.
 
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ struct Tensors {
 pub struct Burn {
     device: Device,
     optimizer: ModuleOptimizer,
-    /// `None` only while it is stepped.
+    /// `None` only during a step.
     module: Option<Tensors>,
     grads: Vec<Tensor<1>>,
     registered: GradientsParams,
@@ -56,7 +56,7 @@ impl Contender for Burn {
         "burn 0.22.1, wgpu, fusion".into()
     }
 
-    /// Hands out the gradients, as a backward pass would have.
+    /// Provides the gradients, as a backward pass would.
     fn prepare(&mut self) -> Result<()> {
         let module = self.module.as_ref().context("the module was lost")?;
         self.registered = GradientsParams::new();

@@ -1,4 +1,4 @@
-//! What takes part, and taking turns.
+//! The contenders, and measuring them in turns.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,16 +7,16 @@ use anyhow::{Context, Result, ensure};
 use wgpu_adam_bench::device::Values;
 use wgpu_adam_bench::rounds::Rounds;
 
-/// Between two contenders: threads of the last one that still wait actively, as OpenMP's do, are not to take part in
-/// the next one's time.
+/// The pause between two contenders. Waiting threads of the last one may still spin, as OpenMP's do, and must not slow
+/// down the next one.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Elements of a tensor that are looked at in the end.
+/// Elements of a tensor that are compared at the end.
 pub const SAMPLE: usize = 1024;
 
-/// The learning rate of all; the other options are torch's defaults.
+/// The learning rate of all contenders; the other options are torch's defaults.
 pub const LR: f64 = 1e-3;
 
-/// What is to be stepped.
+/// The tensors to step.
 #[derive(Clone, Copy)]
 pub struct Case {
     pub name: &'static str,
@@ -25,12 +25,12 @@ pub struct Case {
 }
 
 impl Case {
-    /// A parameter's values at the beginning: the same for all, and those that the benchmark gives its tensors.
+    /// A parameter's initial values: the same for all contenders, and the same as the benchmark's.
     pub fn param(self, values: &Values, tensor: usize) -> Vec<f32> {
         values.of(2 * tensor).iter().copied().cycle().take(self.elements).collect()
     }
 
-    /// A gradient's values, at every step.
+    /// A gradient's values, the same at every step.
     pub fn grad(self, values: &Values, tensor: usize) -> Vec<f32> {
         values.of(2 * tensor + 1).iter().copied().cycle().take(self.elements).collect()
     }
@@ -39,20 +39,20 @@ impl Case {
 pub trait Contender {
     fn name(&self) -> String;
 
-    /// Done before a step, and not timed.
+    /// Runs before a step and is not timed.
     fn prepare(&mut self) -> Result<()> {
         Ok(())
     }
 
-    /// One step over all tensors, done when this returns. Gives milliseconds.
+    /// One step over all tensors, complete when this returns. Returns milliseconds.
     fn step(&mut self) -> Result<f64>;
 
-    /// The first `SAMPLE` elements of a parameter; of what is no Adam, nothing.
+    /// The first `SAMPLE` elements of a parameter; `None` if the contender is no Adam.
     fn sample(&mut self, tensor: usize) -> Result<Option<Vec<f32>>>;
 }
 
-/// Lets the contenders take turns; of each, milliseconds round by round. The first rounds do not count: adapters and
-/// burn compile.
+/// Alternates the contenders. Returns each contender's milliseconds, round by round. The first rounds do not count,
+/// because adapters and burn compile then.
 pub fn measure(rounds: Rounds, contenders: &mut [Box<dyn Contender + '_>]) -> Result<Vec<Vec<f64>>> {
     let mut times = vec![Vec::new(); contenders.len()];
     let mut begin = Instant::now();
@@ -75,10 +75,11 @@ pub fn measure(rounds: Rounds, contenders: &mut [Box<dyn Contender + '_>]) -> Re
     Ok(times)
 }
 
-/// Fails unless all that are an Adam have made the same steps: after `steps`, the parameters of all are where Adam takes them.
+/// Fails unless all contenders that are an Adam have made the same steps: after `steps` steps, all parameters must be
+/// where Adam moves them.
 pub fn check(case: Case, steps: usize, contenders: &mut [Box<dyn Contender + '_>]) -> Result<()> {
     let values = Values::default();
-    // With a gradient that stays, each step is of the learning rate's length, but for eps.
+    // With a constant gradient each step has the length of the learning rate, apart from eps.
     let way = LR * steps as f64;
     for tensor in [0, case.tensors - 1] {
         let (before, grad) = (case.param(&values, tensor), case.grad(&values, tensor));
@@ -105,7 +106,7 @@ mod tests {
 
     const CASE: Case = Case { name: "test", tensors: 2, elements: 8 };
 
-    /// Adam with a gradient that stays, as far as its last tensor is stepped.
+    /// Adam with a constant gradient. If `lazy`, it never steps its last tensor.
     struct Fake {
         steps: [usize; 2],
         lazy: bool,
@@ -137,7 +138,7 @@ mod tests {
             let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(Fake { steps: [0; 2], lazy })];
             assert_eq!(measure(rounds, &mut contenders).unwrap(), [[1.0; 3]]);
             assert_eq!(check(CASE, 5, &mut contenders).is_err(), lazy);
-            assert!(check(CASE, 6, &mut contenders).is_err(), "a step too many is not seen");
+            assert!(check(CASE, 6, &mut contenders).is_err(), "an additional step was not noticed");
         }
     }
 }

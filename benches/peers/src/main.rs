@@ -1,5 +1,5 @@
-//! `cargo xtask bench --peers`: a step beside burn's Adam on the same device, and beside torch's on the CPU where there
-//! is a Python with torch. See `benches/NOTES.md` for the method.
+//! `cargo xtask bench --peers`: compares a step with burn's Adam on the same device and, if there is a Python with
+//! torch, with torch's on the CPU. See `benches/NOTES.md` for the method.
 
 mod burn_adam;
 mod contender;
@@ -26,7 +26,7 @@ use ours::{Copied, Ours};
 use table::{Measured, Report, Times};
 use torch::{PATHS, Path, Torch};
 
-/// How many times as fast as others ours is to be on a software adapter.
+/// How many times as fast as the others our step must be on a software adapter.
 #[derive(Clone, Copy, Default)]
 struct Bars {
     burn: Option<f64>,
@@ -79,12 +79,13 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// burn looks for the best way to fuse its operations in the first rounds.
+/// In the first rounds burn searches for the best fusion of its operations.
 fn full() -> Rounds {
     Rounds { placements: 1, warm_up: 5, least: 7, most: 31, time: Duration::from_secs(4) }
 }
 
-/// A device as burn opens one for itself, but for features that wgpu calls experimental: with all the adapter has.
+/// Opens a device as burn does for itself, with all of the adapter's features except those that wgpu calls
+/// experimental.
 fn open(instance: wgpu::Instance, adapter: wgpu::Adapter) -> Result<WgpuSetup> {
     let unwanted = wgpu::Features::MAPPABLE_PRIMARY_BUFFERS.union(wgpu::Features::all_experimental_mask());
     let opened = block_on(adapter.request_device(&wgpu::DeviceDescriptor {

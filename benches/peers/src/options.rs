@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 pub const USAGE: &str = "\
 usage: cargo xtask bench --peers [--adapter S] [--python PROGRAM] [--json FILE] [--quick] [--list-adapters]
   --adapter S        the adapter whose description contains S, in any case; else the most capable one
-  --python PROGRAM   the Python to look for torch in; else python3
-  --json FILE        write everything measured to FILE as well
-  --quick            three rounds: whether it works, not how fast it is
+  --python PROGRAM   the Python with torch; else python3
+  --json FILE        also write all measurements to FILE
+  --quick            three rounds: shows that it works, not how fast it is
   --list-adapters    print the descriptions of the adapters and do nothing else";
 
 #[derive(Debug)]

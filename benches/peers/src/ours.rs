@@ -1,4 +1,4 @@
-//! `WgpuAdam` over an arena, and the copy it is held against.
+//! `WgpuAdam` over an arena, and the copy that it is compared with.
 
 use anyhow::{Context, Result};
 use wgpu_adam::AdamConfig;
@@ -48,7 +48,7 @@ impl Contender for Ours<'_> {
     }
 }
 
-/// A kernel that reads and writes what a step does.
+/// A kernel that reads and writes the same bytes as a step.
 pub struct Copied<'a> {
     timer: Timer<'a>,
     copy: Copy,

@@ -1,4 +1,4 @@
-//! What was measured: printed, and as JSON.
+//! The measurements, printed and as JSON.
 
 use serde::Serialize;
 use wgpu_adam_bench::rounds::Spread;
@@ -22,9 +22,9 @@ pub struct Measured {
     pub tensors: usize,
     pub elements: usize,
     pub rounds: usize,
-    /// Ours first.
+    /// Ours is the first.
     pub contenders: Vec<Times>,
-    /// Who could not take part, and why.
+    /// Contenders that could not take part, and why.
     pub absent: Vec<(String, String)>,
 }
 
@@ -32,7 +32,7 @@ pub struct Measured {
 pub struct Times {
     pub name: String,
     pub milliseconds: Spread,
-    /// How many times as fast ours is, and what it should be at least on a software adapter.
+    /// How many times as fast ours is, and the required minimum on a software adapter.
     pub ours: Option<Spread>,
     pub bar: Option<f64>,
 }

@@ -1,4 +1,4 @@
-//! torch's Adam on the CPU, in a Python of its own that makes a step when told to (`torch_steps.py`).
+//! torch's Adam on the CPU, in a separate Python process that makes a step on each command (`torch_steps.py`).
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
@@ -11,7 +11,7 @@ use wgpu_adam_bench::device::Values;
 use crate::contender::{Case, Contender, LR, SAMPLE};
 
 const SCRIPT: &str = include_str!("torch_steps.py");
-/// The ways that torch.optim.Adam has on the CPU.
+/// The implementations of torch.optim.Adam on the CPU.
 pub const PATHS: [&str; 3] = ["fused", "foreach", "for-loop"];
 
 /// A Python with torch.
@@ -23,7 +23,7 @@ pub struct Torch {
 }
 
 impl Torch {
-    /// Starts Python; where it or torch is not there, the reason.
+    /// Starts Python. The inner error is the reason if Python or torch is missing.
     pub fn start(python: &str) -> Result<Result<Self, String>> {
         let mut command = Command::new(python);
         command.args(["-c", SCRIPT, &LR.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -64,20 +64,20 @@ impl Torch {
 
 impl Drop for Torch {
     fn drop(&mut self) {
-        // At the end of its input it ends.
+        // The process ends at the end of its input.
         self.commands = None;
         let _ = self.child.wait();
     }
 }
 
-/// One of torch's ways.
+/// One of torch's implementations.
 pub struct Path {
     torch: Rc<RefCell<Torch>>,
     path: &'static str,
 }
 
 impl Path {
-    /// Makes the optimizer; where torch has no such way, the reason.
+    /// Makes the optimizer. The inner error is the reason if this torch has no such implementation.
     pub fn new(torch: &Rc<RefCell<Torch>>, path: &'static str, case: Case) -> Result<Result<Self, String>> {
         let values = Values::default();
         let mut python = torch.borrow_mut();

@@ -1,4 +1,4 @@
-"""torch's side: makes optimizers and steps them as told, a line on stdin for each command, a line back on stdout.
+"""torch's side: makes and steps optimizers. Each command is a line on stdin, answered by a line on stdout.
 
     make PATH TENSORS ELEMENTS   then the parameters and the gradients as float32; back: "ok", or "no" and a reason
     step PATH                    back: milliseconds
@@ -39,7 +39,7 @@ def make(path, count, elements):
         param.grad = grad
     try:
         made[path] = torch.optim.Adam(params, lr=LR, **PATHS[path]), params
-    except (RuntimeError, TypeError) as error:  # older ones have no such path, or none on the CPU
+    except (RuntimeError, TypeError) as error:  # older versions lack this path, or lack it on the CPU
         return f"no {' '.join(str(error).split())}"
     return "ok"
 

@@ -1,7 +1,7 @@
-//! What a developer tunes on the host: planning and recording, on wgpu's device without a GPU.
+//! Host benchmarks for tuning: planning and recording, on wgpu's device without a GPU.
 //!
-//! `cargo bench -p wgpu-adam-bench`, with `-- plan` for a part. Planning is private to the library: it is measured
-//! through what makes a step plan anew, a gradient taken or given since the step before.
+//! `cargo bench -p wgpu-adam-bench`, with `-- plan` for a part. Planning is private to the library. It is measured
+//! through changes that require a new plan: a gradient that was removed or restored since the last step.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn arena(gpu: &Gpu, shapes: &Shapes, groups: usize) -> Result<Adam> {
     Adam::arena(gpu, shapes, groups, AdamConfig::default())
 }
 
-/// The optimizers that are recorded and planned.
+/// The optimizers whose recording and planning is measured.
 fn optimizers(gpu: &Gpu) -> Result<Vec<(&'static str, Adam)>> {
     let thousand = equal(1000, 1024);
     Ok(vec![
@@ -30,7 +30,7 @@ fn optimizers(gpu: &Gpu) -> Result<Vec<(&'static str, Adam)>> {
     ])
 }
 
-/// A step that finds its plan at hand.
+/// A step with an existing plan.
 fn record(criterion: &mut Criterion) {
     let gpu = Gpu::noop();
     let mut group = criterion.benchmark_group("record");
@@ -39,7 +39,7 @@ fn record(criterion: &mut Criterion) {
     }
 }
 
-/// A step that has to make its plan: the last tensor's gradient comes and goes.
+/// A step that needs a new plan: the last tensor's gradient is alternately removed and restored.
 fn plan(criterion: &mut Criterion) {
     let gpu = Gpu::noop();
     let mut group = criterion.benchmark_group("plan");
@@ -63,10 +63,9 @@ fn plan(criterion: &mut Criterion) {
     });
 }
 
-/// Times `record_step`, and not what comes before it. Nothing is submitted but what was written to buffers, so that it
-/// does not pile up.
+/// Times `record_step` and not its preparation. Submits only the pending buffer writes, so that they do not pile up.
 fn steps(bencher: &mut criterion::Bencher, gpu: &Gpu, adam: &mut Adam, prepare: impl Fn(&mut Adam) -> Result<()>) {
-    // The bencher lends to one closure at a time; it never runs both at once.
+    // The bencher alternates two closures that both need `adam`; it never runs both at once.
     let adam = std::cell::RefCell::new(adam);
     let before = || {
         gpu.queue.submit([]);
@@ -80,7 +79,7 @@ fn steps(bencher: &mut criterion::Bencher, gpu: &Gpu, adam: &mut Adam, prepare: 
     bencher.iter_batched(before, step, BatchSize::PerIteration);
 }
 
-/// Short: differences of a few percent are enough to see, and the whole takes less than a minute.
+/// Short: it shows differences of a few percent, and the whole takes less than a minute.
 fn short() -> Criterion {
     let criterion = Criterion::default().sample_size(30).without_plots();
     criterion.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(1))

@@ -1,4 +1,4 @@
-//! Optimizers to measure: tensors in an arena, in buffers of their own, or packed into one buffer.
+//! Optimizers to measure: tensors in an arena, in separate buffers, or packed into one buffer.
 
 use anyhow::{Context, Result};
 use wgpu_adam::{AdamConfig, GradientControl, Param, ParamGroup, ParamId, TensorArena, TensorBuffer, WgpuAdam};
@@ -7,17 +7,17 @@ use crate::device::{Gpu, Span};
 use crate::models::Shapes;
 use crate::rounds::Contender;
 
-/// An optimizer and the tensors it was given, in their order.
+/// An optimizer and its tensors, in order.
 pub struct Adam {
     pub optimizer: WgpuAdam,
     pub tensors: Vec<Tensor>,
     pub groups: usize,
-    /// With `change`: which tenth lacks its gradients at the next step.
+    /// With `change`: the tenth that lacks its gradients at the next step.
     next: usize,
     changing: bool,
 }
 
-/// A tensor and where it lies.
+/// A tensor and its place.
 pub struct Tensor {
     pub id: ParamId,
     pub elements: u64,
@@ -25,7 +25,7 @@ pub struct Tensor {
     pub grad: TensorBuffer,
 }
 
-/// A tensor to make an optimizer with.
+/// A tensor for a new optimizer.
 struct Given {
     name: String,
     shape: Vec<usize>,
@@ -34,7 +34,7 @@ struct Given {
 }
 
 impl Adam {
-    /// Tensors in an arena, dealt out to the groups in turn, so that no neighbours share one.
+    /// Tensors in an arena, assigned to the groups in turn, so that no neighbours share a group.
     pub fn arena(gpu: &Gpu, shapes: &Shapes, groups: usize, config: AdamConfig) -> Result<Self> {
         let arena = TensorArena::new(&gpu.device, shapes.iter().cloned())?;
         let given = shapes.iter().map(|(name, shape)| {
@@ -49,7 +49,7 @@ impl Adam {
         Self::arena(gpu, &vec![("tensor".into(), vec![usize::try_from(elements)?])], 1, config)
     }
 
-    /// Each tensor and each gradient in a buffer of its own.
+    /// Each tensor and each gradient in a separate buffer.
     pub fn own(gpu: &Gpu, shapes: &Shapes) -> Result<Self> {
         let given = shapes.iter().map(|(name, shape)| {
             let elements = shape.iter().product::<usize>() as u64;
@@ -59,7 +59,7 @@ impl Adam {
         Self::new(gpu, given.collect(), 1, AdamConfig::default())
     }
 
-    /// All tensors one after another in one buffer, without padding, and all gradients in another.
+    /// All tensors in one buffer without padding, and all gradients in another.
     pub fn packed(gpu: &Gpu, shapes: &Shapes) -> Result<Self> {
         let elements = crate::models::elements(shapes);
         let (params, grads) = (gpu.storage(elements), gpu.storage(elements));
@@ -94,14 +94,14 @@ impl Adam {
         Ok(Self { optimizer, tensors, groups, next: 0, changing: false })
     }
 
-    /// Clips gradients by norm, and skips steps where they are not finite.
+    /// Clips gradients by norm, and skips steps whose gradients are not finite.
     pub fn controlled(mut self) -> Result<Self> {
         let control = GradientControl { max_norm: Some(1.0), skip_nonfinite: true, ..Default::default() };
         self.optimizer.set_gradient_control(control)?;
         Ok(self)
     }
 
-    /// Takes every tenth tensor's gradient away.
+    /// Removes every tenth tensor's gradient.
     pub fn missing(mut self) -> Result<Self> {
         for tensor in self.tensors.iter().step_by(10) {
             self.optimizer.set_grad_to_none(tensor.id)?;
@@ -110,12 +110,12 @@ impl Adam {
         Ok(self)
     }
 
-    /// Takes the gradients of another tenth away before every step, and gives back those of the last.
+    /// Before every step, removes the gradients of the next tenth and restores those of the last.
     pub fn changing(self) -> Result<Self> {
         Ok(Self { changing: true, ..self.missing()? })
     }
 
-    /// The elements that have gradients.
+    /// The number of elements with gradients.
     pub fn elements(&self) -> Result<u64> {
         let mut elements = 0;
         for tensor in &self.tensors {
@@ -124,7 +124,7 @@ impl Adam {
         Ok(elements)
     }
 
-    /// The buffer of each tensor's state; none of them is cut.
+    /// The buffer of each tensor's state; no tensor is cut.
     pub fn state(&self) -> Result<Vec<wgpu::Buffer>> {
         let buffer = |tensor: &Tensor| {
             let pieces = self.optimizer.state(tensor.id)?.pieces;
@@ -133,7 +133,7 @@ impl Adam {
         self.tensors.iter().map(buffer).collect()
     }
 
-    /// Bytes of state for each element of the parameters: all of the buffers, padding and all.
+    /// Bytes of state per element of the parameters, including padding.
     pub fn state_bytes_per_element(&self) -> Result<f64> {
         let mut buffers: Vec<wgpu::Buffer> = Vec::new();
         for tensor in &self.tensors {
@@ -147,7 +147,7 @@ impl Adam {
         Ok(bytes as f64 / self.tensors.iter().map(|tensor| tensor.elements).sum::<u64>() as f64)
     }
 
-    /// The dispatches of the last step.
+    /// The number of dispatches of the last step.
     pub fn dispatches(&self) -> usize {
         self.optimizer.dispatch_count()
     }

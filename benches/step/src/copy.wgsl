@@ -1,9 +1,10 @@
-// The yardstick: reads and writes exactly what a step reads and writes, and computes nothing. Planes change places, so
-// that every read is needed; u32, so that no bits are special. Indexed as adam.wgsl is, with as many quads an invocation.
+// The yardstick: reads and writes exactly the bytes of a step, and computes nothing. Planes change places, so that
+// every read is needed; u32, so that no bits have a special meaning. Indexed like adam.wgsl, with as many quads per
+// invocation.
 
 override WORKGROUP_SIZE: u32 = 256u;
 override QUADS_LOG2: u32 = 0u;  // 1, 2 or 4 quads, next to each other
-override AMSGRAD: bool = false; // a plane more, read and written
+override AMSGRAD: bool = false; // one more plane, read and written
 
 struct Frame {
     quads: u32,

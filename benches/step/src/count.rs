@@ -1,4 +1,4 @@
-//! Counted calls of wgpu, with wgpu-core's log off but while something is counted: it costs time.
+//! Counts calls of wgpu. wgpu-core's log is on only while counting, because it costs time.
 
 pub use wgpu_adam_suite::calls::Counts;
 

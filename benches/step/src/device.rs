@@ -1,4 +1,4 @@
-//! Devices to measure on, and buffers on them.
+//! Devices for measuring, and their buffers.
 
 use anyhow::{Context, Result};
 use pollster::block_on;
@@ -6,13 +6,13 @@ use wgpu_adam_suite::adapter::describe;
 
 use crate::sharing::Sharing;
 
-/// What encoder timestamps take.
+/// The features that encoder timestamps require.
 const TIMESTAMPS: wgpu::Features =
     wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
 
-/// Values before they repeat.
+/// The period of the values.
 const PATTERN: usize = 1 << 16;
-/// From where one tensor begins in them to where the next one does.
+/// The distance between the starts of two tensors within the values.
 const SHIFT: usize = 7919;
 
 pub struct Gpu {
@@ -22,7 +22,7 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// A device with all that the adapter offers, and timestamps where it has them.
+    /// Opens a device with everything that the adapter offers, and timestamps if it has them.
     pub fn open(adapter: &wgpu::Adapter) -> Result<Self> {
         let name = describe(&adapter.get_info());
         let descriptor = wgpu::DeviceDescriptor {
@@ -36,13 +36,13 @@ impl Gpu {
         Ok(Self { name, device, queue })
     }
 
-    /// wgpu's device without a GPU: what recording costs wgpu and the library alone.
+    /// wgpu's device without a GPU: on it, recording costs only the time of wgpu and the library.
     pub fn noop() -> Self {
         let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
         Self { name: "noop".into(), device, queue }
     }
 
-    /// What an invocation of a flat dispatch steps here.
+    /// How the invocations of a flat dispatch share the elements on this device.
     pub(crate) fn sharing(&self) -> Sharing {
         Sharing::of(&self.device.adapter_info())
     }
@@ -70,7 +70,7 @@ impl Gpu {
         self.buffer(4 * elements, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
     }
 
-    /// Fills tensors, each with the [`Values`] of its place in the order.
+    /// Fills each tensor with the [`Values`] for its index.
     pub fn fill(&self, tensors: impl IntoIterator<Item = Span>) -> Result<()> {
         let values = Values::default();
         for (number, Span { buffer, offset, elements }) in tensors.into_iter().enumerate() {
@@ -83,14 +83,14 @@ impl Gpu {
         self.wait(self.queue.submit([]))
     }
 
-    /// Waits until the device has done this.
+    /// Waits until the device has finished this submission.
     pub fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
         self.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })?;
         Ok(())
     }
 }
 
-/// Numbers like a model's, far from zero and denormals: 0.25 to 0.75, of both signs.
+/// Model-like numbers, far from zero and denormals: 0.25 to 0.75, of both signs.
 pub struct Values(Vec<f32>);
 
 impl Default for Values {
@@ -106,7 +106,7 @@ impl Default for Values {
 }
 
 impl Values {
-    /// What a tensor holds, over and over.
+    /// A tensor's values, which repeat.
     pub fn of(&self, number: usize) -> &[f32] {
         let begin = number * SHIFT % PATTERN;
         &self.0[begin..begin + PATTERN]

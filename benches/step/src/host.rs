@@ -1,4 +1,4 @@
-//! What the host pays: recording a step, making an optimizer. No GPU work is waited for, or even submitted.
+//! Costs on the host: recording a step, making an optimizer. Nothing waits for GPU work, and none is submitted.
 
 use std::time::Instant;
 
@@ -21,25 +21,25 @@ const LENGTH: usize = 1024;
 pub struct Recording {
     pub name: &'static str,
     pub tensors: usize,
-    /// Taking gradients away and giving them, before the step.
+    /// Removing and restoring gradients before the step.
     pub prepare_microseconds: Spread,
     pub record_microseconds: Spread,
     /// wgpu's own work when the encoder is finished.
     pub finish_microseconds: Spread,
     pub dispatches: usize,
     pub state_bytes_per_element: Option<f64>,
-    /// Calls of wgpu in recording one step.
+    /// Calls of wgpu while recording one step.
     pub calls: Counts,
 }
 
-/// Something made, in milliseconds.
+/// The time of creating something, in milliseconds.
 #[derive(Serialize)]
 pub struct Making {
     pub name: &'static str,
     pub milliseconds: Spread,
 }
 
-/// How often each is done.
+/// How many times each is measured.
 #[derive(Clone, Copy)]
 pub struct Repeats {
     pub recordings: usize,
@@ -93,7 +93,7 @@ fn recording(
         let prepared = begin.elapsed();
         let mut encoder = gpu.encoder();
         if round == 2 {
-            // The last round of the warm-up; the log takes time.
+            // Counts in the last warm-up round, because the log takes time.
             let (counted, recorded) = calls(|| contender.encode(&mut encoder));
             recorded?;
             counts = counted;
@@ -106,7 +106,7 @@ fn recording(
         let commands = encoder.finish();
         let finished = begin.elapsed();
         drop(commands);
-        // What was written to buffers goes out, so that it does not pile up.
+        // Submits the pending buffer writes, so that they do not pile up.
         gpu.wait(gpu.queue.submit([]))?;
         if round > 2 {
             for (times, time) in times.iter_mut().zip([prepared, recorded, finished]) {
@@ -147,7 +147,7 @@ pub fn makings(gpu: &Gpu, repeats: Repeats) -> Result<Vec<Making>> {
         }
         gpu.wait(gpu.queue.submit([]))?;
     }
-    // Of the same run, one after the other: what the tensors themselves take.
+    // Differences within the same run: the time that the tensors themselves take.
     let net: Vec<f64> = times[2].iter().zip(&times[1]).map(|(many, one)| many - one).collect();
     let [arena, one, many, group] = times.map(Spread::of);
     let making = |name, milliseconds| Making { name, milliseconds };

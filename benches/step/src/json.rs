@@ -1,4 +1,4 @@
-//! All that was measured, as one JSON document.
+//! All measurements, as one JSON document.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub struct Report {
 #[derive(Default, Serialize)]
 pub struct Adapter {
     pub name: String,
-    /// Empty on the noop device, which steps nothing.
+    /// Empty on the noop device, which does not step.
     pub rows: Vec<Measured>,
     pub recordings: Vec<Recording>,
     pub makings: Vec<Making>,

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what a step costs, beside a copy that moves the same bytes, in the same run; and what it costs
+//! `cargo xtask bench`: the time of a step beside a copy that moves the same bytes, in the same run; and its cost on
 //! the host. See `benches/NOTES.md` for the method.
 
 use anyhow::{Result, ensure};
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The steps, each beside its yardsticks.
+/// Measures the steps, each beside its yardsticks.
 fn rows(gpu: &Gpu, options: &Options) -> Result<Vec<rows::Measured>> {
     println!("{}", table::rows_header());
     let mut measured = Vec::new();
@@ -58,7 +58,7 @@ fn rows(gpu: &Gpu, options: &Options) -> Result<Vec<rows::Measured>> {
     Ok(measured)
 }
 
-/// What the host pays.
+/// Measures the costs on the host.
 fn host(gpu: &Gpu, options: &Options) -> Result<json::Adapter> {
     if options.rows.is_some() {
         return Ok(json::Adapter { name: gpu.name.clone(), ..Default::default() });

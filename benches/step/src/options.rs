@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 
 pub const USAGE: &str = "\
 usage: cargo xtask bench [--adapter S] [--rows S] [--json FILE] [--quick] [--list-adapters]
-  --adapter S   only adapters whose description contains S, in any case ('noop': the host's costs alone)
-  --rows S      only rows whose name contains S, and not the host's costs
-  --json FILE   write everything measured to FILE as well
-  --quick       three rounds, and the small rows only: whether it works, not how fast it is
+  --adapter S   only adapters whose description contains S, in any case ('noop': only the host's costs)
+  --rows S      only rows whose name contains S, without the host's costs
+  --json FILE   also write all measurements to FILE
+  --quick       three rounds and only small rows: shows that it works, not how fast it is
   --list-adapters   print the descriptions of the adapters and do nothing else";
 
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether the device of this description is asked for.
+    /// Whether the options select the device with this description.
     pub fn wants(&self, description: &str) -> bool {
         let contains = |wanted: &String| description.to_lowercase().contains(&wanted.to_lowercase());
         self.adapter.as_ref().is_none_or(contains)

@@ -1,4 +1,4 @@
-//! Rounds: contenders take turns, so that what disturbs the machine disturbs them alike.
+//! Rounds: contenders take turns, so that disturbances of the machine affect all of them.
 
 use std::time::{Duration, Instant};
 
@@ -7,26 +7,26 @@ use serde::Serialize;
 
 use crate::device::Gpu;
 
-/// What takes part in rounds.
+/// A participant in rounds.
 pub trait Contender {
-    /// Done before the clock starts.
+    /// Runs before the clock starts.
     fn prepare(&mut self) -> Result<()> {
         Ok(())
     }
 
-    /// One step, or what a step is held against.
+    /// Encodes one step, or the work that a step is compared with.
     fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()>;
 }
 
-/// How long to go on.
+/// How many rounds to measure.
 #[derive(Clone, Copy)]
 pub struct Rounds {
-    /// How often all buffers are made anew, elsewhere in memory: where they lie is worth 5 % on software adapters. The
-    /// numbers below are of each time.
+    /// How many times all buffers are created again, at other places in memory. On software adapters the place changes
+    /// the time by 5 %. The other numbers apply to each placement.
     pub placements: usize,
     pub warm_up: usize,
     pub least: usize,
-    /// More than the least are made within this time.
+    /// Rounds above the minimum must fit into this time.
     pub most: usize,
     pub time: Duration,
 }
@@ -61,33 +61,33 @@ impl Spread {
     }
 }
 
-/// Milliseconds of a contender, round by round.
+/// A contender's milliseconds, round by round.
 #[derive(Default)]
 pub struct Times {
     pub wall: Vec<f64>,
-    /// The GPU's own, where it tells.
+    /// The GPU's own times, if it reports them.
     pub gpu: Vec<f64>,
 }
 
 impl Times {
-    /// Adds another placement's.
+    /// Adds the rounds of another placement.
     pub fn extend(&mut self, other: Self) {
         self.wall.extend(other.wall);
         self.gpu.extend(other.gpu);
     }
 
-    /// Of the rounds' ratios, this contender's time to the other's.
+    /// The rounds' ratios of this contender's time to the other's.
     pub fn ratio(&self, other: &Self) -> Spread {
         Spread::of(self.wall.iter().zip(&other.wall).map(|(own, other)| own / other))
     }
 
-    /// The same by the GPU's own time.
+    /// The same for the GPU's own times.
     pub fn gpu_ratio(&self, other: &Self) -> Option<Spread> {
         (!self.gpu.is_empty()).then(|| Spread::of(self.gpu.iter().zip(&other.gpu).map(|(own, other)| own / other)))
     }
 }
 
-/// Lets the contenders take turns. Software adapters compile at the first dispatch: the first rounds do not count.
+/// Alternates the contenders. The first rounds do not count, because software adapters compile at the first dispatch.
 pub fn measure(gpu: &Gpu, rounds: Rounds, contenders: &mut [&mut dyn Contender]) -> Result<Vec<Times>> {
     let timer = Timer::new(gpu);
     let mut times: Vec<Times> = contenders.iter().map(|_| Times::default()).collect();
@@ -110,18 +110,18 @@ pub fn measure(gpu: &Gpu, rounds: Rounds, contenders: &mut [&mut dyn Contender])
     Ok(times)
 }
 
-/// Times one encoder: encoded, submitted, done.
+/// Times one encoder, from encoding until its work is done.
 pub struct Timer<'a> {
     gpu: &'a Gpu,
     stamps: Option<Stamps>,
 }
 
-/// Two timestamps and their way to the host.
+/// Two timestamps, and the buffers that bring them to the host.
 struct Stamps {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
     readable: wgpu::Buffer,
-    /// Milliseconds of a tick.
+    /// Milliseconds per tick.
     tick: f64,
 }
 
@@ -143,7 +143,7 @@ impl<'a> Timer<'a> {
         Self { gpu, stamps: gpu.has_timestamps().then(stamps) }
     }
 
-    /// Milliseconds by the clock on the wall, and by the GPU's.
+    /// Milliseconds of wall time, and of the GPU's own time.
     pub fn time(&self, contender: &mut dyn Contender) -> Result<(f64, Option<f64>)> {
         let Self { gpu, stamps } = self;
         contender.prepare()?;
@@ -163,7 +163,7 @@ impl<'a> Timer<'a> {
 }
 
 impl Stamps {
-    /// The time between the two, in milliseconds.
+    /// The time between the two timestamps, in milliseconds.
     fn read(&self, gpu: &Gpu) -> Result<f64> {
         let mut encoder = gpu.encoder();
         encoder.resolve_query_set(&self.queries, 0..2, &self.resolved, 0);

@@ -1,4 +1,4 @@
-//! The rows: what is stepped, and what it is held against.
+//! The rows: each is a step and the contenders that it is compared with.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -10,18 +10,18 @@ use crate::models::{self, equal, gpt2, resnet18};
 use crate::rounds::{Contender, Rounds, Spread, Times, measure};
 use crate::yardstick::{Calls, Copy, Loop};
 
-/// The contenders that rows are held against, besides the odd one of a row's own.
+/// The contenders that rows are compared with, apart from those special to one row.
 pub const COPY: &str = "copy";
 pub const ONE_TENSOR: &str = "one tensor";
 
 pub struct Row {
     pub name: &'static str,
-    /// Whether a quick run has it.
+    /// Whether a quick run includes it.
     pub quick: bool,
     setup: fn(&Gpu) -> Result<Setup>,
 }
 
-/// A step and what takes turns with it.
+/// A step, and the contenders that alternate with it.
 struct Setup {
     adam: Adam,
     amsgrad: bool,
@@ -31,7 +31,7 @@ struct Setup {
 #[derive(Serialize)]
 pub struct Measured {
     pub name: &'static str,
-    /// Those stepped: with gradients.
+    /// The number of elements that are stepped: those with gradients.
     pub elements: u64,
     pub tensors: usize,
     pub groups: usize,
@@ -45,7 +45,7 @@ pub struct Measured {
     pub beside: Vec<Beside>,
 }
 
-/// A contender that took turns with the row, and the row's time to its own, round by round.
+/// A contender that alternated with the row, and the ratios of the row's time to the contender's, round by round.
 #[derive(Serialize)]
 pub struct Beside {
     pub name: &'static str,
@@ -111,7 +111,7 @@ fn one(gpu: &Gpu, elements: u64, config: AdamConfig) -> Result<Setup> {
     Ok(Setup { adam, amsgrad: config.amsgrad, beside: Vec::new() }.and(COPY, copy))
 }
 
-/// Many tensors, beside a copy and beside one tensor of as many elements.
+/// Many tensors, beside a copy and beside one tensor of the same total.
 fn many(gpu: &Gpu, adam: Adam) -> Result<Setup> {
     let elements = adam.elements()?;
     let copy = Copy::new(gpu, elements, false)?;
@@ -120,13 +120,13 @@ fn many(gpu: &Gpu, adam: Adam) -> Result<Setup> {
 }
 
 impl Setup {
-    /// Clips the step's gradients by norm, and skips it where they are not finite.
+    /// Clips the step's gradients by norm, and skips the step if they are not finite.
     fn controlled(mut self) -> Result<Self> {
         self.adam = self.adam.controlled()?;
         Ok(self)
     }
 
-    /// The step's times, then those of what is beside it.
+    /// Returns the step's times, then those of the other contenders.
     fn measure(&mut self, gpu: &Gpu, rounds: Rounds) -> Result<Vec<Times>> {
         let mut contenders: Vec<&mut dyn Contender> = vec![&mut self.adam];
         for (_, contender) in &mut self.beside {
@@ -144,7 +144,7 @@ impl Setup {
 impl Row {
     pub fn measure(&self, gpu: &Gpu, rounds: Rounds) -> Result<Measured> {
         let mut times: Vec<Times> = Vec::new();
-        // Kept, so that the next one finds other memory.
+        // Kept alive, so that the next setup gets other memory.
         let mut setups = Vec::new();
         for _ in 0..rounds.placements {
             let mut setup = (self.setup)(gpu)?;

@@ -1,4 +1,4 @@
-//! The tables, printed as they come.
+//! The tables, printed as results arrive.
 
 use crate::host::{Making, Recording};
 use crate::rounds::Spread;

@@ -1,4 +1,4 @@
-//! The yardsticks: a copy that moves the bytes of a step, and the loop of dispatches one would write by hand.
+//! The yardsticks: a copy that moves the bytes of a step, and a handwritten loop of dispatches.
 
 use anyhow::{Context, Result, ensure};
 use wgpu::BufferUsages as Usage;
@@ -8,7 +8,7 @@ use crate::device::{Gpu, Span};
 use crate::layout::{Frame, Hyper, overrides};
 use crate::rounds::Contender;
 
-/// Invocations of a workgroup: as the library's.
+/// Invocations of a workgroup, as in the library.
 const WORKGROUP_SIZE: u32 = 256;
 
 const COPY: &str = include_str!("copy.wgsl");
@@ -17,7 +17,7 @@ const ADAM: &str =
 /// Bytes of `hypers` in adam.wgsl.
 const HYPERS: u64 = 16 << 10;
 
-/// Reads 4 planes and writes 3; with amsgrad reads 5 and writes 4. One tensor, buffers laid out as a step's.
+/// Reads 4 planes and writes 3; with amsgrad reads 5 and writes 4. One tensor, in buffers laid out as for a step.
 pub struct Copy {
     pipeline: wgpu::ComputePipeline,
     bindings: wgpu::BindGroup,
@@ -65,17 +65,17 @@ impl Contender for Copy {
     }
 }
 
-/// Which calls the loop makes for a tensor.
+/// The calls that the loop makes for each tensor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Calls {
-    /// A bind group of the tensor's buffers, and the dispatch: the least that does the work.
+    /// One bind group with the tensor's buffers, and the dispatch: the minimum.
     Least,
-    /// All three bind groups with their offsets, and the dispatch: those that the library makes.
+    /// All three bind groups with their offsets, and the dispatch: the same calls as the library.
     Library,
 }
 
-/// One dispatch a tensor, with bind groups made beforehand: the library's own kernel over the buffers of an optimizer
-/// whose tensors, all of one length, have buffers of their own.
+/// One dispatch per tensor, with bind groups made beforehand. It runs the library's own kernel over the buffers of an
+/// optimizer whose tensors have equal length and separate buffers.
 pub struct Loop {
     queue: wgpu::Queue,
     pipeline: wgpu::ComputePipeline,
@@ -117,7 +117,7 @@ impl Loop {
             bind(gpu, &layouts[0], buffers)
         });
         let tensors = tensors.collect();
-        // All tensors begin where their buffers do.
+        // All tensors begin at the start of their buffers.
         let values = Frame { length: length as u32, plane: length as u32, ..Frame::default() };
         let frame = gpu.buffer(size_of::<Frame>() as u64, Usage::UNIFORM | Usage::COPY_DST);
         gpu.queue.write_buffer(&frame, 0, bytemuck::bytes_of(&values));
@@ -136,7 +136,7 @@ impl Loop {
         })
     }
 
-    /// torch's defaults at the next step.
+    /// The hyper block of torch's defaults for the next step.
     fn hyper(&mut self) -> Hyper {
         self.t += 1;
         let (lr, beta1, beta2, eps) = (1e-3, 0.9_f64, 0.999_f64, 1e-8);
@@ -174,7 +174,7 @@ impl Contender for Loop {
     }
 }
 
-/// Of a flat dispatch over so many elements: the quads of an invocation, as a power of two, and the workgroups.
+/// For a flat dispatch over this many elements: log2 of the quads per invocation, and the workgroups.
 fn flat_grid(gpu: &Gpu, elements: u64) -> Result<(u32, u32)> {
     let quads_log2 = gpu.sharing().flat_quads_log2(elements, WORKGROUP_SIZE);
     let of_workgroup = u64::from(WORKGROUP_SIZE) << (2 + quads_log2);
@@ -212,7 +212,7 @@ fn layout(gpu: &Gpu, entries: &[wgpu::BindGroupLayoutEntry]) -> wgpu::BindGroupL
     gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some("yardstick"), entries })
 }
 
-/// A bind group of these, at bindings 0, 1, 2 and so on.
+/// A bind group of these buffers, at bindings 0, 1, 2 and so on.
 fn bind<const N: usize>(
     gpu: &Gpu,
     layout: &wgpu::BindGroupLayout,
@@ -232,7 +232,7 @@ mod tests {
     use crate::models::equal;
     use crate::rounds::measure;
 
-    /// Every adapter's device, as the suite's readback takes it and as the benchmark does.
+    /// Each adapter's device, both as the suite's readback and as the benchmark needs it.
     fn devices() -> Vec<(wgpu_adam_suite::Gpu, Gpu)> {
         let open = |adapter: &wgpu::Adapter| block_on(wgpu_adam_suite::Gpu::full(adapter)).unwrap();
         let both = |gpu: wgpu_adam_suite::Gpu| {
@@ -266,7 +266,8 @@ mod tests {
                 };
                 let (param, grad, moments) = read(&copy);
                 run(&gpu, &mut copy);
-                // Each plane holds what the next one held, and the last the parameters with the gradients in them.
+                // Each plane now holds the next one's old content, and the last plane holds the parameters xor the
+                // gradients.
                 let (first, rest) = moments.split_at(elements as usize);
                 let last = param.iter().zip(&grad).map(|(param, grad)| param ^ grad);
                 let rotated: Vec<u32> = rest.iter().copied().chain(last).collect();

@@ -1,5 +1,5 @@
-//! The step in a browser, beside TensorFlow.js: in the page what is measured, natively what opens the page and prints.
-//! `cargo xtask bench --web` builds and runs both.
+//! The step in a browser, beside TensorFlow.js. Compiled for the page, this is what the page measures; compiled
+//! natively, it opens the page and prints. `cargo xtask bench --web` builds and runs both.
 
 #[cfg(target_family = "wasm")]
 mod page;

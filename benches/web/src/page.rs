@@ -1,4 +1,4 @@
-//! What the page calls: an optimizer over tensors of one size.
+//! The interface for the page: an optimizer over tensors of equal size.
 
 use anyhow::{Context, Result, anyhow};
 use futures::channel::oneshot;
@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 use wgpu_adam::{AdamConfig, Param, TensorArena, WgpuAdam};
 
-/// Tensors and their optimizer on a device of their own.
+/// Tensors and their optimizer on a separate device.
 #[wasm_bindgen]
 pub struct Stepper {
     device: wgpu::Device,
@@ -20,7 +20,7 @@ pub struct Stepper {
 
 #[wasm_bindgen]
 impl Stepper {
-    /// `count` tensors that all hold `param` and the gradient `grad`, in an arena or in buffers of their own.
+    /// `count` tensors with the same values `param` and the same gradient `grad`, in an arena or in separate buffers.
     pub async fn open(count: usize, param: Vec<f32>, grad: Vec<f32>, lr: f64, arena: bool) -> Result<Stepper, JsError> {
         open(count, &param, &grad, lr, arena).await.map_err(thrown)
     }
@@ -30,7 +30,7 @@ impl Stepper {
         (0..steps).try_for_each(|_| self.adam.step().map(drop)).map_err(|error| thrown(error.into()))
     }
 
-    /// A promise of the first tensor's parameters, behind all steps so far.
+    /// A promise of the first tensor's parameters after all steps so far.
     pub fn first(&self) -> Promise {
         let floats = self.read();
         future_to_promise(async move { Ok(Float32Array::from(floats.await.map_err(thrown)?.as_slice()).into()) })

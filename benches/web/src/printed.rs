@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use wgpu_adam_browser::{Browser, Look, Server};
 
-/// How long all measurements may take on a software adapter.
+/// Time limit for all measurements on a software adapter.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// One size, measured.
+/// The measurements for one size.
 #[derive(Deserialize)]
 struct Row {
     tensors: u32,
@@ -19,7 +19,7 @@ struct Row {
     arena_ms: f64,
     buffers_ms: f64,
     tfjs_ms: f64,
-    /// The largest difference of the two after the first step.
+    /// The largest difference between the two after the first step.
     difference: f64,
 }
 

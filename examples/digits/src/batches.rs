@@ -1,4 +1,4 @@
-//! The uniform that tells the shaders which digits a dispatch is about: a batch is cut in micro-batches.
+//! The uniform that says which digits a dispatch works on; batches are cut into micro-batches.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -9,7 +9,7 @@ const LOSS_EPOCHS: usize = 16;
 /// Distance of the records in the buffer: the largest `minUniformBufferOffsetAlignment` an adapter may have.
 const STRIDE: usize = 256;
 
-/// A run of entries of the `rows` buffer, where the mean loss over it goes, and how it is a part of a batch.
+/// A range of entries of the `rows` buffer, the slot of its mean loss, and its part in a batch.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Record {
@@ -19,19 +19,19 @@ struct Record {
     goes_on: u32,
     gradient_divisor: f32,
     loss_divisor: f32,
-    // Some GL drivers round a uniform block up to 16 bytes and expect as many.
+    // Some GL drivers round a uniform block up to 16 bytes and require a binding of that size.
     padding: [u32; 2],
 }
 
-/// One record: its dynamic offset and how many digits it is about.
+/// One record: its dynamic offset and its number of digits.
 #[derive(Clone, Copy)]
 pub(crate) struct Batch {
     pub offset: wgpu::DynamicOffset,
     pub size: u32,
 }
 
-/// All batches there will ever be, written once: those of [`LOSS_EPOCHS`] epochs, which come round again and again,
-/// then the test set, then the drawn digit.
+/// All batches, written once: those of [`LOSS_EPOCHS`] epochs, which are used again in turn, then the test set, then
+/// the drawn digit.
 pub(crate) struct Batches {
     buffer: wgpu::Buffer,
     train_len: usize,
@@ -40,7 +40,7 @@ pub(crate) struct Batches {
 }
 
 impl Batches {
-    /// With training batches cut in `micro_batches`, from 1 to [`BATCH`].
+    /// Makes training batches of `micro_batches` parts, from 1 to [`BATCH`].
     pub fn new(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
@@ -71,17 +71,17 @@ impl Batches {
         Self { buffer, train_len, test_len, micro_batches }
     }
 
-    /// The same batches cut otherwise.
+    /// The same batches, cut into another number of parts.
     pub fn cut_in(&self, device: &wgpu::Device, queue: &wgpu::Queue, micro_batches: usize) -> Self {
         Self::new(device, queue, self.train_len, self.test_len, micro_batches)
     }
 
-    /// How many parts training batches are cut in.
+    /// The number of parts of a training batch.
     pub fn micro_batches(&self) -> usize {
         self.micro_batches
     }
 
-    /// The window on one record, which a dynamic offset moves.
+    /// A binding of one record, which a dynamic offset moves.
     pub fn binding(&self) -> wgpu::BufferBinding<'_> {
         wgpu::BufferBinding { buffer: &self.buffer, offset: 0, size: wgpu::BufferSize::new(size_of::<Record>() as u64) }
     }
@@ -90,7 +90,7 @@ impl Batches {
         self.train_len.div_ceil(BATCH)
     }
 
-    /// How many losses are kept: the loss of a step overwrites the one so many steps before it.
+    /// The number of losses that are kept: a step's loss overwrites the one this many steps before.
     pub fn loss_slots(&self) -> usize {
         LOSS_EPOCHS * self.steps_per_epoch()
     }
@@ -118,8 +118,9 @@ fn whole(first: usize, size: usize, loss_slot: usize) -> Record {
     Record { first, size, loss_slot, goes_on: 0, gradient_divisor: divisor, loss_divisor: divisor, padding: [0; 2] }
 }
 
-/// A batch in so many parts, or one a digit if there are fewer. All digits weigh the same, whatever the sizes of the parts:
-/// the optimizer divides the sum of the parts' gradients by `micro_batches`, so each divides by the batch's size over that.
+/// Cuts a batch into this many parts, or into single digits if it has fewer. All digits have the same weight, whatever
+/// the sizes of the parts. The optimizer divides the sum of the parts' gradients by `micro_batches`, so each part
+/// divides by the batch's size over `micro_batches`.
 fn cut(first: usize, size: usize, loss_slot: usize, micro_batches: usize) -> impl Iterator<Item = Record> {
     let parts = micro_batches.min(size);
     (0..parts).map(move |part| {

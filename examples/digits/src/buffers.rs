@@ -1,4 +1,4 @@
-//! The model's buffers: the digits, what the layers pass on, and the losses.
+//! The model's buffers: the digits, the layers' results, and the losses.
 
 use crate::data::{CLASSES, Dataset, Digit, PIXELS};
 use crate::model::{BATCH, HIDDEN};
@@ -6,11 +6,11 @@ use crate::model::{BATCH, HIDDEN};
 /// A digit is uploaded as its pixels and its class.
 pub(crate) const COLUMNS: usize = PIXELS + 1;
 
-/// All buffers of the model that are no parameters; each holds 4-byte numbers row by row.
+/// All buffers of the model except its parameters. Each holds rows of 4-byte numbers.
 pub(crate) struct Buffers {
-    /// The training set, the test set, then one digit that somebody drew.
+    /// The training set, the test set, and one digit that a user drew.
     pub digits: wgpu::Buffer,
-    /// Which rows of `digits` the batches take: the training set in the order of the epoch, the others as they are.
+    /// The rows of `digits` in each batch: the training set in the epoch's order, the others in their own order.
     pub rows: wgpu::Buffer,
     pub inputs: wgpu::Buffer,
     pub hidden: wgpu::Buffer,

@@ -1,4 +1,4 @@
-//! The curves of a run, and how they travel in its checkpoints.
+//! The curves of a run, and their form in checkpoints.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointTensor, Dtype};
@@ -6,7 +6,7 @@ use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointTensor, Dtype};
 const LOSSES: &str = "digits.loss_per_step";
 const ACCURACIES: &str = "digits.test_accuracy_per_epoch";
 
-/// What a run has shown so far.
+/// A run's results so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Curves {
     /// The loss of every step, from before its update.
@@ -16,7 +16,7 @@ pub struct Curves {
 }
 
 impl Curves {
-    /// A checkpoint's contents: the model's parameters and the curves, beside the state of Adam.
+    /// The content of a checkpoint beside Adam's state: the model's parameters and the curves.
     pub fn contents(&self) -> Result<CheckpointContents> {
         self.add_to(CheckpointContents::new().params())
     }
@@ -28,7 +28,7 @@ impl Curves {
             .tensor(ACCURACIES, CheckpointTensor::new(Dtype::F64, [self.accuracies.len()], accuracies)?))
     }
 
-    /// The curves that a checkpoint holds.
+    /// The curves in a checkpoint.
     pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
         let losses = checkpoint.tensor(LOSSES)?.to_f32().context("losses that are not f32")?;
         let accuracies = checkpoint.tensor(ACCURACIES)?;
@@ -38,7 +38,7 @@ impl Curves {
         Ok(Self { losses, accuracies })
     }
 
-    /// The training steps so far, skipped ones included: each has a loss.
+    /// The number of training steps so far, including skipped ones: each has a loss.
     pub fn steps(&self) -> u64 {
         self.losses.len() as u64
     }

@@ -21,17 +21,17 @@ pub struct Digit {
     pub label: u8,
 }
 
-/// The digits, split into those to train on and those to test with.
+/// The digits, split into a training set and a test set.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// The rows to train on.
+    /// The rows for training.
     pub train: Vec<Digit>,
     /// Every fifth row, from row 0.
     pub test: Vec<Digit>,
 }
 
 impl Dataset {
-    /// The data set that comes with the program: 1437 digits to train on and 360 to test with. A page fetches it instead.
+    /// The data set in the program: 1437 digits for training and 360 for testing. A page fetches it instead.
     #[cfg(not(target_family = "wasm"))]
     pub fn embedded() -> Result<Self> {
         use std::io::Read;

@@ -1,8 +1,9 @@
 //! A classifier 64-128-10 of handwritten digits: forward, backward and Adam all run as WGSL compute shaders.
 //!
-//! This library holds the data, the model and the training loop, and waits for nothing: what needs the GPU's answer is
-//! a future, so that the same code serves the terminal program of this package and a page in a browser. Weights and
-//! batch order follow the integer rules of `data/digits_torch_run.py`, so that every loss can be compared with torch's.
+//! This library holds the data, the model and the training loop, and never waits: everything that needs the GPU's
+//! answer is a future. So the same code serves the terminal program of this package and a page in a browser. Weights
+//! and batch order follow the integer rules of `data/digits_torch_run.py`, so that every loss can be compared with
+//! torch's.
 
 #![warn(missing_docs)]
 

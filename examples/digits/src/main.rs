@@ -1,4 +1,5 @@
-//! Trains a classifier of handwritten digits on the GPU and lays its losses over torch's: in a terminal, or on a page.
+//! Trains a classifier of handwritten digits on the GPU and compares its losses with torch's, in a terminal or on a
+//! page.
 
 #[cfg(not(target_family = "wasm"))]
 mod terminal;
@@ -8,7 +9,7 @@ fn main() -> std::process::ExitCode {
     terminal::main(std::env::args().skip(1))
 }
 
-// What the page calls; its own code is in the folder web.
+// The interface for the page, whose own code is in the folder web.
 #[cfg(target_family = "wasm")]
 mod web;
 

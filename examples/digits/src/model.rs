@@ -14,9 +14,9 @@ use crate::subject::Subject;
 
 /// Units of the hidden layer.
 pub const HIDDEN: usize = 128;
-/// Digits a training step; the last batch of an epoch is smaller.
+/// Digits per training step; the last batch of an epoch is smaller.
 pub const BATCH: usize = 64;
-/// The parameters, named and shaped as torch would.
+/// The parameters, with torch's names and shapes.
 pub const PARAMETERS: [(&str, &[usize]); 4] = [
     ("fc1.weight", &[HIDDEN, PIXELS]),
     ("fc1.bias", &[HIDDEN]),
@@ -59,12 +59,12 @@ impl Model {
         Ok(Self { subject, buffers, forward, loss_and_backward })
     }
 
-    /// Training steps an epoch takes.
+    /// The number of training steps in an epoch.
     pub fn steps_per_epoch(&self) -> usize {
         self.subject.batches.steps_per_epoch()
     }
 
-    /// How many losses are kept: the loss of a step overwrites the one so many steps before it.
+    /// The number of losses that are kept: a step's loss overwrites the one this many steps before.
     pub fn loss_slots(&self) -> usize {
         self.subject.batches.loss_slots()
     }
@@ -74,9 +74,9 @@ impl Model {
         queue.write_buffer(&self.buffers.rows, 0, bytemuck::cast_slice(order));
     }
 
-    /// Cuts each batch in `micro_batches`, from 1 to [`BATCH`], a batch with fewer digits in one for each of these; and
-    /// multiplies the loss by the first f32 in `loss_scale`, if any, for the backward pass. Costs nothing if both are as
-    /// they were.
+    /// Cuts each batch into `micro_batches` parts, from 1 to [`BATCH`]; a batch with fewer digits has one part per
+    /// digit. For the backward pass the loss is multiplied by the first f32 in `loss_scale`, if any. Costs nothing if
+    /// neither changes.
     pub fn set_gradients(
         &mut self,
         device: &wgpu::Device,
@@ -90,23 +90,23 @@ impl Model {
         Ok(())
     }
 
-    /// Records forward, loss and backward of training step `step`, counted from 0 over all epochs: one micro-batch after
-    /// the other, whose gradients are summed up. Their sum is `micro_batches` times the gradient of the mean loss over the
-    /// batch, all digits alike, times the loss scale.
+    /// Records forward, loss and backward of training step `step`, counted from 0 over all epochs: one micro-batch
+    /// after the other, with their gradients summed. The sum is `micro_batches` times the gradient of the mean loss
+    /// over the batch, with equal weights for all digits, times the loss scale.
     ///
-    /// The first micro-batch overwrites every element of every gradient, so that none has to be zeroed before.
+    /// The first micro-batch overwrites every element of every gradient, so no gradient has to be zeroed before.
     pub fn record_training(&self, encoder: &mut wgpu::CommandEncoder, step: u64) {
         for batch in self.subject.batches.training(step) {
             self.record(encoder, "forward and backward", self.forward.iter().chain(&self.loss_and_backward), batch);
         }
     }
 
-    /// Records the forward pass of the whole test set; what it yields is one row of logits a digit.
+    /// Records the forward pass of the whole test set. Returns the place of its result, one row of logits per digit.
     pub fn record_test(&self, encoder: &mut wgpu::CommandEncoder) -> FloatRange<'_> {
         self.record_forward(encoder, self.subject.batches.test())
     }
 
-    /// Records the forward pass of one digit that is in no set, and yields its logits.
+    /// Records the forward pass of the drawn digit. Returns the place of its logits.
     pub fn record_drawn(
         &self,
         queue: &wgpu::Queue,
@@ -117,7 +117,8 @@ impl Model {
         self.record_forward(encoder, self.subject.batches.drawn())
     }
 
-    /// Where the losses of the training steps `steps` are: at most [`Model::loss_slots`] of them, in at most two pieces.
+    /// The places of the losses of the training steps `steps`: at most [`Model::loss_slots`] losses, in at most two
+    /// ranges.
     pub fn losses(&self, steps: Range<u64>) -> Vec<FloatRange<'_>> {
         let slots = self.loss_slots() as u64;
         let mut pieces = Vec::new();
@@ -153,7 +154,7 @@ impl Model {
     }
 }
 
-/// The buffers under the names and numbers that `model.wgsl` gives them.
+/// The buffers, with their names and numbers in `model.wgsl`.
 fn storage_bindings<'a>(buffers: &'a Buffers, arena: &'a TensorArena) -> Result<Vec<Binding<'a>>> {
     let constant = |number, name, range| Binding { name, number, read_only: true, range };
     let variable = |number, name, range| Binding { name, number, read_only: false, range };

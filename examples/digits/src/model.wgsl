@@ -1,5 +1,5 @@
-// The classifier 64-128-10: ReLU between its two layers, softmax cross-entropy behind them.
-// Tensors lie row by row as in torch: a weight is [outputs, inputs], an activation [batch, features].
+// The classifier 64-128-10: ReLU between its two layers, softmax cross-entropy after them. Tensors are stored by rows
+// as in torch: a weight is [outputs, inputs], an activation [batch, features].
 
 const PIXELS: u32 = 64;
 const HIDDEN: u32 = 128;
@@ -8,22 +8,22 @@ const CLASSES: u32 = 10;
 const COLUMNS: u32 = PIXELS + 1;
 const LARGEST_BATCH: u32 = 64;
 
-// The digits that a dispatch is about: a batch, or a micro-batch of one.
+// The digits of a dispatch: a batch, or a micro-batch of one.
 struct Batch {
     first: u32,
     size: u32,
     loss_slot: u32,
-    // 1 where micro-batches of the same step came before: sums go on from theirs.
+    // 1 if micro-batches of the same step came before: sums continue from theirs.
     goes_on: u32,
-    // What the gradient of a digit's loss is divided by.
+    // The divisor of the gradient of a digit's loss.
     gradient_divisor: f32,
-    // What the sum of losses is divided by: 1 while there are more micro-batches to come.
+    // The divisor of the sum of losses: 1 until the last micro-batch.
     loss_divisor: f32,
     padding: vec2<u32>,
 }
 
 @group(0) @binding(0) var<uniform> batch: Batch;
-// What the loss is multiplied by for the backward pass, in x: wgpu-adam's buffer, or 1.
+// x is the factor of the loss in the backward pass: wgpu-adam's buffer, or 1.
 @group(0) @binding(1) var<uniform> loss_scale: vec4<f32>;
 
 @group(1) @binding(0) var<storage, read> digits: array<f32>;
@@ -95,7 +95,7 @@ fn cross_entropy(@builtin(local_invocation_index) sample: u32) {
     if sample < batch.size {
         let label = u32(inputs[sample * COLUMNS + PIXELS]);
         let row = sample * CLASSES;
-        // With the largest logit subtracted no exponential overflows.
+        // Subtracting the largest logit keeps exponentials from overflowing.
         var largest = logits[row];
         for (var i = 1u; i < CLASSES; i++) {
             largest = max(largest, logits[row + i]);
@@ -123,7 +123,8 @@ fn cross_entropy(@builtin(local_invocation_index) sample: u32) {
     }
 }
 
-// Gradients of fc2, summed over the batch; a thread writes one element of the weight's, and some one of the bias's too.
+// Gradients of fc2, summed over the batch. A thread writes one element of the weight's gradient; some threads also
+// write one of the bias's.
 @compute @workgroup_size(64)
 fn fc2_backward(@builtin(global_invocation_id) id: vec3<u32>) {
     if id.x >= CLASSES * HIDDEN {
@@ -165,7 +166,8 @@ fn hidden_backward(@builtin(global_invocation_id) id: vec3<u32>) {
     hidden_grad[id.x] = select(0.0, sum, hidden[id.x] > 0.0);
 }
 
-// Gradients of fc1, summed over the batch; a thread writes one element of the weight's, and some one of the bias's too.
+// Gradients of fc1, summed over the batch. A thread writes one element of the weight's gradient; some threads also
+// write one of the bias's.
 @compute @workgroup_size(64)
 fn fc1_backward(@builtin(global_invocation_id) id: vec3<u32>) {
     if id.x >= HIDDEN * PIXELS {

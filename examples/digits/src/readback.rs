@@ -1,4 +1,4 @@
-//! Floats from GPU buffers, as a future that needs no thread.
+//! Reads floats from GPU buffers, as a future that needs no thread.
 
 use anyhow::{Context, Result};
 use futures::channel::oneshot;
@@ -8,9 +8,9 @@ use futures::channel::oneshot;
 pub struct FloatRange<'a> {
     /// The buffer to copy from.
     pub buffer: &'a wgpu::Buffer,
-    /// Where the floats begin, in bytes.
+    /// Offset of the floats, in bytes.
     pub offset: u64,
-    /// How many floats.
+    /// Number of floats.
     pub count: u64,
 }
 
@@ -32,7 +32,7 @@ impl Readback {
         Self { staging, end: 0 }
     }
 
-    /// Records a copy of the floats as they are at this place in `encoder`.
+    /// Records a copy of the floats. It takes their values at this position in `encoder`.
     pub fn copy(&mut self, encoder: &mut wgpu::CommandEncoder, range: FloatRange<'_>) {
         let length = byte_count(range.count);
         encoder.copy_buffer_to_buffer(range.buffer, range.offset, &self.staging, self.end, length);
@@ -41,8 +41,8 @@ impl Readback {
 
     /// Submits `encoder` and resolves to all floats in the order of their copies.
     ///
-    /// The future borrows nothing, so that more work can be submitted while it waits. In a browser the event loop
-    /// completes it; natively somebody has to call `Device::poll`.
+    /// The future borrows nothing, so more work can be submitted while it waits. In a browser the event loop completes
+    /// it; natively, someone must call `Device::poll`.
     pub fn submit(
         self,
         queue: &wgpu::Queue,
@@ -51,10 +51,10 @@ impl Readback {
         let Self { staging, end } = self;
         queue.submit([encoder.finish()]);
         let (sender, receiver) = oneshot::channel();
-        // An empty range cannot be mapped; its sender is dropped unused and its receiver not waited for.
+        // An empty range cannot be mapped. Then the sender is dropped and nobody waits for the receiver.
         if end > 0 {
             staging.map_async(wgpu::MapMode::Read, ..end, move |result| {
-                // The receiver is gone if the future was dropped: then nobody wants the floats.
+                // The receiver is gone if the future was dropped.
                 let _ = sender.send(result);
             });
         }
@@ -73,8 +73,8 @@ impl Readback {
     }
 }
 
-/// Submits `encoder` with copies of `ranges` behind it; the future resolves to their floats, one range after the other.
-/// See [`Readback::submit`].
+/// Submits `encoder` with copies of `ranges` at its end. The future resolves to their floats, one range after the
+/// other. See [`Readback::submit`].
 pub fn submit_and_read(
     device: &wgpu::Device,
     queue: &wgpu::Queue,

@@ -1,36 +1,36 @@
-//! What a training run tells of itself, read from the GPU in one piece.
+//! A report of a training run, read from the GPU in one piece.
 
 use anyhow::{Context, Result};
 
 use crate::data::{CLASSES, PIXELS};
 use crate::model::HIDDEN;
 
-/// What [`Trainer::read`](crate::Trainer::read) is to read beside the losses.
+/// What [`Trainer::read`](crate::Trainer::read) reads in addition to the losses.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// The share of test digits that the model recognises: a forward pass over the test set.
+    /// The share of test digits that the model recognises, from a forward pass over the test set.
     pub accuracy: bool,
     /// The weights of the first layer.
     pub first_layer: bool,
-    /// The probabilities of this digit's classes: 8 rows of 8 pixels, 0 for paper and 1 for ink.
+    /// The class probabilities of this digit: 8 rows of 8 pixels, 0 for paper and 1 for ink.
     pub digit: Option<[f32; PIXELS]>,
 }
 
-/// What was read.
+/// The values that were read.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The losses of the steps since the last report, each from before its step's update.
     pub losses: Vec<f32>,
     /// The share of test digits recognised, if wanted.
     pub accuracy: Option<f64>,
-    /// `fc1.weight`, one row of 64 a hidden unit, if wanted.
+    /// `fc1.weight`, one row of 64 per hidden unit, if wanted.
     pub first_layer: Option<Vec<f32>>,
     /// The probability of each class for the digit, if wanted.
     pub probabilities: Option<[f32; CLASSES]>,
 }
 
 impl Wanted {
-    /// How many floats are read for this beside the losses.
+    /// The number of floats that this adds to the losses.
     pub(crate) fn floats(&self, test_digits: usize) -> usize {
         let sizes = [
             (self.accuracy, test_digits * CLASSES),
@@ -40,7 +40,7 @@ impl Wanted {
         sizes.into_iter().filter(|(wanted, _)| *wanted).map(|(_, size)| size).sum()
     }
 
-    /// Takes apart the floats: losses, then logits of the test set, weights, logits of the digit, as wanted.
+    /// Splits the floats into losses, logits of the test set, weights, and logits of the digit, as wanted.
     pub(crate) fn report(&self, floats: &[f32], losses: usize, test_labels: &[u8]) -> Result<Report> {
         let mut rest = floats;
         let mut take = |count: usize| {

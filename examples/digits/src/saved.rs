@@ -1,4 +1,4 @@
-//! A training run on the host: all that another device needs to go on with it, and its form as a file.
+//! A training run on the host, complete enough to continue on another device, and its form as a file.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointTensor, StateDict};
@@ -18,8 +18,8 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// The bytes of the file that `WgpuAdam::save_checkpoint_with` writes with the contents of these curves, which hold
-    /// as many losses as there were steps: for browsers, which have the run on the host already.
+    /// The bytes of the file that `WgpuAdam::save_checkpoint_with` would write with the contents of these curves, which
+    /// hold one loss per step. For browsers, which already have the run on the host.
     pub fn to_checkpoint(&self, curves: &Curves) -> Result<Vec<u8>> {
         let losses = curves.losses.len();
         ensure!(losses as u64 == self.steps, "{losses} losses of a run at step {}", self.steps);
@@ -30,7 +30,7 @@ impl Saved {
         Ok(self.adam.to_safetensors(&contents)?)
     }
 
-    /// The run of which this is a checkpoint.
+    /// The run in a checkpoint.
     pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
         let taken = steps_taken(checkpoint)?;
         check_model(checkpoint.outline())?;
@@ -47,7 +47,7 @@ impl Saved {
     }
 }
 
-/// The steps that the parameters of a checkpoint have taken, all of them as many.
+/// The number of steps that the checkpoint's parameters have taken, the same for all.
 pub(crate) fn steps_taken(checkpoint: &Checkpoint) -> Result<u64> {
     let state = &checkpoint.outline().state;
     let taken = state.first_key_value().context("the checkpoint is of a run without steps")?.1.step;
@@ -55,13 +55,13 @@ pub(crate) fn steps_taken(checkpoint: &Checkpoint) -> Result<u64> {
     Ok(taken)
 }
 
-/// Whether so many can be taken in a run of so many: fewer if some were skipped.
+/// Whether a run of `steps` steps can have `taken` taken ones: fewer if some were skipped.
 pub(crate) fn check_steps(taken: u64, steps: u64) -> Result<()> {
     ensure!(taken <= steps, "the parameters have taken {taken} steps in a run of {steps}");
     Ok(())
 }
 
-/// Whether the optimizer's parameters are this model's, in one group and all with state.
+/// Checks that the optimizer's parameters are this model's, in one group and all with state.
 fn check_model(dict: &StateDict) -> Result<()> {
     let groups = &dict.param_groups;
     let names: Vec<&str> =

@@ -1,18 +1,18 @@
-//! One entry point of the shader with the buffers it works on.
+//! One entry point of the shader, with its buffers.
 
 use crate::batches::Batch;
 
 /// Threads of a workgroup, for every entry point.
 const WORKGROUP: u32 = 64;
 
-/// How many threads an entry point needs.
+/// The number of threads that an entry point needs.
 #[derive(Clone, Copy)]
 pub(crate) enum Threads {
     Fixed(usize),
     PerDigit(usize),
 }
 
-/// A storage buffer, or a range of one, under its name and number in the shader.
+/// A storage buffer, or a range of one, with its name and number in the shader.
 pub(crate) struct Binding<'a> {
     pub name: &'static str,
     pub number: u32,
@@ -20,13 +20,13 @@ pub(crate) struct Binding<'a> {
     pub range: wgpu::BufferBinding<'a>,
 }
 
-/// What the entry points of one shader have in common.
+/// The common parts of one shader's entry points.
 pub(crate) struct Shader<'a> {
     pub device: &'a wgpu::Device,
     pub module: wgpu::ShaderModule,
     /// Group 0 of every entry point.
     pub subject: &'a wgpu::BindGroupLayout,
-    /// The bindings of group 1, of which an entry point uses some.
+    /// The bindings of group 1; each entry point uses some of them.
     pub storage: Vec<Binding<'a>>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Stage {
 }
 
 impl Shader<'_> {
-    /// Compiles an entry point and binds the storage buffers it uses.
+    /// Compiles an entry point and binds its storage buffers.
     pub fn stage(&self, entry_point: &str, threads: Threads, used: &[&str]) -> Stage {
         let label = Some(entry_point);
         let (mut layout_entries, mut entries) = (Vec::new(), Vec::new());
@@ -69,7 +69,7 @@ impl Shader<'_> {
 }
 
 impl Stage {
-    /// Records the entry point's dispatch for `batch`, which group 0 must be about.
+    /// Records the entry point's dispatch for `batch`, for which group 0 must be set.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, batch: Batch) {
         let threads = match self.threads {
             Threads::Fixed(count) => count as u32,

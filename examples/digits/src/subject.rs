@@ -1,9 +1,9 @@
-//! What all entry points of the shader are told: which digits a dispatch is about, and what the loss is multiplied by.
+//! Input of all entry points of the shader: the digits of a dispatch, and the factor of the loss.
 
 use crate::batches::{Batch, Batches};
 use crate::stage::{bind_group_entry, layout_entry};
 
-/// The uniform begins the optimizer's buffer, or fills one of our own.
+/// The uniform is the start of the optimizer's buffer, or a whole buffer of our own.
 const LOSS_SCALE_SIZE: u64 = 16;
 
 /// Group 0: the batches, and the loss scale.
@@ -11,13 +11,13 @@ pub(crate) struct Subject {
     pub layout: wgpu::BindGroupLayout,
     pub batches: Batches,
     unscaled: wgpu::Buffer,
-    /// The optimizer's, if bound.
+    /// The optimizer's buffer, if it is bound.
     loss_scale: Option<wgpu::Buffer>,
     bind_group: wgpu::BindGroup,
 }
 
 impl Subject {
-    /// With whole batches, and a loss that is not scaled.
+    /// With whole batches, and a loss without scale.
     pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, train_len: usize, test_len: usize) -> Self {
         let uniform = wgpu::BufferBindingType::Uniform;
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
@@ -36,7 +36,8 @@ impl Subject {
         Self { layout, batches, unscaled, loss_scale: None, bind_group }
     }
 
-    /// Cuts batches in so many parts, and multiplies the loss by what is in `loss_scale`, from the next recording on.
+    /// From the next recording on, cuts batches into this many parts and multiplies the loss by the value in
+    /// `loss_scale`.
     pub fn set(
         &mut self,
         device: &wgpu::Device,
@@ -55,7 +56,7 @@ impl Subject {
         self.bind_group = bind_group(device, &self.layout, &self.batches, scale);
     }
 
-    /// Lets the dispatches that follow be about `batch`.
+    /// Makes the following dispatches work on `batch`.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, batch: Batch) {
         pass.set_bind_group(0, &self.bind_group, &[batch.offset]);
     }

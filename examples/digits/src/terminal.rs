@@ -1,4 +1,4 @@
-//! The terminal program: trains, shows its progress, compares the run with torch's and draws it.
+//! The terminal program: trains, shows progress, compares the run with torch's and draws it.
 
 mod adapters;
 mod blocking;
@@ -26,7 +26,7 @@ use progress::Progress;
 use record::{Run, output_folder, shortened};
 use saving::{INTERRUPTED, Saving};
 
-/// Does what the arguments ask for; the exit code says whether the run agrees with torch's where it should.
+/// Does what the arguments ask for. The exit code says whether the run agrees with torch's, if it should.
 pub fn main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     run(arguments).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -60,7 +60,7 @@ fn run(arguments: impl IntoIterator<Item = String>) -> Result<ExitCode> {
     Ok(report(&run, &torch, comparison.as_ref(), test_len))
 }
 
-/// Nothing, if Ctrl-C has ended the run.
+/// `None` if Ctrl-C ended the run.
 fn train(options: &Options) -> Result<Option<Run>> {
     let adapter = adapters::choose(options.adapter.as_deref())?;
     let info = adapter.get_info();
@@ -84,7 +84,7 @@ fn train(options: &Options) -> Result<Option<Run>> {
     while trainer.steps() < steps {
         trainer.step()?;
         let ends_epoch = trainer.steps().is_multiple_of(trainer.steps_per_epoch() as u64);
-        // Asked once: what comes from here on is for the next step.
+        // Checked once per step: a Ctrl-C after this counts for the next step.
         let is_interrupted = saving.is_interrupted();
         let saves = is_interrupted || saving.is_due(trainer.steps()) || trainer.steps() == steps;
         if ends_epoch || saves {
@@ -93,7 +93,7 @@ fn train(options: &Options) -> Result<Option<Run>> {
             curves.accuracies.extend(report.accuracy);
         }
         if ends_epoch {
-            // Told by some step before: nothing waits for the last one's.
+            // The latest statistics, of some earlier step: the program does not wait for the last step's.
             let told = trainer.adam().latest_statistics();
             progress.epoch(trainer.steps(), &curves, &gradients.told(told));
         }

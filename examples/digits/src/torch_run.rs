@@ -1,4 +1,4 @@
-//! The recorded run of torch.optim.Adam that this program's run is laid over.
+//! The recorded run of torch.optim.Adam, for comparison.
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -10,9 +10,9 @@ const JSON: &str = include_str!("../data/digits_torch_run.json");
 pub struct TorchRun {
     /// The version of torch.
     pub torch: String,
-    /// Digits a step; the last batch of an epoch is smaller.
+    /// Digits per step; the last batch of an epoch is smaller.
     pub batch: usize,
-    /// How often the training set was visited.
+    /// How many times the training set was visited.
     pub epochs: usize,
     /// Adam's learning rate.
     pub lr: f64,
@@ -27,7 +27,7 @@ pub struct TorchRun {
 }
 
 impl TorchRun {
-    /// The run that comes with the program.
+    /// The recorded run in the program.
     pub fn recorded() -> Result<Self> {
         serde_json::from_str(JSON).context("the embedded digits_torch_run.json")
     }

@@ -10,12 +10,12 @@ use crate::report::{Report, Wanted};
 use crate::rules::{epoch_order, uniform};
 use crate::saved::{Saved, check_steps, steps_taken};
 
-/// Trains the model with Adam; each step is one submission, and none waits for the GPU.
+/// Trains the model with Adam. Each step is one submission, and no step waits for the GPU.
 pub struct Trainer {
     device: wgpu::Device,
     queue: wgpu::Queue,
     arena: TensorArena,
-    /// Where the parameters lie, in the order of [`PARAMETERS`].
+    /// The places of the parameters, in the order of [`PARAMETERS`].
     places: Vec<TensorBuffer>,
     model: Model,
     adam: WgpuAdam,
@@ -26,7 +26,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// What a device must be opened with: less than any WebGPU device has.
+    /// The limits that a device needs: below those of every WebGPU device.
     pub fn required_limits() -> wgpu::Limits {
         wgpu::Limits::downlevel_defaults().or_better_values_from(&WgpuAdam::required_limits())
     }
@@ -54,14 +54,14 @@ impl Trainer {
         })
     }
 
-    /// Waits until the device has made everything, in a browser; natively an error was told before.
+    /// In a browser, waits until the device has created everything. Natively an error was returned earlier.
     pub async fn ready(&self) -> Result<()> {
         self.arena.ready().await?;
         Ok(self.adam.ready().await?)
     }
 
-    /// Goes on where the run was of which this is a checkpoint, after `steps` training steps: parameters, Adam's state and
-    /// options, and the place in the order of the batches. Adam has counted fewer steps if some were skipped.
+    /// Continues the run in a checkpoint, after `steps` training steps: parameters, Adam's state and options, and the
+    /// position in the order of the batches. Adam has counted fewer steps if some were skipped.
     pub async fn resume(&mut self, checkpoint: &Checkpoint, steps: u64) -> Result<()> {
         check_steps(steps_taken(checkpoint)?, steps)?;
         self.adam.load_from(checkpoint, CheckpointLoad::StateAndParams).await?;
@@ -72,10 +72,10 @@ impl Trainer {
 
     /// Submits the next training step: forward, backward and Adam in one encoder.
     ///
-    /// The batch is cut in as many micro-batches as Adam's gradient control says are accumulated, at most
-    /// [`BATCH`](crate::model::BATCH), and the loss multiplied by its loss scale.
+    /// The batch is cut into as many micro-batches as Adam's gradient control accumulates, at most
+    /// [`BATCH`](crate::model::BATCH), and the loss is multiplied by Adam's loss scale.
     ///
-    /// Its loss waits on the GPU for [`Trainer::read`]; once 16 epochs of them wait, a step is an error.
+    /// The loss stays on the GPU until [`Trainer::read`]. With 16 epochs of unread losses, a step is an error.
     pub fn step(&mut self) -> Result<()> {
         let unread = self.steps - self.losses_read;
         ensure!(unread < self.model.loss_slots() as u64, "{unread} losses are unread and there is no room for another");
@@ -92,9 +92,10 @@ impl Trainer {
         Ok(())
     }
 
-    /// Reads the losses of the steps since the last call, and what else is `wanted`, in one readback.
+    /// Reads the losses of the steps since the last call, and everything `wanted`, in one readback.
     ///
-    /// The call itself submits the copies, behind all steps so far; more may be submitted while the future is awaited.
+    /// The call itself submits the copies, after all steps so far. More steps may be submitted while the future is
+    /// awaited.
     pub fn read(&mut self, wanted: Wanted) -> impl Future<Output = Result<Report>> + use<> {
         let unread = self.losses_read..self.steps;
         self.losses_read = self.steps;
@@ -121,9 +122,9 @@ impl Trainer {
         async move { wanted.report(&floats.await?, losses, &test_labels) }
     }
 
-    /// Copies the run as it is after the steps so far: parameters, optimizer, and how many steps they were.
+    /// Copies the run after the steps so far: parameters, optimizer, and the number of steps.
     ///
-    /// The call itself submits the copies; more steps may be submitted while the future is awaited.
+    /// The call itself submits the copies. More steps may be submitted while the future is awaited.
     pub fn save(&mut self) -> impl Future<Output = Result<Saved>> + use<> {
         let steps = self.steps;
         let ranges: [FloatRange<'_>; PARAMETERS.len()] = std::array::from_fn(|number| self.parameter(number));
@@ -143,7 +144,7 @@ impl Trainer {
         }
     }
 
-    /// Goes on from `saved`, on whichever device it was saved; losses not yet read are given up.
+    /// Continues from `saved`, which may come from another device. Discards losses that were not read.
     pub async fn restore(&mut self, saved: &Saved) -> Result<()> {
         ensure!(saved.parameters.len() == PARAMETERS.len(), "{} parameters were saved", saved.parameters.len());
         self.adam.load_state_dict(&saved.adam).await?;
@@ -156,7 +157,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// How many of the steps so far Adam has skipped: those that it has not counted. Copies its state as
+    /// How many of the steps so far Adam has skipped, which are those that it has not counted. Copies its state as
     /// [`Trainer::save`] does.
     pub fn skipped(&self) -> impl Future<Output = Result<u64>> + use<> {
         let (steps, state) = (self.steps, self.adam.state_dict());
@@ -181,7 +182,7 @@ impl Trainer {
         self.steps
     }
 
-    /// Steps that visit the training set once.
+    /// The number of steps that visit the training set once.
     pub fn steps_per_epoch(&self) -> usize {
         self.model.steps_per_epoch()
     }
@@ -192,7 +193,7 @@ impl Trainer {
         FloatRange { buffer: place.buffer(), offset: place.offset(), count }
     }
 
-    /// The order of the epoch that the next step belongs to.
+    /// Writes the order of the next step's epoch.
     fn write_epoch_order(&self) {
         let order = epoch_order(self.steps / self.steps_per_epoch() as u64, self.train_len);
         self.model.write_epoch_order(&self.queue, &order);

@@ -1,6 +1,6 @@
-//! What the page calls: a training run on a device of its own.
+//! The interface for the page: a training run on a separate device.
 //!
-//! Methods that read are promises and hold nothing while they wait, so that the page may go on calling.
+//! Methods that read return promises and hold nothing while they wait, so the page may call others meanwhile.
 
 mod checkpoint;
 mod report;
@@ -26,8 +26,8 @@ pub struct Session {
 
 #[wasm_bindgen]
 impl Session {
-    /// A new model on a new device. `digits` is the data set, a line each; `lr` the learning rate to begin with. `lost` is
-    /// called with a reason once the device is gone, `failed` with the message of an error that nobody caught.
+    /// A new model on a new device. `digits` is the data set, one digit per line; `lr` is the initial learning rate.
+    /// `lost` is called with a reason when the device is lost, `failed` with the message of an uncaught error.
     pub async fn open(digits: String, lr: f64, lost: Function, failed: Function) -> Result<Session, JsError> {
         let dataset = Dataset::parse(&digits).map_err(thrown)?;
         let options = wgpu::RequestAdapterOptions {
@@ -41,7 +41,7 @@ impl Session {
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await?;
-        // What the page's functions return or throw is theirs.
+        // Ignores what the page's functions return or throw.
         device.set_device_lost_callback(move |_, reason| drop(lost.call1(&JsValue::NULL, &reason.into())));
         device.on_uncaptured_error(std::sync::Arc::new(move |error: wgpu::Error| {
             drop(failed.call1(&JsValue::NULL, &error.to_string().into()));
@@ -52,7 +52,7 @@ impl Session {
         Ok(Self { device, queue, dataset, config, trainer })
     }
 
-    /// Back to the initial weights and options.
+    /// Returns to the initial weights and options.
     pub fn reset(&mut self) -> Result<(), JsError> {
         self.trainer = trainer(&self.device, &self.queue, &self.dataset, self.config)?;
         Ok(())
@@ -75,7 +75,8 @@ impl Session {
         self.trainer.steps_per_epoch()
     }
 
-    /// A promise of the losses since the last call and of what else is wanted: see `Report`. `digit` is 64 pixels or none.
+    /// A promise of the losses since the last call and everything else wanted: see `Report`. `digit` is 64 pixels or
+    /// none.
     pub fn read(&mut self, accuracy: bool, first_layer: bool, digit: Option<Vec<f32>>) -> Result<Promise, JsError> {
         let digit = match digit {
             Some(pixels) => Some(pixels.try_into().map_err(|_| JsError::new("a digit has 64 pixels"))?),
@@ -85,16 +86,16 @@ impl Session {
         Ok(future_to_promise(async move { Ok(Report::from(report.await.map_err(thrown)?).into()) }))
     }
 
-    /// A promise of the run as it is now, a `Saved` on the host.
+    /// A promise of the current run, as a `Saved` on the host.
     pub fn save(&mut self) -> Promise {
         let saved = self.trainer.save();
         future_to_promise(async move { Ok(Saved(saved.await.map_err(thrown)?).into()) })
     }
 
-    /// Goes on from `saved`, options included.
+    /// Continues from `saved`, including its options.
     pub fn restore(&mut self, saved: &Saved) -> Result<(), JsError> {
         if saved.0.steps == 0 {
-            // A state without moments would make amsgrad's go, and with them the choice of it later.
+            // A state without moments would remove amsgrad's, and amsgrad could not be switched on later.
             return self.reset();
         }
         // A state below the staging size loads at once; a call that waited would lock the session meanwhile.
@@ -102,7 +103,7 @@ impl Session {
         restored.ok_or_else(|| JsError::new("the state is too large to be restored at once"))?.map_err(thrown)
     }
 
-    /// Learning rate, both betas and weight decay as they are in force.
+    /// The current learning rate, both betas and weight decay.
     #[wasm_bindgen(getter)]
     pub fn options(&mut self) -> Vec<f64> {
         let config = self.config();
@@ -114,7 +115,7 @@ impl Session {
         self.config().amsgrad
     }
 
-    /// Whether the options that the page does not show are torch's; those of a checkpoint may be others.
+    /// Whether the options that the page does not show are torch's; a checkpoint may have others.
     #[wasm_bindgen(getter, js_name = hasDefaults)]
     pub fn has_defaults(&mut self) -> bool {
         let AdamConfig { eps, maximize, decoupled_weight_decay, .. } = AdamConfig::default();
@@ -149,7 +150,7 @@ impl Session {
     }
 }
 
-/// A model whose optimizer has state for amsgrad from the start, so that it can be switched on at any step.
+/// A model whose optimizer has amsgrad's state from the start, so that amsgrad can be switched on at any step.
 fn trainer(
     device: &wgpu::Device,
     queue: &wgpu::Queue,

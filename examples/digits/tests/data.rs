@@ -1,4 +1,4 @@
-//! The data and the integer rules, against what torch's run recorded.
+//! Compares the data and the integer rules with torch's recorded run.
 
 use digits::data::{CLASSES, Dataset};
 use digits::rules::{epoch_order, uniform};

@@ -1,4 +1,5 @@
-//! The model on an adapter: the preferred one, or the one that `WGPU_ADAPTER_NAME` describes. Without one these fail.
+//! The model on an adapter: the preferred one, or the one that matches `WGPU_ADAPTER_NAME`. Without an adapter these
+//! tests fail.
 
 #[allow(dead_code, reason = "the tests list no adapters")]
 #[path = "../src/terminal/adapters.rs"]
@@ -47,7 +48,7 @@ fn loss_and_gradients_of_the_first_batch_match_float64() {
         let encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let gradient = wait(&device, submit_and_read(&device, &queue, encoder, &[range])).unwrap();
         assert_eq!(gradient.len(), expected.len());
-        // Sums that cancel have no digits of their own: what counts is the tensor's largest gradient.
+        // A sum that cancels has few correct digits, so errors are compared with the tensor's largest gradient.
         let scale = expected.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
         for (i, (gradient, expected)) in gradient.iter().zip(expected).enumerate() {
             let difference = (f64::from(*gradient) - expected).abs() / scale;
@@ -152,13 +153,13 @@ fn everything_at_once_is_what_it_is_one_by_one() {
 
 #[test]
 fn a_saved_run_goes_on_elsewhere_with_the_same_bits() {
-    // In the middle of an epoch and at the end of one, and before the first step.
+    // Before the first step, in the middle of an epoch, and at the end of one.
     for before in [0, 30, 46] {
         let (first_device, _, mut first) = trainer(3e-3);
         for _ in 0..before {
             first.step().unwrap();
         }
-        // Saved before its losses are read; steps submitted behind the copy are not in it.
+        // Saved before its losses are read. Steps submitted after the copy are not in it.
         let saving = first.save();
         for _ in 0..25 {
             first.step().unwrap();

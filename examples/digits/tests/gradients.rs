@@ -1,4 +1,4 @@
-//! Micro-batches and loss scales, which leave no more than rounding behind, on every adapter.
+//! Micro-batches and loss scales change no more than rounding, on every adapter.
 
 mod reference;
 mod rig;
@@ -13,7 +13,7 @@ use reference::Network;
 use rig::{Run, STEPS_PER_EPOCH, gpus, same_bits, wait};
 use wgpu_adam::{GradientControl, LossScale};
 
-/// The gradients as the last step found them, tensor after tensor.
+/// The gradients of the last step, tensor by tensor.
 fn gradients(run: &Run<'_>) -> Vec<Vec<f32>> {
     let read = |(name, shape): &(&str, &[usize])| {
         let tensor = run.trainer.arena().grad_buffer(name).unwrap();
@@ -25,7 +25,7 @@ fn gradients(run: &Run<'_>) -> Vec<Vec<f32>> {
     PARAMETERS.iter().map(read).collect()
 }
 
-/// The largest difference of two losses, infinite if any is none.
+/// The largest difference of two losses; infinite if any is not a number.
 fn apart(left: &[f32], right: &[f32]) -> f32 {
     assert_eq!(left.len(), right.len());
     let differences = left.iter().zip(right).map(|(left, right)| (left - right).abs());
@@ -69,7 +69,7 @@ fn gradients_of_micro_batches_sum_up_to_the_batch_in_float64() {
                         assert!(off < 1e-5, "{case}: {name}[{i}] {gradient}, not {expected}");
                     }
                 }
-                // What the optimizer made of them has neither factor.
+                // The optimizer removes both factors.
                 let told = wait(&gpu.device, async { Ok(run.trainer.adam().statistics().await?) }).unwrap();
                 assert!((f64::from(told.grad_norm) / norm - 1.0).abs() < 1e-5, "{case}: {told:?}, not {norm}");
                 assert!((told.clip_factor - 0.5).abs() < 1e-5, "{case}: {told:?}");
@@ -90,8 +90,8 @@ fn too_many_micro_batches_are_an_error_before_anything_is_submitted() {
     run.trainer.step().unwrap();
 }
 
-/// Products with powers of two are exact, and micro-batches sum up in the order of the batch: as long as nothing is
-/// denormal, a power of two that is undone leaves no trace.
+/// Products with powers of two are exact, and micro-batches are summed in the order of the batch. So, if nothing is
+/// denormal, a power of two that is divided out again leaves no trace.
 #[test]
 fn powers_of_two_leave_no_trace() {
     let steps = 2 * STEPS_PER_EPOCH + 5;
@@ -117,7 +117,8 @@ fn powers_of_two_leave_no_trace() {
             same_bits(&case, &run.save(), &want);
         }
 
-        // Where steps may be skipped, biases are corrected on the device, within 1 ULP of the host: a run of its own.
+        // If steps may be skipped, the device computes the bias corrections, within 1 ULP of the host's. So the
+        // reference is another run that may skip steps.
         let mut skipping =
             Run::new(&gpu, &dataset, GradientControl { skip_nonfinite: true, ..Default::default() }).train(steps);
         let case = format!("{}: dynamic", gpu.name);
@@ -125,7 +126,7 @@ fn powers_of_two_leave_no_trace() {
         assert_eq!(dynamic.losses, skipping.losses, "{case}");
         same_bits(&case, &dynamic.save(), &skipping.save());
         let off = apart(&dynamic.losses, &plain.losses);
-        assert!(off < 1e-6, "{case}: {off:e} off the plain run");
+        assert!(off < 1e-6, "{case}: {off:e} from the plain run");
 
         // Other numbers round.
         for (name, control) in [
@@ -136,7 +137,7 @@ fn powers_of_two_leave_no_trace() {
         ] {
             let run = Run::new(&gpu, &dataset, control).train(steps);
             let off = apart(&run.losses, &plain.losses);
-            assert!(off < 2e-6, "{}: {name}: {off:e} off the plain run", gpu.name);
+            assert!(off < 2e-6, "{}: {name}: {off:e} from the plain run", gpu.name);
         }
     }
 }

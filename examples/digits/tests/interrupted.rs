@@ -1,5 +1,6 @@
-//! Ctrl-C: the program saves and ends with the code it promises, and a resumed run ends with the bits of one that nobody
-//! interrupted; and so one that was killed, from the last checkpoint that it wrote on its way. On the preferred adapter, or the one that `WGPU_ADAPTER_NAME` describes.
+//! Ctrl-C: the program saves and exits with the promised code, and the resumed run ends with the bits of an
+//! uninterrupted one. The same holds for a killed run that resumes from its last checkpoint. On the preferred adapter,
+//! or the one that matches `WGPU_ADAPTER_NAME`.
 
 #![cfg(unix)]
 
@@ -11,12 +12,12 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use digits::Curves;
 use wgpu_adam::Checkpoint;
 
-/// So many that there is time to interrupt them.
+/// Enough epochs to leave time for an interruption.
 const EPOCHS: &str = "30";
 const STEPS: usize = 30 * 23;
 const INTERRUPTED: i32 = 130;
 
-/// The program with these options, a checkpoint and an output folder in `folder`.
+/// The program with these options, and with a checkpoint and an output folder in `folder`.
 fn program(folder: &Path, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_digits"));
     command.args(["--epochs", EPOCHS]).args(options);
@@ -24,7 +25,7 @@ fn program(folder: &Path, options: &[&str]) -> Command {
     if let Ok(adapter) = std::env::var("WGPU_ADAPTER_NAME") {
         command.args(["--adapter", &adapter]);
     }
-    // Where standard error is a terminal, a bar takes the place of the lines that tell how far it is.
+    // On a terminal, a bar would replace the lines of progress on standard error.
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -46,7 +47,8 @@ fn signal(child: &Child, name: &str) {
     assert!(status.success(), "the program ended before it was interrupted");
 }
 
-/// Starts a run, and waits until it has told of an epoch; what it prints from then on, and has until then.
+/// Starts a run, and waits until it has reported an epoch. Returns the process, its further output, and its output so
+/// far.
 fn start(case: &str, mut command: Command) -> (Child, BufReader<ChildStdout>, String) {
     let mut child = command.spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -57,7 +59,7 @@ fn start(case: &str, mut command: Command) -> (Child, BufReader<ChildStdout>, St
     (child, output, text)
 }
 
-/// Interrupts a run when it has told of an epoch; the steps that it saved.
+/// Interrupts a run after it has reported an epoch. Returns the number of saved steps.
 fn interrupt(case: &str, command: Command, folder: &Path, signal_name: &str) -> usize {
     let (child, mut output, mut text) = start(case, command);
     signal(&child, signal_name);
@@ -96,7 +98,7 @@ fn an_interrupted_run_goes_on_to_the_same_bits() {
             }
             let steps = interrupt(&format!("{name}, {signal} after {before}"), command, &broken, signal);
             assert!(steps > before, "{name}: {before} steps, then {steps}");
-            assert!(!broken.join("run.json").exists(), "{name}: a run without an end has left a record");
+            assert!(!broken.join("run.json").exists(), "{name}: an unfinished run left a record");
             before = steps;
         }
         let mut command = program(&broken, options);
@@ -114,7 +116,7 @@ fn an_interrupted_run_goes_on_to_the_same_bits() {
     }
 }
 
-/// What `--save-every` has written is there when the program gets no chance to write more.
+/// The checkpoint of `--save-every` is there even if the program has no chance to save at its end.
 #[test]
 fn a_killed_run_goes_on_from_its_last_checkpoint() {
     let (unbroken, broken) = (folder("killed-unbroken"), folder("killed"));
@@ -125,7 +127,7 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     assert!(!child.wait().unwrap().success(), "the run ended before it was killed");
     let curves = Curves::of(&Checkpoint::open(checkpoint(&broken)).unwrap()).unwrap();
     let steps = curves.losses.len();
-    // An epoch of 23 steps was told of.
+    // An epoch of 23 steps was reported.
     assert!((21..STEPS).contains(&steps) && steps.is_multiple_of(7), "a checkpoint after {steps} steps");
     let mut command = program(&broken, every);
     command.arg("--resume");

@@ -1,4 +1,4 @@
-//! Steps of real training that overflow, on every adapter: they are skipped, and nothing tells that they were there.
+//! Steps of real training that overflow, on every adapter: they are skipped and leave no trace.
 
 mod rig;
 
@@ -23,7 +23,7 @@ impl Poison {
         spoiled
     }
 
-    /// The steps that it spoils.
+    /// The steps that contain this digit.
     fn steps(&self, epochs: u64, train_len: usize) -> BTreeSet<u64> {
         let step = |epoch| {
             let order = epoch_order(epoch, train_len as u32);
@@ -34,12 +34,12 @@ impl Poison {
     }
 }
 
-/// A checkpoint of a run of which steps were skipped, before the first was taken and later: Adam has counted fewer than the
-/// data have gone by, and the resumed run's place is theirs.
+/// A checkpoint of a run with skipped steps, before the first taken step and later. Adam has counted fewer steps than
+/// the data's position, and the resumed run continues from the data's position.
 #[test]
 fn a_run_that_skipped_steps_is_resumed_where_it_was() {
     let dataset = Dataset::embedded().unwrap();
-    // Grows every few steps, as it backs off.
+    // Grows every few steps, because it backs off.
     let LossScale::Dynamic { init_scale: init, growth_factor, backoff_factor, .. } = LossScale::dynamic() else {
         unreachable!()
     };
@@ -85,9 +85,9 @@ fn a_run_that_skipped_steps_is_resumed_where_it_was() {
     }
 }
 
-/// Six epochs with overflows: in the first step, because the scale that was loaded is too large for it, and wherever a digit
-/// of infinite ink comes by. Those steps change nothing at all; the run equals one that leaves them out, bit for bit; and it learns what
-/// torch's undisturbed run has learned by then.
+/// Six epochs with overflows: in the first step, because the loaded scale is too large, and whenever a digit with
+/// infinite ink appears. These steps change nothing. The run equals a run without them bit for bit, and it learns as
+/// much as torch's undisturbed run.
 #[test]
 fn training_recovers_from_overflows() {
     const EPOCHS: u64 = 6;
@@ -97,7 +97,7 @@ fn training_recovers_from_overflows() {
     let far_back = LossScale::Dynamic {
         init_scale: 65536.0,
         growth_factor: 2.0,
-        // From where overflows begin to where the reciprocal of the scale is no denormal.
+        // From a scale that overflows down to one whose reciprocal is not denormal.
         backoff_factor: 2f64.powi(-8),
         growth_interval: 2000,
     };
@@ -149,7 +149,7 @@ fn training_recovers_from_overflows() {
             let scale = loaded.unwrap_or(init) * backoff_factor.powi(skipped.len() as i32);
             assert_eq!(f64::from(told.loss_scale), scale, "{case}");
 
-            // What the spoiled batches cost is anybody's guess.
+            // The losses of the spoiled batches say nothing, so they are left out.
             let clean = |losses: &[f32], from: u64| {
                 let steps = (0..).zip(losses).filter(|(step, _)| *step >= from && !spoiled.contains(step));
                 steps.map(|(_, loss)| *loss).collect::<Vec<f32>>()

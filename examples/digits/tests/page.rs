@@ -1,4 +1,4 @@
-//! The pages in a real browser, driven as a person does: where `cargo xtask test` has built them.
+//! The pages in a real browser, driven as a person does, if `cargo xtask test` has built them.
 
 #[path = "page/checkpoints.rs"]
 mod checkpoints;
@@ -28,12 +28,12 @@ use digits::TorchRun;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use wgpu_adam_browser::{Browser, Look, NO_PAGES, Server, Tab, pages};
 
-/// Beside torch's own accuracy of every epoch this leaves room for another order of additions.
+/// Together with a comparison of every epoch's accuracy with torch's, this allows another order of additions.
 const LOSS_BOUND: f64 = 1e-4;
-/// How long a software adapter may take for what a test waits for.
+/// Time limit of a software adapter for anything that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Keeps the page's device where a test can destroy it. While `window.held` is true nothing comes back from the GPU: the
-/// page stays where it is.
+/// Stores the page's device where a test can destroy it. While `window.held` is true nothing comes back from the GPU,
+/// so the page makes no progress.
 const KEEP_DEVICE: &str = "const request = GPUAdapter.prototype.requestDevice;
     GPUAdapter.prototype.requestDevice = async function (...all) {
         return window.gpuDevice = await request.apply(this, all);
@@ -43,10 +43,10 @@ const KEEP_DEVICE: &str = "const request = GPUAdapter.prototype.requestDevice;
         while (window.held) await new Promise(done => setTimeout(done, 10));
         return map.apply(this, all);
     };";
-/// Pauses as a click on the button does.
+/// Pauses, as a click on the button does.
 const PAUSE: &str = "document.getElementById('pause').click()";
 
-/// A browser and what it is shown, for all tests, which run on one thread.
+/// A browser and the served pages, shared by all tests, which run on one thread.
 struct Site {
     browser: Browser,
     server: Server,
@@ -107,12 +107,12 @@ fn main() -> ExitCode {
         })
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    // Before the thread's end, when there is nothing left to end the browser with.
+    // Before the thread ends, after which nothing could stop the browser.
     SITE.take();
     conclusion.exit_code()
 }
 
-/// The browser, started by the first test that asks.
+/// The browser, started by the first test that needs it.
 fn site(folder: &Path) -> Result<Rc<Site>> {
     if let Some(site) = SITE.with_borrow(Clone::clone) {
         return Ok(site);
@@ -134,7 +134,7 @@ impl Site {
         self.open_as(query, script, Look::WIDE)
     }
 
-    /// Without the run that another test has left in the browser, unless the query asks for it.
+    /// Deletes the run that another test left in the browser, unless the query asks for it.
     fn open_as(&self, query: &str, script: &str, look: Look) -> Result<Page> {
         let query = if query.contains("resume=") { query.to_owned() } else { format!("{query}&resume=0") };
         Ok(Page { tab: self.browser.open_with(&self.address(&query), look, script)? })
@@ -145,7 +145,7 @@ impl Site {
     }
 }
 
-/// Pictures of a page at a moment, for people: wide and narrow, light and dark.
+/// Screenshots of a page at a moment, for people: wide and narrow, light and dark.
 fn shoot(page: &Page, moment: &str) -> Result<()> {
     let shots = pages("web-shots").context("the target folder")?;
     for (name, look) in [
@@ -155,7 +155,7 @@ fn shoot(page: &Page, moment: &str) -> Result<()> {
         ("phone-dark", Look::NARROW.dark()),
     ] {
         page.tab.set_look(look)?;
-        // Two frames: one to lay out, one to draw.
+        // Two frames: one for layout, one for drawing.
         let drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))";
         page.tab.eval::<u32>(drawn)?;
         page.tab.screenshot(shots.join(format!("{moment}-{name}.png")))?;
@@ -181,8 +181,8 @@ impl Page {
         self.until(&format!("document.body.dataset.step > {step}"))
     }
 
-    /// Has the page itself do something as soon as it is past a step, from now on. Whoever only looks at it may come when the
-    /// run is over.
+    /// Makes the page itself run something when it has passed a step. A test that only polls might be too late, after
+    /// the end of the run.
     fn when_past(&self, step: u64, action: &str) -> Result<()> {
         self.tab.eval::<serde_json::Value>(&format!(
             "void new MutationObserver((_, observer) => {{
@@ -194,7 +194,7 @@ impl Page {
         Ok(())
     }
 
-    /// Waits for what is drawn, which comes with the next frame.
+    /// Waits for a drawing, which comes with the next frame.
     fn shows(&self, id: &str, condition: &str) -> Result<()> {
         self.until(&format!("document.getElementById('{id}').textContent {condition}"))
     }
@@ -203,7 +203,7 @@ impl Page {
         self.tab.eval(&format!("document.getElementById('{id}').textContent"))
     }
 
-    /// A number of the body's data set.
+    /// A number in the body's data set.
     fn number(&self, name: &str) -> Result<f64> {
         let text: String = self.tab.eval(&format!("document.body.dataset.{name} ?? ''"))?;
         text.parse().with_context(|| format!("{name} is {text:?}"))
@@ -215,7 +215,7 @@ impl Page {
         Ok(losses.iter().map(|loss| loss.replace("Infinity", "inf").parse()).collect::<Result<_, _>>()?)
     }
 
-    /// The losses are so many, and torch's.
+    /// Checks the number of losses, and compares them with torch's.
     fn check_losses(&self, count: usize) -> Result<()> {
         let torch = TorchRun::recorded()?.loss_per_step;
         let losses = self.losses()?;
@@ -237,7 +237,7 @@ impl Page {
         self.text("message-text")
     }
 
-    /// The page is in order: what it tells agrees with itself, and no error was seen.
+    /// Checks that the page's values are consistent and that no error occurred.
     fn check(&self) -> Result<()> {
         self.tab.check_clean()?;
         let (steps, losses) = (self.number("step")?, self.losses()?);

@@ -1,15 +1,15 @@
-// What all drawing needs: the page's colors, and canvases as sharp as the screen.
+// Common parts of all drawings: the page's colors, and canvases as sharp as the screen.
 
 const NAMES = { ink: '--ink', soft: '--soft', grid: '--grid', card: '--card', ours: '--ours', theirs: '--theirs',
   theirsLine: '--theirs-line', sans: '--sans' };
 
-// The colors now in force, light or dark.
+// The current colors, light or dark.
 export function colors(element) {
   const style = getComputedStyle(element);
   return Object.fromEntries(Object.entries(NAMES).map(([name, property]) => [name, style.getPropertyValue(property).trim()]));
 }
 
-// The canvas' context, its pixels matched to the screen's; sizes are in CSS pixels.
+// The canvas' context, with pixels matched to the screen's; sizes are in CSS pixels.
 export function fitted(canvas) {
   const { clientWidth: width, clientHeight: height } = canvas;
   const ratio = devicePixelRatio || 1;

@@ -1,4 +1,4 @@
-// The loss of every step on a logarithmic scale, torch's recorded run behind it.
+// The loss of every step on a logarithmic scale, with torch's recorded run behind it.
 
 import { colors, fitted } from './canvas.js';
 
@@ -17,7 +17,7 @@ export class Chart {
     this.#perEpoch = perEpoch;
   }
 
-  // The step that a place in the window is over, if any.
+  // The step at a horizontal position in the window, if any.
   stepAt(clientX, last) {
     const box = this.#canvas.getBoundingClientRect();
     const share = (clientX - box.left - INSET.left) / (box.width - INSET.left - INSET.right);

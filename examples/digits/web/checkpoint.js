@@ -1,14 +1,15 @@
-// Checkpoints, the files that the terminal program writes and resumes: downloaded, chosen, stored.
+// Checkpoints, in the files of the terminal program: downloaded, opened, stored.
 
 import { Opened } from './digits.js';
 import { hasDiverged } from './run.js';
 
-// A checkpoint of this model takes 0.1 MB and the losses of 10,000 epochs another.
+// A checkpoint of this model takes 0.1 MB, and the losses of 10,000 epochs another 0.1 MB.
 const LARGEST = 16e6;
-// Of what is stored; the checkpoint in it has a version of its own.
+// The version of stored records; the checkpoint inside has its own.
 const VERSION = 1;
 
-// What a checkpoint's bytes hold, checked: an `Opened` of the wasm module. `perEpoch` are the steps an epoch takes.
+// Opens and checks a checkpoint's bytes: returns an `Opened` of the wasm module. `perEpoch` is the number of steps per
+// epoch.
 export function opened(bytes, perEpoch) {
   const run = Opened.read(bytes);
   const losses = run.losses;
@@ -33,30 +34,30 @@ export function download(bytes, steps) {
   link.href = URL.createObjectURL(new Blob([bytes], { type: 'application/octet-stream' }));
   link.download = `digits-step-${steps}.safetensors`;
   link.click();
-  // Not before the browser has begun to read it.
+  // Not before the browser has started to read it.
   setTimeout(() => URL.revokeObjectURL(link.href), 60e3);
 }
 
-// What is stored of a run: its checkpoint, a number that other runs do not have, options that may have been changed since,
-// and how many of its steps can be compared with torch's.
+// The stored record of a run: its checkpoint, the run's unique number, options that may have changed since, and the
+// number of steps that can be compared with torch's.
 export function record(checkpoint, run, options, comparable) {
   return { version: VERSION, checkpoint, run, options: { ...options }, comparable };
 }
 
-// The checkpoint in a stored record, opened.
+// Opens the checkpoint in a stored record.
 export function recorded(record, perEpoch) {
   if (record.version !== VERSION) throw new Error(`it is of version ${record.version}, and this page reads ${VERSION}`);
   if (!(record.checkpoint instanceof Uint8Array)) throw new Error('it has no checkpoint');
   return opened(record.checkpoint, perEpoch);
 }
 
-// A record as JSON can say it...
+// A record in a form that JSON can express...
 export function packed(record) {
   const bytes = Array.from(record.checkpoint, byte => String.fromCharCode(byte));
   return { ...record, checkpoint: btoa(bytes.join('')) };
 }
 
-// ...and as it was; nothing if it is none.
+// ...and the record from that form; undefined if it is not one.
 export function unpacked(record) {
   try {
     const checkpoint = Uint8Array.from(atob(record.checkpoint), letter => letter.charCodeAt(0));

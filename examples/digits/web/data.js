@@ -1,6 +1,6 @@
-// The files beside the page: the digits, and torch's recorded run.
+// The files of the page: the digits, and torch's recorded run.
 
-// The data set as lines of 64 pixels and a class, and the pixels of its test digits, which are every fifth.
+// The data set as lines of 64 pixels and a class, and the pixels of its test digits, which are every fifth digit.
 export async function fetchDigits() {
   const packed = (await fetched('digits.csv.gz')).body;
   const csv = await new Response(packed.pipeThrough(new DecompressionStream('gzip'))).text();

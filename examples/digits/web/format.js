@@ -1,4 +1,4 @@
-// Numbers as the page writes them.
+// Formats numbers for the page.
 
 export function short(loss) {
   if (loss === undefined) return '–';

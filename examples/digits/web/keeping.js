@@ -1,11 +1,11 @@
-// How a run outlives its page: as a file that is downloaded and opened, and as the last run that the browser stores.
+// Keeps a run beyond its page: as a file to download and open, and as the last run, which the browser stores.
 
 import { chosen, download, record, recorded } from './checkpoint.js';
 import { read, write } from './local.js';
 import { hush, tell } from './message.js';
 import { Storage } from './storage.js';
 
-// What is small and must not wait for the run: options, pace, and the number of the run that they belong to.
+// Small data that must not wait for the run: options, pace, and the number of their run.
 const NOTE = 'wgpu-adam digits';
 
 export class Keeping {
@@ -14,35 +14,35 @@ export class Keeping {
   #storage = new Storage(reason => {
     tell(`This browser will not keep the run over a reload: ${reason}. A checkpoint that you download keeps it.`);
   });
-  // The number of the run that is stored. A run without steps is not stored and has none.
+  // The number of the stored run. A run without steps is not stored and has no number.
   #run = null;
-  // The number of a run that may be stored although the browser did not give it.
+  // The number of a run that may be stored although the browser did not return it.
   #unseen;
-  // Whether the run that is shown is given up, and the next one is not there yet.
+  // Whether the current run was given up and the next one does not exist yet.
   #renewing = false;
-  // The note that the page before this one has left.
+  // The note of the previous page.
   #noted;
 
-  // `parts` are the page's run, options, pace that was chosen, and comparable steps; `page` has `apply`, which gives
-  // options to the optimizer, `settled`, which follows on a run that has come to rest, and `startOver`.
+  // `parts` are the page's run, options, chosen pace, and comparable steps. `page` has `apply`, which passes options to
+  // the optimizer, `settled`, which follows when a run pauses or ends, and `startOver`.
   constructor(parts, page) {
     this.#parts = parts;
     this.#page = page;
     addEventListener('pagehide', () => this.#storage.leave(), true);
-    // A page behind others may be ended without another word.
+    // The browser may end a hidden page without further events.
     addEventListener('visibilitychange', () => document.hidden && this.#storage.leave(), true);
   }
 
-  // A promise of what the browser has stored, for `resume`.
+  // A promise of the stored data, for `resume`.
   load() {
     this.#noted = read(NOTE);
     return this.#storage.load();
   }
 
-  // The pace that was chosen before, after `load`.
+  // The pace chosen earlier; available after `load`.
   get pace() { return this.#noted?.pace; }
 
-  // Keeps the run for a reload; training does not wait for it. Options and pace are kept when this returns.
+  // Stores the run for a reload; training does not wait for it. Options and pace are stored when this returns.
   keep() {
     const { run, options } = this.#parts;
     if (!this.#renewing && !run.saved) return;
@@ -53,7 +53,7 @@ export class Keeping {
     this.#note();
   }
 
-  // Makes a new run with `make`. From now on a reload does not go on with the old one.
+  // Makes a new run with `make`. From now on a reload does not continue the old one.
   async renew(make) {
     this.#renewing = true;
     this.#forget();
@@ -72,7 +72,7 @@ export class Keeping {
     download(run.checkpoint(), run.saved.steps);
   }
 
-  // Goes on with the file that was chosen; without it, and told why, if it is no checkpoint of this model.
+  // Continues the run in the chosen file. If it is not a checkpoint of this model, reports that and changes nothing.
   async open(input) {
     const [file] = input.files;
     if (!file) return;
@@ -83,7 +83,7 @@ export class Keeping {
     } catch (error) {
       return tell(`${file.name} was not opened: ${error.message}. The run is as it was.`, { bad: true, near: true });
     } finally {
-      // The same file may be chosen again.
+      // So that the same file can be chosen again.
       input.value = '';
     }
     await this.#goOn(checkpoint, newNumber());
@@ -91,15 +91,15 @@ export class Keeping {
     tell(`${file.name} opened: ${place(run)}.`, { near: true });
   }
 
-  // Goes on with the stored run, if there is one that can be read; returns whether it does. `loading` is what `load`
-  // returned, and undefined in a page that begins anew. The options in `wanted` take the place of stored ones.
+  // Continues the stored run, if there is one that can be read. Returns whether it does. `loading` is the result of
+  // `load`, or undefined in a page that starts a new run. The options in `wanted` replace stored ones.
   async resume(loading, wanted) {
     const stored = loading ? await this.#storage.answer(loading) : [];
     const noted = this.#noted;
     const { run } = this.#parts;
     const isNoted = record => noted !== undefined && noted.run === record?.run;
-    // A note without a number says that the last run was given up: its record was to be deleted. Of two records, the one
-    // that the note belongs to is the last run.
+    // A note without a number says that the last run was given up and its record should have been deleted. Of two
+    // records, the one with the note's number is the last run.
     const records = (stored ?? []).filter(record => !(record?.run && noted?.run === null));
     records.sort((a, b) => isNoted(b) - isNoted(a));
     let checkpoint, found, trouble;
@@ -112,7 +112,7 @@ export class Keeping {
       }
     }
     if (!checkpoint) {
-      // Where the browser does not say what it has stored, that stays.
+      // If the browser does not return the stored data, they stay stored.
       if (stored) this.#forget();
       else this.#unseen = noted?.run;
       if (trouble) tell(`The run that this browser had kept was dropped: ${trouble.message}.`, { bad: true });
@@ -132,7 +132,7 @@ export class Keeping {
     return true;
   }
 
-  // Run and options change together. Otherwise this run would be stored with the options of the one before.
+  // Changes run and options together. Otherwise this run would be stored with the options of the previous one.
   async #goOn(checkpoint, number, adopt) {
     const { run } = this.#parts;
     run.stop();
@@ -151,7 +151,7 @@ export class Keeping {
     const { run: { session }, options } = this.#parts;
     const [lr, beta1, beta2, decay] = session.options;
     options.adopt({ lr, beta1, beta2, 'weight-decay': decay, amsgrad: session.amsgrad });
-    // Options before its last step are not known; the distance from torch tells.
+    // The options of earlier steps are unknown; the distance from torch shows them.
     this.#parts.comparable = options.areTorchs && session.hasDefaults ? Infinity : 0;
   }
 
@@ -162,7 +162,7 @@ export class Keeping {
     try {
       this.#page.apply(options.current);
     } catch {
-      // No page has stored these.
+      // No page has stored these options.
       this.#adoptSession();
     }
   }
@@ -179,7 +179,7 @@ export class Keeping {
   }
 }
 
-// Other runs have others.
+// Other runs have different numbers.
 function newNumber() { return 1 + Math.random(); }
 
 function place(run) { return `epoch ${run.accuracies.length}, step ${run.steps}`; }

@@ -1,4 +1,5 @@
-// localStorage: what is put there is kept when the call returns, whatever becomes of the page. Browsers may deny it.
+// localStorage: written data is stored when the call returns, even if the page is left at once. Browsers may deny
+// access.
 
 export function read(key) {
   try {
@@ -8,7 +9,7 @@ export function read(key) {
   }
 }
 
-// Returns whether it is written. If not, what was there before is gone too, because it is out of date.
+// Returns whether the value was written. If not, the old value is deleted too, because it is out of date.
 export function write(key, value) {
   try {
     localStorage.setItem(key, JSON.stringify(value));

@@ -1,8 +1,9 @@
-// One line about the run that was opened, resumed or not kept, above what the run shows; the next takes its place.
+// One line above the run's results, about a run that was opened, resumed or not stored. The next line replaces it.
 
 const element = id => document.getElementById(id);
 
-// `label` and `action` are those of a button; `near` says that somebody waits for the line and may have to be shown it.
+// `label` and `action` belong to a button. `near` says that the user waits for the line, so it may have to be scrolled
+// into view.
 export function tell(text, { bad = false, near = false, label, action } = {}) {
   element('message').classList.toggle('bad', bad);
   element('message-text').textContent = text;

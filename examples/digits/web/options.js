@@ -1,14 +1,15 @@
-// Adam's options: what the fields hold, what is in force, and what is wrong with a field.
+// Adam's options: the fields' values, the current values, and the fields' errors.
 
 const FIELDS = ['lr', 'beta1', 'beta2', 'weight-decay', 'epochs'];
 
 export class Options {
-  // What is in force, and torch's.
+  // The current options, and torch's.
   current;
   #torch;
   #apply;
 
-  // `apply` is called with all options and the name of the one that changed; what it throws is told beside the field.
+  // `apply` is called with all options and the name of the changed one; an error that it throws is shown beside the
+  // field.
   constructor(torch, apply) {
     this.#torch = torch;
     this.current = { ...torch };
@@ -22,7 +23,7 @@ export class Options {
     });
     element('amsgrad').addEventListener('change', () => this.#change('amsgrad', element('amsgrad').checked));
     element('options').addEventListener('submit', event => event.preventDefault());
-    // Leaving the page is leaving the field: a value that was typed last counts.
+    // Leaving the page counts as leaving the field: the last typed value counts.
     addEventListener('pagehide', () => {
       const { id, value } = document.activeElement;
       if (FIELDS.includes(id) && value !== String(this.current[id])) this.#change(id, number(value));
@@ -30,7 +31,7 @@ export class Options {
     this.show();
   }
 
-  // Torch's, all but the number of epochs.
+  // Sets torch's options, except the number of epochs.
   reset() {
     for (const [name, value] of Object.entries(this.#torch)) {
       if (name !== 'epochs') this.#change(name, value);
@@ -38,19 +39,19 @@ export class Options {
     this.show();
   }
 
-  // Whether steps taken now are those that torch took.
+  // Whether steps with the current options equal torch's steps.
   get areTorchs() {
     return Object.entries(this.#torch).every(([name, value]) => name === 'epochs' || this.current[name] === value);
   }
 
-  // The options in an object that was stored. Another version of the page may have stored it.
+  // The valid options of a stored object, which another version of the page may have stored.
   known(stored) {
     const isKnown = ([name, value]) => typeof value === typeof this.#torch[name]
       && (name !== 'epochs' || isNumberOfEpochs(value));
     return Object.fromEntries(Object.entries(stored ?? {}).filter(isKnown));
   }
 
-  // Shows options that are in force already.
+  // Shows options that the optimizer already has.
   adopt(options) {
     Object.assign(this.current, options);
     FIELDS.forEach(name => this.#note(name, ''));
@@ -100,7 +101,8 @@ function number(text) {
   return text.trim() === '' ? NaN : Number(text.trim().replace(',', '.'));
 }
 
-// The library's words, "invalid lr of parameter group 0: -1; it must be finite", without what a page has but one of.
+// The library's message, "invalid lr of parameter group 0: -1; it must be finite", without the group, because the page
+// has only one.
 function sentence(message) {
   const requirement = message.split('; it ').at(-1);
   const text = requirement === message ? message : `It ${requirement}`;

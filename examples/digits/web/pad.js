@@ -1,12 +1,12 @@
-// Paper to draw a digit on. Strokes become 8 by 8 pixels as those of the data set did: the digit fills the height, and a
-// pixel is the share of its area that is ink.
+// Paper to draw a digit on. Strokes become 8 by 8 pixels in the same way as in the data set: the digit fills the
+// height, and a pixel is the share of its area covered by ink.
 
 import { colors } from './canvas.js';
 
 const SIDE = 8;
 // Width of the pen in pixels of the small picture.
 const PEN = 1.35;
-// Digits of the data set are seldom wider.
+// Digits of the data set are rarely wider.
 const WIDEST = 6.5;
 
 export class Pad {
@@ -14,7 +14,7 @@ export class Pad {
   #strokes = [];
   #changed;
 
-  // `changed` is called when there is other ink than before.
+  // `changed` is called whenever the ink changes.
   constructor(canvas, changed) {
     this.#canvas = canvas;
     this.#changed = changed;
@@ -43,7 +43,7 @@ export class Pad {
     this.#changed();
   }
 
-  // The drawing as the network sees it; none without ink.
+  // The drawing as input of the network; undefined without ink.
   pixels() {
     const points = this.#strokes.flat();
     if (!points.length) return undefined;

@@ -1,4 +1,4 @@
-// The page: what its controls do, and what it shows of a run.
+// The page: the actions of its controls, and the display of a run.
 
 import init, { Session } from './digits.js';
 import { Chart } from './chart.js';
@@ -22,13 +22,13 @@ const NO_ADAPTER = {
     graphics driver is up to date. Chrome on Linux may need chrome://flags/#enable-unsafe-webgpu.`.replace(/\s+/g, ' '),
 };
 
-// Epochs added where somebody trains on after the last.
+// Epochs that are added when the user trains on after the last one.
 const MORE_EPOCHS = 40;
 
 const $ = id => document.getElementById(id);
 const query = new URLSearchParams(location.search);
 const parts = {
-  // Steps taken from the first on under torch's own options: so many can be compared.
+  // The number of initial steps under torch's own options, which can be compared with torch's run.
   comparable: Infinity,
 };
 let state = 'loading';
@@ -39,7 +39,7 @@ let announced = '';
 function enter(next) {
   state = next;
   if (next !== 'error') parts.broken = undefined;
-  // Stored options come while the page loads, and would take the place of what is filled in before.
+  // Stored options arrive while the page loads, and would overwrite earlier input.
   $('options').inert = state === 'loading' || !parts.run;
   const allowed = {
     start: ['ready', 'paused', 'done'], pause: ['training'], step: ['ready', 'paused', 'done'],
@@ -47,7 +47,7 @@ function enter(next) {
     open: ['ready', 'training', 'paused', 'done', 'error'],
   };
   for (const [id, states] of Object.entries(allowed)) {
-    // Not `disabled`: the focus would be lost.
+    // Not `disabled`, which would lose the focus.
     $(id).setAttribute('aria-disabled', !(states.includes(state) && parts.run && !parts.lost));
   }
   $('start').textContent = { paused: 'Continue', done: 'Train on' }[state] ?? 'Start';
@@ -55,7 +55,7 @@ function enter(next) {
   show();
 }
 
-// Told once a change of state, not once a step.
+// Announced once per change of state, not once per step.
 function announce() {
   const { run } = parts;
   const text = {
@@ -75,12 +75,12 @@ function on(id, action) {
   });
 }
 
-// Whatever goes wrong in an action is told on the page.
+// Shows any error of an action on the page.
 async function guarded(action) {
   try {
     await action();
   } catch (error) {
-    // The loss of the device explains what failed on it, but the page may hear of it later.
+    // The loss of the device explains why work on it failed, but the page may be notified of it later.
     parts.broken ??= state;
     await new Promise(resolve => setTimeout(resolve, 50));
     if (!parts.lost) notice('Something went wrong', error.message ?? String(error));
@@ -113,7 +113,7 @@ async function one() {
   settled();
 }
 
-// After a run has come to rest.
+// Called when a run pauses or ends.
 function settled() {
   const { run } = parts;
   if (run.diverged) {
@@ -126,7 +126,7 @@ function settled() {
   }
 }
 
-// The same after another run has taken the place of one of which something was noticed.
+// Called when another run has replaced one with a notice.
 function calm() {
   $('notice').hidden = true;
   settled();
@@ -147,7 +147,7 @@ async function resetAll() {
   $('start').focus();
 }
 
-// Gives options to the optimizer: one by its name, or all.
+// Passes options to the optimizer: the one with this name, or all.
 function apply(options, name) {
   if (name === 'epochs') {
     if (!isNumberOfEpochs(options.epochs)) throw new Error('It must be a whole number from 1 to 10000');
@@ -159,7 +159,7 @@ function apply(options, name) {
   if (!name || name.startsWith('beta')) session.setBetas(options.beta1, options.beta2);
   if (!name || name === 'weight-decay') session.setWeightDecay(options['weight-decay']);
   if (!name || name === 'amsgrad') session.setAmsgrad(options.amsgrad);
-  // From the first step under other options on there is nothing of torch's to compare with.
+  // From the first step under other options on, the run cannot be compared with torch's.
   if (!parts.options.areTorchs) parts.comparable = Math.min(parts.comparable, session.steps);
   else if (session.steps <= parts.comparable) parts.comparable = Infinity;
   parts.keeping.keep();
@@ -170,7 +170,7 @@ function goal() { return parts.options.current.epochs * parts.run.session.stepsP
 
 // --- the device ------------------------------------------------------------------------------------------------------
 
-// A new device with a new model on it; none, and a notice, where there is no adapter.
+// A new device with a new model. Without an adapter, shows a notice and returns nothing.
 async function open() {
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
   if (!adapter) return void notice(NO_ADAPTER.title, NO_ADAPTER.text, 'Look again', () => location.reload());
@@ -208,7 +208,7 @@ async function recover() {
 
 // --- what is shown ---------------------------------------------------------------------------------------------------
 
-// At most once a frame; a page that is not seen has no frames.
+// At most once per frame; a hidden page has no frames.
 function show() {
   tell();
   parts.frame ??= requestAnimationFrame(() => {
@@ -286,7 +286,7 @@ function look() {
   if (!parts.lost) guarded(() => parts.run.look(pixels));
 }
 
-// A digit of the test set takes the place of a drawing, for those who cannot draw.
+// Replaces the drawing by a digit of the test set, for users who cannot draw.
 function sample() {
   const { test } = parts.digits;
   const pixels = test[Math.floor(Math.random() * test.length)];
@@ -301,7 +301,7 @@ async function begin() {
   if (!navigator.gpu) return notice(NO_WEBGPU.title, NO_WEBGPU.text);
   const autostart = query.get('autostart') === '1';
   const keeping = parts.keeping = new Keeping(parts, { apply, settled: calm, startOver: () => guarded(resetAll) });
-  // Who starts a run by an address wants it from its first step...
+  // An address that starts a run shows it from its first step...
   const resumes = query.get('resume') ?? (autostart ? '0' : '1');
   const loading = resumes === '1' ? keeping.load() : undefined;
   [parts.digits, parts.torch] = await Promise.all([fetchDigits(), fetchTorch(), init()]);
@@ -344,10 +344,10 @@ async function begin() {
   if (query.has('epochs')) parts.options.set('epochs', Number(query.get('epochs')));
   const wanted = query.has('epochs') ? { epochs: parts.options.current.epochs } : {};
   parts.pace = keeping.pace;
-  // ...and wants its end.
+  // ...and to its end.
   setPace(query.get('pace') ?? (autostart ? 'full' : parts.pace ?? 'watch'));
   look();
-  // A new run is the last one as soon as it is opened.
+  // A new run becomes the last run as soon as it is opened.
   if (!await keeping.resume(loading, wanted)) {
     await run.open();
     enter('ready');

@@ -5,10 +5,10 @@ import { bytes, colors, fitted } from './canvas.js';
 const SIDE = 8;
 const COLUMNS = 16;
 const ROWS = 8;
-// The weight that gets the full color until there are larger ones: the first ones, up to 1/8, are pale beside it.
+// The weight with full color, until there are larger ones. The initial weights, up to 1/8, are pale.
 const FULL = 0.25;
 
-// 128 units in 8 rows of 16, blurred a little from 8 by 8 weights, as the eye would from afar.
+// 128 units in 8 rows of 16, each blurred slightly from 8 by 8 weights.
 export function drawWeights(canvas, weights) {
   const { context, width, height } = fitted(canvas);
   const color = colors(canvas);

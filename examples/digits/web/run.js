@@ -1,13 +1,14 @@
-// A training run: when steps are submitted, when they are read, what is kept on the host.
+// A training run: submits steps, reads reports, keeps a copy on the host.
 
-// A report every so many milliseconds at full speed: often enough for the eye, seldom enough for the GPU.
+// The interval of reports at full speed: short enough for the eye, long enough for the GPU.
 const REPORT_MS = 50;
-// Steps a second at the pace for watching, a few of them a report.
+// Steps per second at the pace for watching; a report covers a few of them.
 const WATCH_RATE = 60;
 const WATCH_BATCH = 4;
-// The state is copied to the host at the end of an epoch: of each at the pace for watching, else at most so often.
+// The state is copied to the host at the end of an epoch: of every epoch at the pace for watching, otherwise at most
+// once per this interval.
 const SAVE_MS = 250;
-// Ten classes guessed at random cost 2.3; a hundred is no training any more.
+// Guessing among ten classes costs 2.3; a loss of a hundred means that training has failed.
 const DIVERGED = 100;
 
 export function hasDiverged(loss) { return !(loss < DIVERGED); }
@@ -20,7 +21,7 @@ export class Run {
   firstLayer;
   probabilities;
   rate = 0;
-  // How many drawings were given to `look`, and the number of the last one that was classified.
+  // The number of drawings passed to `look`, and the number of the last classified one.
   looks = 0;
   looked = 0;
   pace = 'watch';
@@ -34,11 +35,11 @@ export class Run {
   #last = Promise.resolve();
   #changed;
   #kept;
-  // Those who wait for a state on the host.
+  // Callers that wait for a state on the host.
   #waiting = [];
 
-  // `session` is a Session of the wasm module; `changed` is called after each report, `kept` when the state on the host
-  // is a new one.
+  // `session` is a Session of the wasm module. `changed` is called after each report, `kept` after each new state on
+  // the host.
   constructor(session, changed, kept) {
     this.#session = session;
     this.#changed = changed;
@@ -48,7 +49,7 @@ export class Run {
   get session() { return this.#session; }
   get steps() { return this.losses.length; }
 
-  // Reads what a page shows before the first step.
+  // Reads the values that a page shows before the first step.
   open() { return this.#alone(() => this.#settle()); }
 
   // Trains until there are `goal()` steps or `stop` is called.
@@ -76,8 +77,8 @@ export class Run {
     });
   }
 
-  // Goes on with the run of a checkpoint that was opened; where that cannot be, with this one. `adopt` is called when the
-  // other run has taken the place of this one, before `changed` and `kept` are.
+  // Continues the run of an opened checkpoint; if that fails, continues the current run. `adopt` is called when the
+  // other run has replaced this one, before `changed` and `kept`.
   load(opened, adopt) {
     return this.#alone(async () => {
       const saved = opened.saved();
@@ -97,20 +98,20 @@ export class Run {
     });
   }
 
-  // The state on the host as a checkpoint's bytes; none before the first step.
+  // The state on the host as a checkpoint's bytes; undefined before the first step.
   checkpoint() {
     const steps = this.saved?.steps;
     const epochs = Math.floor(steps / this.#session.stepsPerEpoch);
     return steps ? this.saved.checkpoint(this.losses.slice(0, steps), this.accuracies.slice(0, epochs)) : undefined;
   }
 
-  // Resolves once the state on the host is no older than this call, options included.
+  // Resolves when the state on the host is no older than this call, including options.
   fresh() {
     if (this.training) return new Promise(resolve => this.#waiting.push(resolve));
     return this.#alone(async () => this.#keep(await this.#session.save()));
   }
 
-  // Goes on with another session, after the device of this one was lost, from the last state on the host.
+  // After the loss of the device, continues with another session from the last state on the host.
   recover(session) {
     return this.#alone(async () => {
       this.#session = session;
@@ -120,7 +121,7 @@ export class Run {
     });
   }
 
-  // Classifies 64 pixels, or none, from now on in every report, and at once if no report is due.
+  // From now on classifies these 64 pixels (or none) in every report, and at once if no report is due.
   async look(digit) {
     this.#digit = digit;
     this.looks++;
@@ -136,7 +137,7 @@ export class Run {
     });
   }
 
-  // One after the other: there is never more than one readback in flight.
+  // Runs work sequentially: at most one readback is in flight.
   #alone(work) {
     const result = this.#last.then(work);
     this.#last = result.catch(() => {});
@@ -156,11 +157,11 @@ export class Run {
         const full = this.pace === 'full';
         const count = Math.min(full ? batch : WATCH_BATCH, epochLeft, goal() - session.steps);
         session.step(count);
-        // The GPU works on these steps while the report on those before is waited for.
+        // The GPU works on these steps while the page waits for the report on the earlier ones.
         if (pending) this.#take(await pending);
         if (copy) this.#keep(await copy, waiting);
         pending = quiet(this.#read(epochLeft === count, true));
-        // Behind the report and arriving with it, so that the losses of the copy's steps are there.
+        // Submitted after the report and arriving with it, so that the losses of the copied steps are there.
         const due = epochLeft === count && performance.now() - saved >= SAVE_MS;
         waiting = this.#waiting.splice(0);
         copy = due || waiting.length ? quiet(session.save()) : undefined;
@@ -186,13 +187,13 @@ export class Run {
     await this.#settle();
   }
 
-  // All there is to tell, and the state for a device that may come.
+  // Reads everything, and copies the state in case the device is lost.
   async #settle() {
     this.#take(await this.#read(true, true));
     if (!this.diverged) this.#keep(await this.#session.save());
   }
 
-  // The losses up to `saved` have been taken.
+  // The losses up to `saved` have been read.
   #keep(saved, waiting = []) {
     if (this.diverged) return saved.free();
     this.saved?.free();

@@ -1,5 +1,6 @@
-// The last run, kept in the browser so that a reload goes on with it. It lies in IndexedDB, which takes its time: when the
-// page goes, a write may still be under way. Then the run lies in localStorage too, which is written at once.
+// The last run, stored in the browser so that a reload continues it. It is stored in IndexedDB, which is slow: when the
+// page is left, a write may still be pending. So leaving the page also writes the run to localStorage, which is
+// immediate.
 
 import { packed, unpacked } from './checkpoint.js';
 import { drop, read, write } from './local.js';
@@ -8,20 +9,20 @@ const DATABASE = 'wgpu-adam digits';
 const STORE = 'runs';
 const KEY = 'last';
 const LATE = 'wgpu-adam digits, last run';
-// A browser whose storage hangs must not keep the page from beginning; one that is busy may take its time.
+// Storage that hangs must not keep the page from starting, but a busy browser gets time.
 const PATIENCE_MS = 10e3;
 
 export class Storage {
   #database;
-  // Makes what waits to be written.
+  // Makes the record that waits to be written.
   #make;
-  // Makes the last of what is written or waits, until that is on the disk.
+  // Makes the latest record that is pending or waiting, until it is on the disk.
   #unsure;
   #writing = false;
   #works = true;
   #trouble;
 
-  // `trouble` is called with what the browser says, the first time that it refuses.
+  // `trouble` is called with the browser's message, when it first refuses.
   constructor(trouble) {
     this.#trouble = message => {
       this.#trouble = () => {};
@@ -29,7 +30,7 @@ export class Storage {
     };
   }
 
-  // A promise of the records that are stored: none, one, or two of which the first is newer. It is undefined if the browser
+  // A promise of the stored records: none, one, or two, the newer one first. It resolves to undefined if the browser
   // refuses.
   load() {
     const late = unpacked(read(LATE));
@@ -39,7 +40,7 @@ export class Storage {
     });
   }
 
-  // What `loading` gives; undefined where that takes too long from now on.
+  // The result of `loading`; undefined if that takes too long from now on.
   async answer(loading) {
     let timer;
     const late = new Promise((_, reject) => {
@@ -50,7 +51,8 @@ export class Storage {
     return answer;
   }
 
-  // Stores what `make` makes, soon: while a write is under way, only the last of several is kept for the next.
+  // Stores the record of `make` soon. While a write is pending, only the last of several records is kept for the next
+  // write.
   async put(make) {
     this.#make = this.#unsure = make;
     if (this.#writing) return;
@@ -73,12 +75,12 @@ export class Storage {
     return this.#attempt(() => this.#transact('readwrite', store => store.delete(KEY)));
   }
 
-  // The page may be gone after this call. So what IndexedDB has not written yet is written into localStorage; not where
-  // IndexedDB has refused it, because the page has said then that the run is not kept.
+  // The page may be gone after this call. So records that IndexedDB has not written yet are written to localStorage. If
+  // IndexedDB has refused them, they are not, because the page has reported that the run is not stored.
   leave() {
     const make = this.#unsure;
     if (!make || !this.#works) return;
-    // Without localStorage there is hope only.
+    // Without localStorage, try IndexedDB and hope.
     this.#attempt(() => write(LATE, packed(make())) || this.#transact('readwrite', store => store.put(make(), KEY)));
   }
 
@@ -87,19 +89,19 @@ export class Storage {
     drop(LATE);
   }
 
-  // Training goes on without storage.
+  // Training continues without storage.
   async #attempt(work) {
     try {
       return await work();
     } catch (error) {
       this.#works = false;
-      // Browsers tell this one by its name only.
+      // Browsers identify this error only by its name.
       const full = error?.name === 'QuotaExceededError';
       this.#trouble(full ? 'there is no room for it' : error?.message || error?.name || String(error));
     }
   }
 
-  // The result of a request, once it is on the disk or read from it.
+  // The result of a request, when it is on the disk or was read from it.
   async #transact(mode, request) {
     const database = await (this.#database ??= this.#open());
     return new Promise((resolve, reject) => {
@@ -107,7 +109,7 @@ export class Storage {
       const asked = request(transaction.objectStore(STORE));
       transaction.oncomplete = () => resolve(asked.result);
       transaction.onabort = () => reject(transaction.error ?? asked.error);
-      // So that it is written even if the page is gone by then. A read would be cut off by it.
+      // So that it is written even if the page is gone by then. A commit would cut off a read.
       if (mode === 'readwrite') transaction.commit?.();
     });
   }
@@ -121,7 +123,7 @@ export class Storage {
         asked.onsuccess = () => resolve(asked.result);
         asked.onerror = () => reject(asked.error);
       });
-      // Closed by another tab that deletes it, or by the browser: the next use opens it again.
+      // Another tab that deletes the database, or the browser, closes it; the next use opens it again.
       database.onversionchange = () => {
         database.close();
         this.#database = undefined;

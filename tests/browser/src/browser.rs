@@ -1,4 +1,4 @@
-//! A headless browser process with a profile that is thrown away.
+//! A headless browser process with a temporary profile.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -21,17 +21,17 @@ const START: Duration = Duration::from_secs(60);
 pub struct Browser {
     devtools: Rc<DevTools>,
     process: Child,
-    /// What it calls itself.
+    /// Name and version as the browser reports them.
     name: String,
-    // Behind the process, which uses it until its end.
+    // Dropped after the process, which uses it until it ends.
     _profile: TempDir,
 }
 
 impl Browser {
-    /// Starts the browser that [`find`](find()) finds.
+    /// Starts the browser that [`find`](find()) returns.
     ///
     /// # Errors
-    /// There is none, or it does not start; then with what it said.
+    /// There is no browser, or it does not start; the error contains its output.
     pub fn start() -> Result<Self> {
         let program = find()?;
         let profile = tempfile::Builder::new().prefix("wgpu-adam-browser").tempdir()?;
@@ -55,21 +55,21 @@ impl Browser {
         Ok(Self { devtools, process, name, _profile: profile })
     }
 
-    /// What the browser calls itself, with its version.
+    /// The browser's name and version.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Lets pages download files, from now on, into this folder and under the names that they give.
+    /// Lets pages download files from now on, into this folder and under the names that the pages choose.
     pub fn download_to(&self, folder: &Path) -> Result<()> {
         let behavior = json!({ "behavior": "allow", "downloadPath": folder });
         self.devtools.call(None, "Browser.setDownloadBehavior", &behavior, START)?;
         Ok(())
     }
 
-    /// Opens a page in a tab of its own and waits until it is loaded.
+    /// Opens a page in a new tab and waits until it is loaded.
     ///
-    /// Console messages are collected from the first line of the page on.
+    /// Console messages are collected from the page's first line on.
     ///
     /// # Errors
     /// The address cannot be reached.
@@ -77,8 +77,8 @@ impl Browser {
         self.open_with(url, look, "")
     }
 
-    /// The same with a script that runs before the scripts of the page, of this one and of those that the tab goes to:
-    /// it may change what the page finds in its browser.
+    /// Like [`open`](Self::open), with a script that runs before the scripts of this page and of every page that the
+    /// tab navigates to. The script can change what pages find in their browser.
     pub fn open_with(&self, url: &str, look: Look, script: &str) -> Result<Tab> {
         let tab = Tab::new(self.devtools.clone(), look)?;
         tab.call("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": script }))?;
@@ -87,8 +87,8 @@ impl Browser {
     }
 }
 
-/// WebGPU on the software adapter is behind `--enable-unsafe-webgpu`. The sandbox needs rights that containers and roots
-/// do not have, and the pages are our own; `/dev/shm` is small in containers.
+/// WebGPU on the software adapter requires `--enable-unsafe-webgpu`. The sandbox requires rights that containers and
+/// root do not have, and the pages are our own. `/dev/shm` is small in containers.
 const FLAGS: [&str; 10] = [
     "--headless=new",
     "--enable-unsafe-webgpu",
@@ -102,7 +102,7 @@ const FLAGS: [&str; 10] = [
     "--remote-debugging-port=0",
 ];
 
-/// The browser writes the port it has chosen, and the path, into a file of the profile.
+/// The browser writes the chosen port and the path into a file of the profile.
 fn connect(process: &mut Child, profile: &Path) -> Result<DevTools> {
     let file = profile.join("DevToolsActivePort");
     let deadline = Instant::now() + START;

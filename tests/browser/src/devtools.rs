@@ -1,4 +1,4 @@
-//! The DevTools protocol: commands with their answers, and the events between them.
+//! The DevTools protocol: commands, their answers, and events.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -10,14 +10,14 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use tungstenite::{Error, Message, WebSocket, protocol::WebSocketConfig};
 
-/// How long a read may block before the deadline is looked at.
+/// How long a read may block before the deadline is checked.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A connection to a browser, which all its tabs share.
+/// A connection to a browser, shared by all its tabs.
 pub(crate) struct DevTools {
     socket: RefCell<WebSocket<TcpStream>>,
     last_id: Cell<u64>,
-    /// Events not fetched yet, by session.
+    /// Events that nobody has taken yet, by session.
     events: RefCell<BTreeMap<String, Vec<Event>>>,
 }
 
@@ -40,7 +40,7 @@ impl DevTools {
         Ok(Self { socket: RefCell::new(socket), last_id: Cell::new(0), events: RefCell::default() })
     }
 
-    /// Sends a command, to the browser itself or to a session with one of its tabs, and waits for the answer.
+    /// Sends a command to the browser itself or to the session of one of its tabs, and waits for the answer.
     pub fn call(&self, session: Option<&str>, method: &str, params: &Value, within: Duration) -> Result<Value> {
         let id = self.last_id.get() + 1;
         self.last_id.set(id);
@@ -60,7 +60,7 @@ impl DevTools {
                 }
                 continue;
             };
-            // Answers to commands that were given up are dropped here.
+            // Late answers, to commands that timed out, are dropped here.
             if message["id"] == id {
                 if let Some(error) = message.get("error") {
                     bail!("{method}: {}", error["message"].as_str().unwrap_or("refused"));
@@ -70,12 +70,12 @@ impl DevTools {
         }
     }
 
-    /// The events of a session that came with the answers since the last time.
+    /// The session's events that arrived since the last call.
     pub fn take_events(&self, session: &str) -> Vec<Event> {
         self.events.borrow_mut().remove(session).unwrap_or_default()
     }
 
-    /// The next message; none where nothing came for a tick. Events are kept as well as returned.
+    /// The next message, or `None` if none arrives within a tick. Events are stored as well as returned.
     fn receive(&self) -> Result<Option<Value>> {
         let message = match self.socket.borrow_mut().read() {
             Ok(Message::Text(text)) => serde_json::from_str::<Value>(&text)?,

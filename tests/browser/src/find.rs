@@ -1,4 +1,4 @@
-//! Where the machine has a Chromium.
+//! Finds a Chromium on this machine.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 /// Names a browser program to use instead of the first one found.
 const CHOSEN: &str = "WGPU_ADAM_BROWSER";
 
-/// Programs on the search path, and where installers put them on systems that use none.
+/// Programs on the search path, and the paths of installers on systems that do not use it.
 const PROGRAMS: [&str; 8] = [
     "chromium",
     "google-chrome-stable",
@@ -21,10 +21,10 @@ const PROGRAMS: [&str; 8] = [
     r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",
 ];
 
-/// The Chromium, Chrome or Edge to test with.
+/// The Chromium, Chrome or Edge for the tests.
 ///
 /// # Errors
-/// There is none. Ubuntu's Chromium counts as none: a snap cannot read the profile it is given.
+/// There is none. Ubuntu's Chromium does not count: it is a snap, and cannot read the test's profile.
 pub fn find() -> Result<PathBuf> {
     if let Some(chosen) = env::var_os(CHOSEN).filter(|chosen| !chosen.is_empty()) {
         return on_path(Path::new(&chosen)).with_context(|| format!("{CHOSEN}={} is no program", chosen.display()));
@@ -43,7 +43,7 @@ fn on_path(program: &Path) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// A snap, or the script that stands in for one.
+/// Whether this is a snap, or the script that starts one.
 fn is_snap(program: &Path) -> bool {
     let resolved = program.canonicalize().unwrap_or_else(|_| program.to_owned());
     let begins = std::fs::read(&resolved).map(|bytes| bytes.get(..2) == Some(b"#!")).unwrap_or(false);
@@ -51,9 +51,9 @@ fn is_snap(program: &Path) -> bool {
     resolved.starts_with("/snap") || resolved.ends_with("bin/snap") || script.contains("/snap/bin")
 }
 
-/// What the program calls itself, such as `Chromium 140.0`.
+/// Name and version as the program prints them, such as `Chromium 140.0`.
 pub(crate) fn version(program: &Path) -> Option<String> {
-    // Windows' programs open a window instead.
+    // On Windows the program would open a window instead.
     if cfg!(windows) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Input as the browser gets it from a mouse, a finger or a keyboard: events that pages trust.
+//! Input as from a mouse, a finger or a keyboard: trusted events.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::Tab;
 /// A place in the window, in CSS pixels.
 type Point = (f64, f64);
 
-/// Keys with a name, their code number, and the text they type.
+/// Keys with a name, their code number, and the text that they type.
 const NAMED: [(&str, &str, u32, &str); 10] = [
     ("Tab", "Tab", 9, ""),
     ("Enter", "Enter", 13, "\r"),
@@ -25,7 +25,7 @@ const NAMED: [(&str, &str, u32, &str); 10] = [
 ];
 
 impl Tab {
-    /// Scrolls the first element that the selector matches into the window and tells its left, top, width and height.
+    /// Scrolls the first element that matches the selector into the window and returns its left, top, width and height.
     pub fn place_of(&self, selector: &str) -> Result<[f64; 4]> {
         let selector = Value::from(selector);
         self.eval::<Option<[f64; 4]>>(&format!(
@@ -40,13 +40,13 @@ impl Tab {
         .with_context(|| format!("the page has no {selector}"))
     }
 
-    /// Clicks into the middle of an element with the mouse.
+    /// Clicks the middle of an element with the mouse.
     pub fn click(&self, selector: &str) -> Result<()> {
         let [x, y, width, height] = self.place_of(selector)?;
         self.drag(&[(x + width / 2.0, y + height / 2.0)])
     }
 
-    /// Presses the mouse's button at the first point, moves over the others and lets go at the last.
+    /// Presses the mouse button at the first point, moves over the others and releases it at the last.
     pub fn drag(&self, points: &[Point]) -> Result<()> {
         let event = |kind: &str, (x, y): Point, buttons: u32| {
             let button = if kind == "mouseMoved" && buttons == 0 { "none" } else { "left" };
@@ -63,7 +63,7 @@ impl Tab {
         Ok(())
     }
 
-    /// Puts a finger down at the first point, moves it over the others and lifts it. Needs a look with `phone`.
+    /// Puts a finger down at the first point, moves it over the others and lifts it. Requires a look with `phone`.
     pub fn swipe(&self, points: &[Point]) -> Result<()> {
         let event = |kind: &str, points: &[Point]| {
             let points: Vec<Value> = points.iter().map(|(x, y)| json!({ "x": x, "y": y })).collect();
@@ -88,7 +88,7 @@ impl Tab {
     }
 
     /// Presses and releases a key: `Tab`, `Enter`, `Escape`, ` `, `Home`, `End`, an arrow such as `ArrowUp`, or a
-    /// character. `shift` is held down with it.
+    /// character. With `shift`, Shift is held down meanwhile.
     pub fn press(&self, key: &str, shift: bool) -> Result<()> {
         let named = NAMED.iter().find(|(name, ..)| *name == key);
         let (code, number, text) = named.map_or(("", 0, key), |&(_, code, number, text)| (code, number, text));
@@ -105,7 +105,7 @@ impl Tab {
         Ok(())
     }
 
-    /// Selects what the input field holds and types the text over it, then leaves the field as Tab does.
+    /// Selects the content of the input field, types the text over it, then leaves the field as Tab does.
     pub fn fill(&self, selector: &str, text: &str) -> Result<()> {
         self.click(selector)?;
         self.eval::<Value>("void document.activeElement.select()")?;

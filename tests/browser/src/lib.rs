@@ -1,4 +1,4 @@
-//! A headless Chromium for tests of pages, driven as a person does.
+//! A headless Chromium for tests of pages, driven like a person drives it.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -16,8 +16,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! It speaks the DevTools protocol, which every Chromium brings, so no driver program has to match its version.
-//! Everything is synchronous and of one thread; a test that wants a browser of its own starts one (about a second).
+//! It uses the DevTools protocol, which every Chromium has, so no driver program must match the version. Everything is
+//! synchronous and runs on one thread. A test that needs a separate browser starts one (about a second).
 
 mod browser;
 mod devtools;

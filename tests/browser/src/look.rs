@@ -1,19 +1,19 @@
-//! What a page is told about the screen it is on.
+//! The screen that a page sees.
 
-/// The colors that the page is asked for (`prefers-color-scheme`).
+/// The color scheme that the page sees (`prefers-color-scheme`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Light,
     Dark,
 }
 
-/// The window that a page sees, in CSS pixels, and the colors it is asked for.
+/// The window that a page sees, in CSS pixels, and the color scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
     pub width: u32,
     pub height: u32,
     pub scheme: Scheme,
-    /// A phone: touch is there, and the viewport's meta tag counts.
+    /// A phone: it has touch input and applies the viewport's meta tag.
     pub phone: bool,
 }
 

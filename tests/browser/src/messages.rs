@@ -1,4 +1,4 @@
-//! What a page says on its console, and what goes wrong in it unseen.
+//! A page's console messages, and errors that nothing else shows.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -7,13 +7,13 @@ use serde_json::Value;
 /// How bad a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// `console.log` and what is below it.
+    /// `console.log` and lower levels.
     Info,
-    /// `console.warn`, and what the browser warns of.
+    /// `console.warn`, and warnings of the browser.
     Warning,
-    /// `console.error`, a failed request, a WebGPU error that nothing caught.
+    /// `console.error`, a failed request, an uncaught WebGPU error.
     Error,
-    /// An exception or a rejected promise that nothing caught.
+    /// An uncaught exception or an unhandled rejection.
     Uncaught,
 }
 
@@ -22,7 +22,7 @@ pub enum Kind {
 pub struct Message {
     pub kind: Kind,
     pub text: String,
-    /// Address and line, where known.
+    /// Address and line, if known.
     pub place: String,
 }
 
@@ -34,7 +34,7 @@ impl Display for Message {
 }
 
 impl Message {
-    /// The message of a DevTools event; none of an event that is no message.
+    /// The message of a DevTools event, or `None` if the event is not a message.
     pub(crate) fn of(method: &str, params: &Value) -> Option<Self> {
         match method {
             "Runtime.consoleAPICalled" => Some(Self::of_console(params)),
@@ -58,7 +58,7 @@ impl Message {
         let text = entry["text"].as_str().unwrap_or_default().to_owned();
         let kind = match (entry["level"].as_str(), entry["source"].as_str()) {
             (Some("error"), _) => Kind::Error,
-            // Where Chromium tells of WebGPU errors that reach no error scope and no handler.
+            // Chromium reports WebGPU errors here if no error scope and no handler catches them.
             (Some("warning"), Some("rendering")) => Kind::Error,
             (Some("warning"), _) => Kind::Warning,
             _ => Kind::Info,

@@ -1,4 +1,4 @@
-//! A page in a browser: looking at it, computing in it, waiting for it.
+//! A page in a browser: reads it, evaluates scripts in it, waits for it.
 
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -16,7 +16,7 @@ use crate::devtools::DevTools;
 use crate::messages::exception;
 use crate::{Kind, Look, Message, Scheme};
 
-/// For what takes no time but may have to wait for a busy page.
+/// For commands that take no time themselves but may wait for a busy page.
 const SOON: Duration = Duration::from_secs(60);
 
 /// A tab of a [`Browser`](crate::Browser). Dropping it closes it.
@@ -43,12 +43,12 @@ impl Tab {
         Ok(tab)
     }
 
-    /// How long an [`eval`](Self::eval) may take from now on; a minute at first.
+    /// Sets how long an [`eval`](Self::eval) may take from now on; a minute by default.
     pub fn set_timeout(&self, timeout: Duration) {
         self.timeout.set(timeout);
     }
 
-    /// Goes to another address and waits until the page, its modules and its pictures are loaded.
+    /// Navigates to another address and waits until the page, its modules and its pictures are loaded.
     ///
     /// # Errors
     /// The address cannot be reached, or loading takes more than a minute.
@@ -61,28 +61,28 @@ impl Tab {
         self.arrive().with_context(|| format!("loading {url}"))
     }
 
-    /// Loads the page anew.
+    /// Reloads the page.
     pub fn reload(&self) -> Result<()> {
         self.leave()?;
         self.call("Page.reload", &json!({}))?;
         self.arrive().context("reloading")
     }
 
-    /// Marks the page, which answers until the next has taken its place.
+    /// Marks the page, because it answers until the next page replaces it.
     fn leave(&self) -> Result<()> {
         self.eval::<Value>("void (window.isOldPage = true)").map(drop)
     }
 
-    /// Waits for a page that is not marked.
+    /// Waits for a page without the mark.
     fn arrive(&self) -> Result<()> {
         self.wait_for("!window.isOldPage && document.readyState === 'complete'", SOON)
     }
 
-    /// The value of a JavaScript expression, awaited if it is a promise. What JSON cannot say comes as null, and a typed
-    /// array as an object: write `Array.from(...)`.
+    /// The value of a JavaScript expression, awaited if it is a promise. Values that JSON cannot express become null,
+    /// and a typed array becomes an object: write `Array.from(...)`.
     ///
     /// # Errors
-    /// The expression throws or rejects, takes longer than the timeout, or its value is no `T`.
+    /// The expression throws or rejects, takes longer than the timeout, or its value is not a `T`.
     pub fn eval<T: DeserializeOwned>(&self, expression: &str) -> Result<T> {
         let params = json!({
             "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true,
@@ -94,7 +94,7 @@ impl Tab {
         serde_json::from_value(answer["result"]["value"].take()).with_context(|| format!("the value of `{expression}`"))
     }
 
-    /// What the WebGPU adapter calls itself, as much as the browser tells; none where it gives none.
+    /// The WebGPU adapter's name, as far as the browser reveals it; `None` if there is no adapter.
     pub fn adapter(&self) -> Result<Option<String>> {
         self.eval(
             "(async () => {
@@ -108,12 +108,12 @@ impl Tab {
     /// Waits until an expression is true.
     ///
     /// # Errors
-    /// It throws, or is not true in time; then with what the console said last and the state that the page shows
+    /// It throws, or does not become true in time; the error contains the last console messages and the page's state
     /// (`document.body.dataset`).
     pub fn wait_for(&self, expression: &str, within: Duration) -> Result<()> {
         let deadline = Instant::now() + within;
         loop {
-            // A page that is just being replaced has no answer; the next look finds the new one.
+            // A page that is being replaced does not answer; the next attempt finds the new page.
             let truth = self.eval::<bool>(&format!("Boolean({expression})"));
             if matches!(truth, Ok(true)) {
                 return Ok(());
@@ -129,7 +129,7 @@ impl Tab {
         }
     }
 
-    /// Another window size or color scheme for the page that is open.
+    /// Changes the window size or color scheme of the open page.
     pub fn set_look(&self, look: Look) -> Result<()> {
         let Look { width, height, scheme, phone } = look;
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone });
@@ -144,19 +144,19 @@ impl Tab {
         Ok(())
     }
 
-    /// Brings the tab before all others of its browser; those are hidden then (`document.visibilityState`).
+    /// Brings the tab in front of all others of its browser, which become hidden (`document.visibilityState`).
     pub fn bring_to_front(&self) -> Result<()> {
         self.call("Page.bringToFront", &json!({}))?;
         Ok(())
     }
 
-    /// Lets the address' pages store so many bytes, all together.
+    /// Limits the storage of the address' pages to this many bytes, all together.
     pub fn set_quota(&self, url: &str, bytes: u64) -> Result<()> {
         self.call("Storage.overrideQuotaForOrigin", &json!({ "origin": url, "quotaSize": bytes }))?;
         Ok(())
     }
 
-    /// A PNG file of the whole page, not only of the part in the window. Folders are made.
+    /// Saves a PNG of the whole page, not only of the part in the window. Creates folders as needed.
     pub fn screenshot(&self, file: impl AsRef<Path>) -> Result<()> {
         let file = file.as_ref();
         let params = json!({ "format": "png", "captureBeyondViewport": true });
@@ -168,20 +168,20 @@ impl Tab {
         fs::write(file, bytes).with_context(|| format!("writing {}", file.display()))
     }
 
-    /// All that the console has shown so far, in order.
+    /// All console messages so far, in order.
     pub fn messages(&self) -> Vec<Message> {
-        // A round trip, so that what was said before has arrived. A page that hangs has nothing to add.
+        // A round trip, so that all earlier messages have arrived. A page that hangs adds none.
         let _ = self.call("Runtime.evaluate", &json!({ "expression": "0" }));
         self.messages.borrow().clone()
     }
 
-    /// Forgets what the console has shown, after an error that a test provoked.
+    /// Forgets the console messages, after an error that a test provoked.
     pub fn forget_messages(&self) {
         let _ = self.messages();
         self.messages.borrow_mut().clear();
     }
 
-    /// Fails if there was any `console.error`, WebGPU error that nothing caught, exception or rejection so far.
+    /// Fails if there was any `console.error`, uncaught WebGPU error, exception or rejection so far.
     pub fn check_clean(&self) -> Result<()> {
         let bad: Vec<String> =
             self.messages().iter().filter(|message| message.kind >= Kind::Error).map(ToString::to_string).collect();
@@ -191,7 +191,7 @@ impl Tab {
         Ok(())
     }
 
-    /// A command to this tab.
+    /// Sends a command to this tab.
     pub(crate) fn call(&self, method: &str, params: &Value) -> Result<Value> {
         let answer = self.devtools.call(Some(&self.session), method, params, self.timeout.get());
         for event in self.devtools.take_events(&self.session) {

@@ -1,4 +1,4 @@
-//! The driver on pages of a few lines: input is trusted, looks are told, and nothing that goes wrong is lost.
+//! Tests the driver on pages of a few lines: input is trusted, pages see their look, and every error is reported.
 
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -11,7 +11,7 @@ use wgpu_adam_browser::{Browser, Kind, Look, NO_PAGES, Server, Tab, pages};
 
 type Test = fn() -> Result<()>;
 
-/// How long a busy machine may take for what takes no time.
+/// Generous limit for things that take no time, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const TESTS: &[(&str, Test)] = &[
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
 
-/// Opens a page with this body and leaves it to the test.
+/// Opens a page with this body and passes it to the test.
 fn with_page(body: &str, look: Look, test: impl FnOnce(&Tab, &Browser, &str) -> Result<()>) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let page = format!(
@@ -58,7 +58,7 @@ fn values() -> Result<()> {
         let rejected = format!("{:#}", tab.eval::<Value>("Promise.reject(new Error('no'))").unwrap_err());
         ensure!(rejected.contains("no"), "{rejected}");
         ensure!(tab.eval::<bool>("1").is_err(), "a number is no truth value");
-        // What a test asks and gets an error for is no mistake of the page.
+        // An error that a test provokes and receives does not count as a mistake of the page.
         tab.check_clean()
     })
 }
@@ -120,7 +120,7 @@ fn looks() -> Result<()> {
         let file = tempfile::tempdir()?.path().join("shots/page.png");
         tab.screenshot(&file)?;
         let png = std::fs::read(&file)?;
-        // Width and height stand behind the signature and the head of the first chunk.
+        // Width and height follow the signature and the head of the first chunk.
         let number = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap_or_default());
         ensure!(
             png.starts_with(b"\x89PNG") && number(16) == 1280 && number(20) >= 2000,

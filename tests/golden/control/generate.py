@@ -3,9 +3,9 @@
 
     python generate.py
 
-writes, beside itself, everything that README.md there describes. Gradients are not
-stored: they come from the generators that the reader repeats. Needs torch, numpy and
-safetensors; the output depends on the torch build and the CPU alone.
+writes into its own folder everything that README.md there describes. Gradients are not
+stored: the reader generates the same ones. Needs torch, numpy and safetensors; the
+output depends only on the torch build and the CPU.
 """
 
 import json
@@ -26,7 +26,7 @@ MASK = 2**64 - 1
 
 
 def value(stream, i):
-    """Element i of a list of numbers from -1 to 1, as `values::value` of the suite has it."""
+    """Element i of a list of numbers from -1 to 1, equal to `values::value` of the suite."""
     x = ((stream << 40) + i + 1) * 0x9E3779B97F4A7C15 & MASK
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & MASK
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB & MASK
@@ -52,8 +52,8 @@ def lengths(count):
 
 
 def norm_rows():
-    """name, lengths, exponent of the largest tensor, how many powers of two the tensors spread over, max_norm (None:
-    the norm itself, in float32)"""
+    """name, lengths, exponent of the largest tensor, number of powers of two over which the tensors spread, max_norm
+    (None: the norm itself, in float32)"""
     yield "one element", [1], 0, 0, 0.5
     yield "one tensor", [1000], -4, 0, 1.0
     yield "not clipped", [100, 28], -12, 0, 1.0
@@ -103,7 +103,7 @@ SPECIALS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def scaler_runs():
-    """name, steps, one step in how many overflows (0: none), GradScaler's options"""
+    """name, steps, number of steps per overflow (0: no overflow), GradScaler's options"""
     yield "defaults", 2000, 40, {}
     yield "defaults without an overflow", 2000, 0, {}
     yield "short interval", 2000, 9, {"init_scale": 1024.0, "growth_interval": 7}
@@ -127,7 +127,7 @@ def grad_scaler():
         overflows, changes, tracker, scale = [], [], 0, scaler.get_scale()
         for step in range(1, steps + 1):
             total = sum(SCALER_LENGTHS)
-            # What a backward pass gives for a loss that was multiplied by the scale.
+            # The gradient from a backward pass of a loss that was multiplied by the scale.
             grad = [value(step, i) * scale for i in range(total)]
             if every and chance.randrange(every) == 0:
                 overflow = [step, chance.randrange(total), chance.choice(list(SPECIALS))]
@@ -154,7 +154,7 @@ def grad_scaler():
 # --------------------------------------------------------------------------
 
 class ClipCase(golden.Case):
-    """A case whose gradients are clipped before each step: with `norm_in_f64` by their norm in float64 in both runs."""
+    """A case whose gradients are clipped before each step. With `norm_in_f64`, both runs clip by the float64 norm."""
 
     def __init__(self, name, description, norm_in_f64=False):
         super().__init__(name, SEED, "finite", description)
@@ -196,8 +196,8 @@ class ClipCase(golden.Case):
 
 
 def around(norm):
-    """Ten bounds around a norm, near enough to each other that every step counts in the second moment: a factor that
-    float32 rounds differently weighs twice there, and a single step would decide whether the rounding was lucky."""
+    """Ten bounds around a norm, so close together that every step contributes to the second moment. There a rounding
+    error of the factor counts twice, so a single dominant step would make the result depend on a lucky rounding."""
     return [norm * share for share in (0.5, 0.8, 1.5, 0.3, 0.9, 1.2, 0.6, 0.4, 1.0, 0.7)]
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Record what decoupled weight decay costs torch's AdamW in float32.
+"""Record the error of decoupled weight decay in torch's float32 AdamW.
 
     python make_decay.py decay.json
 
-Every case takes 3,000 steps on the CPU, from the same parameters and with the same gradients, at another lr and
-weight_decay. Parameters and gradients are numbers of a hash, so that a program in any language makes the same ones:
-`value` is that of tests/suite/src/values.rs, and every operation here rounds to float32 as it does there. What is kept
-are the parameters of the float32 run, and how far they are from a float64 run of torch's. Needs torch and numpy.
+Every case takes 3,000 steps on the CPU, from the same parameters and with the same gradients, with its own lr and
+weight_decay. Parameters and gradients come from a hash, so that a program in any language computes the same ones:
+`values` equals tests/suite/src/values.rs, and every operation here rounds to float32 as it does there. The output has
+the parameters of the float32 run, and their distance from a float64 run of torch. Needs torch and numpy.
 """
 
 import json
@@ -18,7 +18,7 @@ import torch
 STEPS = 3000
 LRS = [1e-3, 3e-4, 1e-4, 1e-5]
 DECAYS = [0.01, 0.1]
-# The first have gradients of mixed sizes, the last gradients of zero.
+# The first elements have gradients of mixed sizes, the last ones have zero gradients.
 MOVING, RESTING = 192, 64
 
 
@@ -34,12 +34,12 @@ def values(number, length):
 
 
 def start():
-    """List 0, twice as large."""
+    """List 0, doubled."""
     return np.float32(2.0) * values(0, MOVING + RESTING)
 
 
 def gradient(step):
-    """A drift, which is half of list 1, and list 1 + step; element i divided by 2^(i mod 12)."""
+    """A drift, half of list 1, plus list 1 + step; element i is divided by 2^(i mod 12)."""
     sizes = np.exp2(-(np.arange(MOVING) % 12)).astype(np.float32)
     moving = (np.float32(0.5) * values(1, MOVING) + values(1 + step, MOVING)) * sizes
     return np.concatenate([moving, np.zeros(RESTING, dtype=np.float32)])
@@ -69,7 +69,7 @@ def main():
                 "lr": lr,
                 "weight_decay": weight_decay,
                 "torch_rms": {"moving": rms(error[:MOVING]), "resting": rms(error[MOVING:])},
-                # Nine digits tell any two float32 apart.
+                # Nine digits distinguish any two float32.
                 "torch_param": [float(f"{x:.9g}") for x in got],
             })
     recorded = {

@@ -7,8 +7,8 @@ use wgpu::DownlevelFlags;
 
 use crate::{Skipped, readback::read_f32};
 
-/// Works on denormals, results and operands: a product, a sum, a quotient and a root. The numbers come from a buffer,
-/// so that no compiler computes them beforehand.
+/// Computes with denormal results and operands: a product, a sum, a quotient and a root. The numbers come from a
+/// buffer, so that no compiler folds them.
 const DENORMALS: &str = "
     @group(0) @binding(0) var<storage, read_write> numbers: array<f32>;
     @compute @workgroup_size(1) fn denormals() {
@@ -20,7 +20,7 @@ const DENORMALS: &str = "
         numbers[3] = sqrt(numbers[3]);
     }";
 
-/// A device with what a test needs to know about it.
+/// A device, and the facts about it that tests need.
 pub struct Gpu {
     /// `BACKEND NAME DRIVER DRIVER_INFO`, see [`describe`].
     pub adapter_name: String,
@@ -48,20 +48,20 @@ impl Gpu {
         Ok(Self { adapter_name, adapter, device, queue, errors, keeps_denormals })
     }
 
-    /// A device with all that the adapter offers.
+    /// Opens a device with everything that the adapter offers.
     pub async fn full(adapter: &wgpu::Adapter) -> Result<Self> {
         Self::open(adapter, adapter.limits()).await
     }
 
-    /// A device with wgpu's default limits, or the adapter's where those are lower.
+    /// Opens a device with wgpu's default limits, or the adapter's if those are lower.
     pub async fn default_limits(adapter: &wgpu::Adapter) -> Result<Self> {
         Self::open(adapter, wgpu::Limits::default().or_worse_values_from(&adapter.limits())).await
     }
 
-    /// A further device of the adapter whose limits are these low ones, or the adapter's where those are lower.
+    /// Opens another device of the adapter with these low limits, or the adapter's if those are lower.
     ///
     /// # Errors
-    /// [`Skipped`] in a browser, which raises limits below the default to it.
+    /// [`Skipped`] in a browser, which raises limits below the default to the default.
     pub async fn small(&self, limits: wgpu::Limits) -> Result<Self> {
         let small = Self::open(&self.adapter, limits.or_worse_values_from(&self.adapter.limits())).await?;
         if cfg!(target_family = "wasm") {
@@ -70,7 +70,7 @@ impl Gpu {
         Ok(small)
     }
 
-    /// Whether shaders compute with denormals; WGSL allows them to be replaced by zero. Found out once, by computing.
+    /// Whether shaders compute with denormals; WGSL allows replacing them by zero. Measured once, by a shader.
     pub async fn keeps_denormals(&self) -> Result<bool> {
         if let Some(&known) = self.keeps_denormals.get() {
             return Ok(known);
@@ -116,7 +116,7 @@ impl Gpu {
         read_f32(self, &buffer, 0, numbers.len() as u64).await
     }
 
-    /// Fails if the device reported an error that no scope caught, and forgets it.
+    /// Fails if the device reported an error that no scope caught, and clears the error.
     pub fn check_errors(&self) -> Result<()> {
         let errors = std::mem::take(&mut *self.errors.lock().unwrap_or_else(PoisonError::into_inner));
         if !errors.is_empty() {
@@ -126,7 +126,7 @@ impl Gpu {
     }
 }
 
-/// All adapters of all backends that run compute shaders.
+/// All adapters of all backends that support compute shaders.
 pub async fn adapters() -> Vec<wgpu::Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
@@ -134,7 +134,8 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
     found
 }
 
-/// The adapter, so that it gives a device. In a browser each gives only one, but there are always more of them.
+/// An adapter that can still open a device. In a browser each adapter opens only one device, but a new request returns
+/// a new adapter.
 async fn unused(adapter: &wgpu::Adapter) -> Result<wgpu::Adapter> {
     if cfg!(target_family = "wasm") {
         return adapters().await.into_iter().next().context("the browser gives no adapter");
@@ -142,21 +143,22 @@ async fn unused(adapter: &wgpu::Adapter) -> Result<wgpu::Adapter> {
     Ok(adapter.clone())
 }
 
-/// `BACKEND NAME DRIVER DRIVER_INFO`. The backend belongs to it: Mesa's Vulkan and GL adapters share a name.
+/// `BACKEND NAME DRIVER DRIVER_INFO`. The backend is needed, because Mesa's Vulkan and GL adapters share a name.
 pub fn describe(info: &wgpu::AdapterInfo) -> String {
     let backend = format!("{:?}", info.backend);
     let parts = [backend.as_str(), &info.name, &info.driver, &info.driver_info];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// The one adapter whose description contains `wanted` (in any case), or without it the most capable one.
+/// The one adapter whose description contains `wanted` (in any case), or the most capable adapter if `wanted` is
+/// `None`.
 pub fn select(adapters: Vec<wgpu::Adapter>, wanted: Option<&str>) -> Result<wgpu::Adapter> {
     let infos: Vec<_> = adapters.iter().map(wgpu::Adapter::get_info).collect();
     let chosen = choose(&infos, wanted)?;
     adapters.into_iter().nth(chosen).context("the list of adapters changed")
 }
 
-/// True where the description contains `wanted`, in any case.
+/// Whether the description contains `wanted`, in any case.
 pub fn matches(info: &wgpu::AdapterInfo, wanted: &str) -> bool {
     describe(info).to_lowercase().contains(&wanted.to_lowercase())
 }

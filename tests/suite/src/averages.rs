@@ -1,4 +1,4 @@
-//! Running averages whose betas are small, or as small as none.
+//! Running averages with small betas, down to nearly none.
 
 use anyhow::{Result, bail};
 use wgpu_adam::{AdamConfig, Param, ParamGroup, WgpuAdam};
@@ -9,8 +9,8 @@ pub const BODIES: &[(&str, Body)] = &[body!("averages/small betas", gpu => small
 
 const BETAS: [f64; 8] = [0.0, 1e-30, 1e-4, 0.1, 0.49, 0.5, 0.9, 0.999];
 
-/// Every pair of betas, to maximize and not: a step with gradients, two with zero gradients in which the averages decay, and
-/// one with gradients again.
+/// Every pair of betas, with and without maximize: a step with gradients, two with zero gradients, in which the
+/// averages decay, and another with gradients.
 async fn small_betas(gpu: &Gpu) -> Result<()> {
     let first = [1.0_f32, -0.75, 3e4, -1e-3, 0.3];
     let steps = [first, [0.0; 5], [0.0; 5], [-0.5, 0.25, 1e4, 2e-3, 0.3]];
@@ -35,7 +35,7 @@ async fn small_betas(gpu: &Gpu) -> Result<()> {
             gpu.queue.write_buffer(&grad, 0, bytemuck::cast_slice(gradient));
             adam.step()?;
             for ((config, reference), id) in tensors.iter_mut().zip(adam.param_groups().iter().map(|g| g.params()[0])) {
-                // What is added to either average, and what is left of it: no more than a few roundings of each.
+                // The sizes of the two terms of each average. The error may be no more than a few roundings of them.
                 let (beta1, beta2) = config.betas;
                 let sizes: Vec<[f64; 2]> = (0..5)
                     .map(|i| {

@@ -1,5 +1,5 @@
-//! Counts the calls of wgpu that make an object or reach the queue, in wgpu-core's own log: exact on every native
-//! backend, the noop one too. wgpu's own counters tell of live objects only.
+//! Counts the calls of wgpu that create an object or use the queue, in wgpu-core's own log: exact on every native
+//! backend, including noop. wgpu's own counters only count live objects.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,7 +22,8 @@ pub const COUNTED: [(&str, &str); 11] = [
 /// How often each kind was called.
 pub type Counts = BTreeMap<&'static str, u32>;
 
-/// Beginnings of the lines about what an encoder holds, told when its passes are encoded: at the latest by `finish`.
+/// Beginnings of the log lines about an encoder's commands. They are logged when passes are encoded, at the latest by
+/// `finish`.
 const RECORDED: [&str; 3] = ["ComputePass::dispatch", "CommandEncoder::clear_", "CommandEncoder::copy_"];
 
 thread_local! {
@@ -30,7 +31,7 @@ thread_local! {
     static RECORDS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Counts the lines of the thread it runs on.
+/// Counts log lines per thread.
 struct Counter;
 
 impl log::Log for Counter {
@@ -41,7 +42,7 @@ impl log::Log for Counter {
     fn log(&self, record: &log::Record<'_>) {
         if self.enabled(record.metadata()) {
             let line = record.args().to_string();
-            // A submit is logged when it begins and when it returns.
+            // A submit is logged when it begins and again when it returns.
             let counted = COUNTED.iter().filter(|(begin, _)| line.starts_with(begin) && !line.contains("returned"));
             for (_, name) in counted {
                 CALLS.with_borrow_mut(|calls| *calls.entry(name).or_default() += 1);
@@ -57,7 +58,7 @@ impl log::Log for Counter {
 
 /// The calls that `work` makes on this thread. wgpu-core's log stays on for the whole process.
 pub fn calls<T>(work: impl FnOnce() -> T) -> (Counts, T) {
-    // Setting it again fails, which is fine: it is the same one.
+    // Setting the logger again fails, which is fine: it is the same logger.
     let _ = log::set_logger(&Counter);
     log::set_max_level(log::LevelFilter::Trace);
     CALLS.take();
@@ -65,13 +66,13 @@ pub fn calls<T>(work: impl FnOnce() -> T) -> (Counts, T) {
     (CALLS.take(), result)
 }
 
-/// What `work` records, in its order: dispatches with their grids, and the kinds of everything else.
+/// The commands that `work` records, in order: dispatches with their grids, and the kinds of all others.
 pub fn recorded(work: impl FnOnce()) -> Vec<String> {
     let (_, _) = calls(|| {
         RECORDS.take();
         work();
     });
-    // Behind the kind come numbers of objects, which differ from run to run.
+    // The kind is followed by object numbers, which differ from run to run.
     let kind = |line: String| match line.split_once(' ') {
         Some((kind, _)) if !line.starts_with("ComputePass") => kind.to_owned(),
         _ => line,

@@ -1,4 +1,5 @@
-//! What a change leaves behind: places, names and groups that are free again, and moments that are kept where they were put.
+//! The effects of changes: removed parameters free their places, names and groups, and moments stay where the caller
+//! put them.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{AdamConfig, Moments, Param, ParamGroup, TensorArena, TensorBuffer, WgpuAdam, ZeroGrad};
@@ -37,7 +38,7 @@ fn own(gpu: &Gpu, name: &str, length: u64) -> Param {
     Param::new(name, [length as usize], &storage(gpu, length * 4), &storage(gpu, length * 4))
 }
 
-/// Replaces the first parameter by one as long, with moments that are given.
+/// Replaces the first parameter by another of the same length, with given moments.
 fn give(gpu: &Gpu, adam: &mut WgpuAdam, with: Param, length: u64) -> Result<[(Key, Vec<f32>); 2]> {
     let id = adam.param_groups()[0].params()[0];
     let moments = [(Key::ExpAvg, values(11, length)), (Key::ExpAvgSq, values(13, length))];
@@ -49,7 +50,8 @@ fn give(gpu: &Gpu, adam: &mut WgpuAdam, with: Param, length: u64) -> Result<[(Ke
     Ok(moments)
 }
 
-/// A parameter that is added later brings the state of fresh neighbours together. What was given moments is not fresh.
+/// A parameter that is added later moves the state of fresh neighbours together. A parameter with given moments is not
+/// fresh.
 async fn given_first(gpu: &Gpu) -> Result<()> {
     let arena = TensorArena::new(&gpu.device, ["a", "b", "c"].map(|name| (name, [70])))?;
     let mut adam = new(gpu, vec![arena.tensor("a")?, arena.tensor("b")?])?;
@@ -64,7 +66,7 @@ async fn given_first(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Nor is what was loaded.
+/// A parameter with loaded state is not fresh either.
 async fn loaded_first(gpu: &Gpu) -> Result<()> {
     let arena = TensorArena::new(&gpu.device, ["a", "b", "c"].map(|name| (name, [70])))?;
     let mut old = new(gpu, vec![arena.tensor("a")?])?;
@@ -83,7 +85,7 @@ async fn loaded_first(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Each piece takes its own part of what is given.
+/// Each piece receives its own part of the given moments.
 async fn given_to_pieces(gpu: &Gpu) -> Result<()> {
     const LENGTH: u64 = 30_001;
     let small = gpu.small(small_workgroups(64 << 10)).await?;
@@ -97,7 +99,8 @@ async fn given_to_pieces(gpu: &Gpu) -> Result<()> {
     small.check_errors()
 }
 
-/// A tensor larger than a part of a load, and one in pieces, through a staging buffer that holds less than a piece.
+/// Loads a tensor larger than a part of a load, and one in pieces, through a staging buffer that is smaller than a
+/// piece.
 async fn loaded_in_parts(gpu: &Gpu) -> Result<()> {
     let small = gpu.small(small_workgroups(64 << 10)).await?;
     for (case, gpu, length, staging) in [("written", gpu, 300_001, 64 << 20), ("staged", &small, 30_001, 4096)] {
@@ -119,7 +122,7 @@ async fn loaded_in_parts(gpu: &Gpu) -> Result<()> {
 }
 
 async fn free_again(gpu: &Gpu) -> Result<()> {
-    // Named and unnamed parameters do not mix; the last unnamed one that goes makes room for named ones.
+    // Named and unnamed parameters do not mix. After the last unnamed one is removed, named ones can be added.
     let mut adam = new(gpu, vec![own(gpu, "a", 5).unnamed(), own(gpu, "b", 6).unnamed()])?;
     for id in adam.param_groups()[0].params().to_vec() {
         ensure!(adam.add_param(0, own(gpu, "c", 7)).is_err(), "a named parameter beside unnamed ones");
@@ -127,7 +130,7 @@ async fn free_again(gpu: &Gpu) -> Result<()> {
     }
     adam.add_param(0, own(gpu, "c", 7)).context("a named parameter where no unnamed one is left")?;
 
-    // A place that a gradient has left may hold a parameter.
+    // A gradient is removed; then a parameter can use its place.
     let shared = storage(gpu, 400);
     let grads: [(&str, Option<TensorBuffer>); 2] =
         [("another buffer", Some((&storage(gpu, 40)).into())), ("none", None)];
@@ -145,7 +148,7 @@ async fn free_again(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// What has taken no step is brought together, though a neighbour is gone.
+/// State without a step is moved together, even though a neighbour was removed.
 async fn removed_then_added(gpu: &Gpu) -> Result<()> {
     let arena = TensorArena::new(&gpu.device, ["a", "b", "c"].map(|name| (name, [70])))?;
     let mut adam = new(gpu, vec![arena.tensor("a")?, arena.tensor("b")?])?;
@@ -156,7 +159,7 @@ async fn removed_then_added(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// The gradient of what has come is cleared, and what has gone is left alone.
+/// Clears the new parameter's gradient, and not the removed one's.
 async fn fill_after_replacement(gpu: &Gpu) -> Result<()> {
     let ones = [1.0_f32; 9];
     let grads = [filled(gpu, &ones), filled(gpu, &ones)];
@@ -175,12 +178,12 @@ async fn fill_after_replacement(gpu: &Gpu) -> Result<()> {
     same_bits("the new gradient", &read_f32(gpu, grads[1].buffer(), 0, 9).await?, &[0.0; 9])
 }
 
-/// What is cleared is what the gradients are at that moment, all of it, also where they lie within each other.
+/// Clears the gradients that the optimizer has at that moment, completely, even if one lies inside another.
 async fn other_fills(gpu: &Gpu) -> Result<()> {
     let ones = [1.0_f32; 40];
     let (first, second) = (filled(gpu, &ones), filled(gpu, &ones));
     let mut adam = new(gpu, vec![Param::new("a", [40], &storage(gpu, 160), first.clone())])?;
-    // A part of the other's gradient, which ends before that does.
+    // Part of the other gradient, and ends before it.
     adam.add_param(0, Param::new("b", [5], &storage(gpu, 20), first.slice(3..8)?))?;
     let id = adam.find("a").context("a")?;
     let fill = |adam: &mut WgpuAdam| -> Result<()> {

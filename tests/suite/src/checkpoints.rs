@@ -1,4 +1,5 @@
-//! Checkpoints and state dicts through staging buffers that are much smaller than the state; what travels beside it.
+//! Checkpoints and state dicts through staging buffers that are much smaller than the state, and the other content of
+//! checkpoints.
 
 mod refused;
 mod spoiled;
@@ -31,7 +32,7 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("checkpoints/names of any kind", gpu => spoiled::names(gpu)),
 ];
 
-/// Small enough that every tensor is cut somewhere.
+/// So small that it cuts every tensor.
 const STAGING: u64 = 4096;
 
 /// A model of two groups, the second with amsgrad, and a tensor without a gradient.
@@ -59,7 +60,7 @@ impl<'a> Model<'a> {
         Ok(Self { gpu, arena, adam, steps: 0 })
     }
 
-    /// Gradients that depend on the step alone.
+    /// Writes gradients that depend on the step alone.
     fn write_grads(&self) -> Result<()> {
         for (number, (name, shape)) in (0..).zip(TENSORS) {
             let grad = values(self.steps * 31 + number + 1, shape.iter().product::<usize>() as u64);
@@ -93,7 +94,7 @@ impl<'a> Model<'a> {
     }
 }
 
-/// 5 steps, a checkpoint into another model, 5 more on both: the same bits, and the same file.
+/// 5 steps, a checkpoint into another model, and 5 more steps of both give the same bits and the same file.
 async fn there_and_back(gpu: &Gpu) -> Result<()> {
     let mut model = Model::new(gpu, 1)?;
     let empty = model.bytes().await?;
@@ -101,7 +102,7 @@ async fn there_and_back(gpu: &Gpu) -> Result<()> {
     model.steps(5)?;
     let bytes = model.bytes().await?;
     let dict = model.adam.state_dict().await?;
-    ensure!(StateDict::from_safetensors(bytes.clone())? == dict, "the file holds another state than state_dict");
+    ensure!(StateDict::from_safetensors(bytes.clone())? == dict, "the file's state differs from state_dict's");
     let checkpoint = Checkpoint::from_bytes(bytes.clone())?;
     ensure!(checkpoint.tensor("model.scale")?.shape().is_empty(), "the shape of a scalar");
 
@@ -110,14 +111,14 @@ async fn there_and_back(gpu: &Gpu) -> Result<()> {
     other.steps(3)?;
     other.adam.load_from(&checkpoint, CheckpointLoad::StateAndParams).await?;
     other.steps = 5;
-    ensure!(other.bytes().await? == bytes, "the file after loading is another");
+    ensure!(other.bytes().await? == bytes, "the file after loading differs");
     model.steps(5)?;
     other.steps(5)?;
     ensure!(other.bytes().await? == model.bytes().await?, "5 steps later the files differ");
     same_bits("parameters", &other.params().await?, &model.params().await?)
 }
 
-/// Options, metadata and tensors that nobody here knows go through an optimizer and come out as they were.
+/// Unknown options, metadata and tensors pass through an optimizer unchanged.
 async fn unknown(gpu: &Gpu) -> Result<()> {
     let mut model = Model::new(gpu, 1)?;
     model.steps(2)?;
@@ -140,13 +141,13 @@ async fn unknown(gpu: &Gpu) -> Result<()> {
     ensure!(second.metadata().get("epoch").is_some_and(|text| text == "3"), "metadata that was added");
     ensure!(second.tensor("model.running_mean")? == strange, "a tensor of bf16");
     let buffer = second.tensor("optimizer.state.0.bias.momentum_buffer")?;
-    ensure!(buffer.to_f32().is_some_and(|values| values[1].to_bits() == (-0.0_f32).to_bits()), "somebody else's state");
-    // Values of a parameter would be older than its state.
+    ensure!(buffer.to_f32().is_some_and(|values| values[1].to_bits() == (-0.0_f32).to_bits()), "a foreign state");
+    // The values of the parameter are not kept: they are older than its state.
     let stale = second.tensor("model.unused");
     ensure!(matches!(stale, Err(Error::Checkpoint(CheckpointError::Missing { .. }))), "stale values: {stale:?}");
     let own = CheckpointContents::new().tensor("optimizer.state.0.bias.step", CheckpointTensor::f32([], &[1.0])?);
     let refused = model.adam.checkpoint_bytes(&own).await;
-    ensure!(matches!(refused, Err(Error::Checkpoint(CheckpointError::Tensor { .. }))), "a state of one's own");
+    ensure!(matches!(refused, Err(Error::Checkpoint(CheckpointError::Tensor { .. }))), "a reserved name");
     Ok(())
 }
 
@@ -200,8 +201,8 @@ async fn small_staging(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// While a state larger than the staging buffers is copied, nothing may change it; then, or when nobody waits any more, all
-/// goes on.
+/// While a state larger than the staging buffers is copied, it cannot be changed. Afterwards, or when the copy is
+/// dropped, everything works again.
 async fn steps_wait(gpu: &Gpu) -> Result<()> {
     let mut model = Model::new(gpu, 1)?;
     model.adam.set_staging_size(STAGING);
@@ -218,15 +219,15 @@ async fn steps_wait(gpu: &Gpu) -> Result<()> {
     let second = model.adam.state_dict();
     ensure!(copy.await? == want, "the state of the copy");
     ensure!(model.adam.step().map(drop) == Err(Error::StateBeingCopied), "a step during the second copy");
-    // Loading meanwhile goes into other buffers.
+    // Loading uses new buffers meanwhile.
     let loaded = Model::new(gpu, 1)?.adam.state_dict().await?;
     model.adam.load_state_dict(&loaded).await?;
     ensure!(second.await? == want, "the state of the second copy");
-    ensure!(model.adam.state_dict().await? == loaded, "what was loaded meanwhile");
+    ensure!(model.adam.state_dict().await? == loaded, "the state loaded meanwhile");
 
     drop(model.adam.state_dict());
     model.step()?;
-    // A state that fits makes nobody wait.
+    // A state that fits into a staging buffer blocks nothing.
     model.adam.set_staging_size(1 << 20);
     let copy = model.adam.state_dict();
     model.step()?;
@@ -234,19 +235,19 @@ async fn steps_wait(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// A large state goes into the buffers that are there, and leaves nothing of what was there before.
+/// Loading a large state reuses the existing buffers, and overwrites everything in them.
 async fn in_place(gpu: &Gpu) -> Result<()> {
     let mut model = Model::new(gpu, 1)?;
     model.steps(2)?;
     let mut dict = model.adam.state_dict().await?;
-    // A parameter that begins anew, and one whose maximum does.
+    // A parameter without saved state, and one without a saved maximum.
     dict.state.remove(&1);
     let bytes = dict.to_safetensors(&CheckpointContents::new())?;
     for through_file in [false, true] {
         let mut other = Model::new(gpu, 1)?;
         other.adam.set_staging_size(STAGING);
         other.steps(3)?;
-        // In a browser, steps are over only when it has been told so.
+        // A browser reports finished steps only through callbacks, so wait for one.
         other.adam.state_dict().await?;
         let place =
             |adam: &WgpuAdam| -> Result<_> { Ok(adam.state(adam.find("1.weight").context("1.weight")?)?.pieces) };
@@ -257,13 +258,13 @@ async fn in_place(gpu: &Gpu) -> Result<()> {
             other.adam.load_state_dict(&dict).await?;
         }
         ensure!(place(&other.adam)? == before, "the state has moved");
-        ensure!(other.adam.state_dict().await? == dict, "another state than was loaded");
+        ensure!(other.adam.state_dict().await? == dict, "the state differs from the loaded one");
         let state = other.adam.state(other.adam.find("0.bias").context("0.bias")?)?;
         for key in [crate::golden::Key::ExpAvg, crate::golden::Key::ExpAvgSq] {
             let values = crate::readback::read_state(gpu, &state, key).await?;
-            ensure!(values.iter().all(|value| value.to_bits() == 0), "what has no entry is not zero: {values:?}");
+            ensure!(values.iter().all(|value| value.to_bits() == 0), "state without an entry is not zero: {values:?}");
         }
-        // Where max_exp_avg_sq goes, other buffers are made.
+        // A dict without max_exp_avg_sq makes loading create new buffers.
         let mut plain = dict.clone();
         plain.param_groups[1].amsgrad = Some(false);
         for entry in plain.state.values_mut() {
@@ -279,7 +280,7 @@ async fn in_place(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Steps recorded before a load and submitted behind it act on the state that was given up.
+/// Steps recorded before a load and submitted after it act on the old state.
 async fn recorded_steps(gpu: &Gpu) -> Result<()> {
     let mut model = Model::new(gpu, 1)?;
     model.adam.set_staging_size(STAGING);
@@ -289,6 +290,6 @@ async fn recorded_steps(gpu: &Gpu) -> Result<()> {
     model.adam.record_step(&mut encoder)?;
     model.adam.load_state_dict(&dict).await?;
     gpu.queue.submit([encoder.finish()]);
-    ensure!(model.adam.state_dict().await? == dict, "a step that was recorded before has changed what was loaded");
+    ensure!(model.adam.state_dict().await? == dict, "a step recorded before the load changed the loaded state");
     Ok(())
 }

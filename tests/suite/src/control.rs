@@ -1,4 +1,5 @@
-//! Gradients under control: clipped, unscaled, counted, and steps that are skipped, all decided on the GPU.
+//! Gradient control: gradients that are clipped, unscaled and counted, and steps that are skipped, all decided on the
+//! GPU.
 
 mod corrections;
 mod counts;

@@ -1,4 +1,5 @@
-//! Decoupled weight decay over thousands of steps, beside torch's own float32 run; and where it meets what is not finite.
+//! Decoupled weight decay over thousands of steps, compared with torch's own float32 run; and on values that are not
+//! finite.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -19,13 +20,13 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("decay/of what is not finite", gpu => of_what_is_not_finite(gpu)),
 ];
 
-/// What `make_decay.py` beside it has recorded.
+/// The records of `make_decay.py`, in the same folder as the data.
 #[derive(Deserialize)]
 pub struct Recorded {
     pub steps: u64,
-    /// The first elements, which have gradients.
+    /// Number of elements at the start that have gradients.
     pub moving: u64,
-    /// The last ones, whose gradients are zero.
+    /// Number of elements at the end whose gradients are zero.
     pub resting: u64,
     pub cases: Vec<Recording>,
 }
@@ -38,7 +39,7 @@ pub struct Recording {
     pub torch_param: Vec<f32>,
 }
 
-/// The rms error against float64 of those that have gradients and of those that have none.
+/// The rms error against float64 of the elements with gradients and of those without.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Parts {
     pub moving: f64,
@@ -55,7 +56,7 @@ impl Recorded {
         values(0, self.moving + self.resting).iter().map(|value| 2.0 * value).collect()
     }
 
-    /// Of those that have one. Each operation is exact, or rounded as numpy does.
+    /// Gradients of the elements that have one. Each operation is exact, or rounds as numpy does.
     pub fn gradient(&self, step: u64) -> Vec<f32> {
         let (drift, noise) = (values(1, self.moving), values(1 + step, self.moving));
         let sizes = (0..12).cycle().map(|halvings| (-f32::from(halvings as u8)).exp2());
@@ -87,17 +88,17 @@ impl Recording {
         AdamConfig { lr: self.lr, weight_decay: self.weight_decay, ..AdamConfig::adamw() }
     }
 
-    /// By how much of the decay torch's float32 factor, 1 - lr weight_decay, misses it.
+    /// The relative error of the decay by torch's float32 factor, 1 - lr weight_decay.
     fn off(&self) -> f64 {
         let decay = self.lr * self.weight_decay;
         ((1.0 - f64::from((1.0 - decay) as f32)) / decay - 1.0).abs()
     }
 }
 
-/// Steps in an encoder.
+/// Steps per encoder.
 const BATCH: u64 = 100;
 
-/// A group for each configuration, over `start` each, all with the same gradients.
+/// One group per configuration, over the values `start` of each, all with the same gradients.
 fn groups(gpu: &Gpu, starts: &[(AdamConfig, Vec<f32>)], grad: &wgpu::Buffer) -> Result<(WgpuAdam, TensorArena)> {
     let named = starts.iter().enumerate().map(|(number, (_, start))| (number.to_string(), [start.len()]));
     let arena = TensorArena::new(&gpu.device, named)?;
@@ -146,18 +147,19 @@ async fn beside_torch(gpu: &Gpu) -> Result<()> {
             ours.resting / torch.resting
         );
         log::info!("{row}");
-        // Where torch's factor is right by chance, what is left are roundings.
+        // If torch's factor happens to be right, only rounding errors are left.
         let share = if case.off() > 1e-3 { 0.2 } else { 1.0 };
-        // A parameter without a gradient loses a whole number of ULPs at each step, and so does torch's.
+        // A parameter without a gradient loses a whole number of ULPs at each step, here and in torch.
         if ours.moving > share * torch.moving || ours.resting > torch.resting {
-            wrong.push(format!("{row}; allowed {share} and 1 of torch's"));
+            wrong.push(format!("{row}; allowed: {share} and 1 times torch's"));
         }
     }
     if wrong.is_empty() { Ok(()) } else { bail!("rms errors against float64:\n  {}", wrong.join("\n  ")) }
 }
 
-/// What a parameter loses at a step is a whole number of ULPs. So parameters lie evenly around one that is to lose half an
-/// ULP more than that: roundings cancel, and what is lost on the average is the decay that was applied.
+/// At each step a parameter loses a whole number of ULPs. So the parameters are spread evenly around a value whose
+/// exact loss is half an ULP more than a whole number: rounding errors cancel, and the average loss is the decay that
+/// was applied.
 async fn with_zero_gradients(gpu: &Gpu) -> Result<()> {
     const STEPS: i32 = 100;
     const LENGTH: u64 = 4096;
@@ -165,7 +167,7 @@ async fn with_zero_gradients(gpu: &Gpu) -> Result<()> {
     for lr in [1e-3, 3e-4, 1e-4, 1e-5] {
         for weight_decay in [0.01, 0.1] {
             let config = AdamConfig { lr, weight_decay, ..AdamConfig::adamw() };
-            // In ULPs of numbers from 1 to 2, what such a number times `ulps` loses.
+            // The loss of a number from 1 to 2 is that number times `ulps`, in ULPs.
             let ulps = lr * weight_decay * 2.0_f64.powi(23);
             let centre = (1.5 * ulps - 0.5).round() + 0.5;
             let reach = (centre - 1.05 * ulps).min(1.95 * ulps - centre);
@@ -198,12 +200,12 @@ async fn with_zero_gradients(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// The bits, and one NaN like any other.
+/// The bits, with one NaN for all.
 fn bits(x: f32) -> u32 {
     if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }
 }
 
-/// A decoupled decay of 0 leaves the bits of a run without; torch does not multiply there.
+/// A decoupled decay of 0 gives the bits of a run without decay, because torch skips the multiplication then.
 async fn none_is_adam(gpu: &Gpu) -> Result<()> {
     let special = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN, 0.0, -0.0, f32::MIN_POSITIVE];
     for (amsgrad, maximize, zero) in [(false, false, false), (true, true, false), (false, false, true)] {
@@ -237,11 +239,11 @@ async fn none_is_adam(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// A parameter that is not finite, or large, becomes what `p.mul_(1 - lr * weight_decay)` makes of it.
+/// A parameter that is not finite, or large, gets the value of `p.mul_(1 - lr * weight_decay)`.
 async fn of_what_is_not_finite(gpu: &Gpu) -> Result<()> {
     const INFINITY: f32 = f32::INFINITY;
     const NAN: f32 = f32::NAN;
-    // lr is 1. By torch, with a gradient of 0.5.
+    // lr is 1. Results of torch, with a gradient of 0.5.
     let before = [INFINITY, -INFINITY, NAN, f32::MAX, 1e38, 8.0];
     let cases: [(f64, [f32; 6]); 6] = [
         (0.0, [INFINITY, -INFINITY, NAN, f32::MAX, 1e38, 7.0]),

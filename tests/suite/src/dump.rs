@@ -1,4 +1,4 @@
-//! Results as a safetensors file, for other programs to judge.
+//! Results as a safetensors file, for other programs to check.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use safetensors::{Dtype, View};
 
 use crate::{golden::Case, replay::Checkpoint};
 
-/// A tensor with bytes of its own.
+/// A tensor that owns its bytes.
 struct Tensor {
     dtype: Dtype,
     shape: Vec<usize>,
@@ -32,8 +32,8 @@ impl View for &Tensor {
     }
 }
 
-/// The content of a safetensors file with `CHECKPOINT.ID.KEY` as the golden results have it, and the step counts as
-/// int64 scalars `CHECKPOINT.ID.step`.
+/// The content of a safetensors file, with `CHECKPOINT.ID.KEY` as in the golden results, and the step counts as int64
+/// scalars `CHECKPOINT.ID.step`.
 pub fn dump(case: &Case, checkpoints: &[Checkpoint]) -> Result<Vec<u8>> {
     let mut tensors = Vec::new();
     for checkpoint in checkpoints {

@@ -1,4 +1,4 @@
-//! bias_correction.wgsl on the host: the same steps in u128, to the same bits.
+//! bias_correction.wgsl on the host: the same steps in u128, with the same bits.
 
 /// A beta from 0 to below 1 as a fraction of 2^64.
 pub fn fraction(beta: f64) -> u64 {
@@ -21,14 +21,14 @@ fn squares(beta: f64) -> [u64; 32] {
     })
 }
 
-/// 2^64 less a power, in f32.
+/// 2^64 minus a power, as f32.
 fn one_minus(power: u64) -> f32 {
     if power == 0 {
         return 1.0;
     }
     let rest = power.wrapping_neg();
     let zeros = rest.leading_zeros();
-    // What the shader has in 32 bits: those from the first that is set on.
+    // The 32 bits that the shader has, starting with the highest set bit.
     let high = ((rest << zeros) >> 32) as u32;
     f32::from_bits(((126 - zeros) << 23) + (high >> 8 & 0x7f_ffff) + (high >> 7 & 1))
 }
@@ -39,8 +39,8 @@ pub fn one_minus_power(beta: f64, t: u32) -> f32 {
     one_minus(set.map(|(_, square)| square).reduce(multiply).unwrap_or_default())
 }
 
-/// The same for every t from 1 to `last`, in no order, by one product each: a t with another bit on top has the factors
-/// of the t without, and one more.
+/// The same for every t from 1 to `last`, in no particular order, with one product each: adding a bit to t adds one
+/// factor.
 pub fn every_one_minus_power(beta: f64, last: u32, mut visit: impl FnMut(u32, f32)) {
     let squares = squares(beta);
     let mut open: Vec<(u32, u64)> = (0..32).map(|bit| (1 << bit, squares[bit as usize])).collect();

@@ -21,7 +21,7 @@ pub async fn golden_case(gpu: &Gpu, name: &str, placement: Placement) -> Result<
     judge(&case, &results, gpu.keeps_denormals().await?)?.into_result()
 }
 
-/// torch's fused steps where a buffer says which are to be skipped.
+/// torch's fused steps, where a buffer says which ones to skip.
 async fn told_found_inf(gpu: &Gpu) -> Result<()> {
     for name in ["fused_grad_scale", "fused_grad_scale_adamw"] {
         let case = load(name)?;
@@ -31,7 +31,7 @@ async fn told_found_inf(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Where the tensors lie changes how they are batched, but no result.
+/// The places of tensors change how they are batched, but no result.
 async fn placements_agree(gpu: &Gpu) -> Result<()> {
     let case = load("many_tensors")?;
     let arena = replay(gpu, &case, Placement::Arena).await?;
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_table_has_every_case_of_the_folder() {
-        // The cases "checkpoint" are folders in another format, and bodies of their own.
+        // The cases named "checkpoint" are folders in another format, and have separate bodies.
         let mut all = names(FOLDER).unwrap();
         for folder in ["torch1.11", "control"] {
             let names = names(format!("{FOLDER}/{folder}")).unwrap();

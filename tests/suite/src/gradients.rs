@@ -1,4 +1,4 @@
-//! Gradients filled with zeros, taken away, and given back.
+//! Gradients that are filled with zeros, removed, and set again.
 
 use anyhow::{Result, ensure};
 use wgpu_adam::{AdamConfig, TensorArena, TensorBuffer, ZeroGrad};
@@ -25,7 +25,7 @@ fn three(gpu: &Gpu) -> Result<(TensorArena, Vec<TwinTensor>)> {
     Ok((arena, tensors))
 }
 
-/// A step on zeros still counts, decays the weights and coasts on the moments.
+/// A step with zero gradients counts, decays the weights and moves on by the moments.
 async fn fill(gpu: &Gpu) -> Result<()> {
     let (_, tensors) = three(gpu)?;
     let mut twin = Twin::new(gpu, tensors, AdamConfig { weight_decay: 0.1, ..Default::default() })?;
@@ -56,7 +56,7 @@ async fn fill_exactly(gpu: &Gpu) -> Result<()> {
     same_bits("gradients", &got, &want)
 }
 
-/// As in torch, a parameter without a gradient is not touched at all.
+/// As in torch, a step does not touch a parameter without a gradient.
 async fn set_to_none(gpu: &Gpu) -> Result<()> {
     let (arena, tensors) = three(gpu)?;
     let mut twin = Twin::new(gpu, tensors, AdamConfig { weight_decay: 0.1, ..Default::default() })?;

@@ -1,4 +1,4 @@
-//! Groups and parameters that are added and removed one by one: neighbours are stepped as one, whenever they came in.
+//! Groups and parameters that are added and removed one by one: neighbours share a run, whenever they were added.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{AdamConfig, Error, GradientControl, Param, ParamGroup, TensorArena, WgpuAdam};
@@ -22,7 +22,7 @@ pub const BODIES: &[(&str, Body)] = &[
 
 const TENSORS: usize = 45;
 
-/// Tensors of 1 to 4,096 elements in one arena, with values and gradients that depend on the place alone.
+/// Tensors of 1 to 4,096 elements in one arena, with values and gradients that depend only on their place.
 fn arena(gpu: &Gpu) -> Result<TensorArena> {
     let length = |number: usize| [1, 63, 64, 65, 300, 4096, 7, 0, 1023][number % 9];
     let arena = TensorArena::new(&gpu.device, (0..TENSORS).map(|number| (format!("t{number}"), [length(number)])))?;
@@ -151,8 +151,8 @@ async fn into_a_group(gpu: &Gpu) -> Result<()> {
     same_bits("added to a group", &got, &want)
 }
 
-/// What was added while others had taken steps is stepped for itself, until the state is brought together: in the order of
-/// recording, within one encoder too.
+/// A tensor that is added after others have taken steps gets a separate run until the state is moved together. This
+/// follows the order of recording, within one encoder too.
 async fn between_steps(gpu: &Gpu) -> Result<()> {
     let mut results = Vec::new();
     for defragments in [false, true] {
@@ -176,7 +176,7 @@ async fn between_steps(gpu: &Gpu) -> Result<()> {
         if defragments {
             let before = adam.state(adam.find("t5").context("t5")?)?;
             adam.record_defragment(&mut encoder)?;
-            ensure!(before == adam.state(adam.find("t5").context("t5")?)?, "there was nothing to bring together");
+            ensure!(before == adam.state(adam.find("t5").context("t5")?)?, "nothing was moved together");
         }
         gpu.queue.submit([encoder.finish()]);
         let mut all = three_steps(gpu, &arena, &mut adam).await?;
@@ -209,7 +209,7 @@ async fn groups_removed(gpu: &Gpu) -> Result<()> {
     twin.adam.set_lr(1, 0.05)?;
     twin.step()?;
     twin.check("without b").await?;
-    // A dict of what is left loads into an optimizer that never had the others.
+    // A dict of the remaining parameters loads into an optimizer that never had the others.
     let dict = twin.adam.state_dict().await?;
     let groups: Vec<ParamGroup> =
         twin.tensors.iter().map(|tensor| ParamGroup::new([tensor.as_param()]).lr(0.5)).collect();
@@ -219,7 +219,7 @@ async fn groups_removed(gpu: &Gpu) -> Result<()> {
     twin.check("loaded without b").await
 }
 
-/// Places that the caller was given do not move when neighbours are added.
+/// State places that the caller has received do not move when neighbours are added.
 async fn lent(gpu: &Gpu) -> Result<()> {
     let arena = arena(gpu)?;
     let mut adam = new(gpu, Vec::new())?;
@@ -242,7 +242,7 @@ async fn lent(gpu: &Gpu) -> Result<()> {
 /// A group that cannot be added, and its error.
 type Wrong = (&'static str, Vec<Param>, fn(&Error) -> bool);
 
-/// A group that cannot be added leaves its names, its places and its neighbours as they were.
+/// Adding an invalid group fails and leaves names, places and neighbours unchanged.
 async fn refused(gpu: &Gpu) -> Result<()> {
     let arena = arena(gpu)?;
     let mut adam = new(gpu, vec![ParamGroup::new(arena.params().into_iter().take(10))])?;
@@ -270,7 +270,7 @@ async fn refused(gpu: &Gpu) -> Result<()> {
             }
         }
     }
-    // Controls that are refused, with the group behind them.
+    // Controls that are refused, and the group after them.
     let refused = adam.set_gradient_control(GradientControl { max_norm: Some(f64::NAN), ..Default::default() });
     ensure!(refused.is_err(), "a clipping norm of NaN");
     let rest = arena.params().into_iter().skip(10);

@@ -1,13 +1,13 @@
-//! The rules by which results are accepted, and the figures behind them.
+//! The rules for accepting results, and the figures behind them.
 //!
-//! torch's float32 results carry an error of their own, so a bar at "equal to torch" would reject better results.
-//! Finite cases are therefore judged by float64, with torch's own error as the yardstick. Where float32 itself fails
-//! (overflow, squares that vanish), float64 is no guide, and torch's float32 values are the reference.
+//! torch's float32 results have errors of their own, so requiring equality with torch would reject better results.
+//! Finite cases are therefore judged by float64, with torch's own error as the yardstick. If float32 itself fails
+//! (overflow, squares that underflow), float64 is no guide, and torch's float32 values are the reference.
 //!
-//! torch keeps denormals. An adapter that does so too is held against torch there. WGSL allows flushing them to zero,
-//! and an adapter that does is judged like a finite case, by a float64 that flushes as well: parameters and gradients
-//! as they are read, second moments as they are kept. Its only excuse is the case `denormal`; every other case has the
-//! same rules on every adapter.
+//! torch keeps denormals. An adapter that keeps them too is compared with torch there. WGSL allows flushing them to
+//! zero. An adapter that flushes is judged like a finite case, by a float64 that also flushes: parameters and gradients
+//! when they are read, second moments when they are stored. This exception is only for the case `denormal`; every other
+//! case has the same rules on every adapter.
 
 use std::{borrow::Cow, fmt};
 
@@ -20,29 +20,29 @@ use crate::{
     stats::{error_stats, ulp},
 };
 
-/// Tensors of fewer elements are judged element by element only: their norm says little, torch's or ours.
+/// Tensors with fewer elements are judged only element by element: their norm says little, for torch or for us.
 pub(crate) const NORM_ELEMENTS: usize = 32;
-/// Half an ULP of 1: an error that a float32 result may have however lucky torch was.
+/// Half an ULP of 1: an error that a float32 result may have even if torch's happens to be exact.
 pub(crate) const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
-/// How many times torch's `norm_rel` a parameter and a moment may have.
+/// How many times torch's `norm_rel` is allowed for a parameter and for a moment.
 pub(crate) const NORM_FACTOR_PARAM: f64 = 1.5;
 pub(crate) const NORM_FACTOR_MOMENT: f64 = 2.0;
-/// In the very long run a parameter has to be this much better than torch, whose second moment drifts.
+/// In the very long run a parameter must be this much better than torch, whose second moment drifts.
 const LONG_RUN_FACTOR: f64 = 0.6;
 const LONG_RUN_STEPS: u64 = 1000;
-/// How many times torch's `max_abs` an element may have, and how many ULPs it always may.
+/// How many times torch's `max_abs` is allowed for an element, and how many ULPs are always allowed.
 pub(crate) const ELEMENT_FACTOR: f64 = 4.0;
 pub(crate) const ELEMENT_ULPS: f64 = 2.0;
-/// How far, relatively, an element may be from torch's float32 value where that is the reference.
+/// The relative distance that an element may have from torch's float32 value when that is the reference.
 const TORCH_RELATIVE: f64 = 1e-5;
-/// Failures that are written out.
+/// How many failures are printed.
 const SHOWN: usize = 6;
 
 /// The outcome of one case.
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub figures: Figures,
-    /// The first failures, for reading.
+    /// The first failures, as text.
     pub failures: Vec<String>,
     pub failed: usize,
 }
@@ -68,16 +68,16 @@ impl Verdict {
     }
 }
 
-/// The worst of a case.
+/// The worst values of a case.
 #[derive(Debug, Default)]
 pub struct Figures {
-    /// `norm_rel` against float64, ours and torch's, where the ratio is the worst.
+    /// `norm_rel` against float64, ours and torch's, where their ratio is the worst.
     pub param: Option<(f64, f64)>,
     pub moment: Option<(f64, f64)>,
-    /// The largest part of an allowed norm, and of an allowed difference, that was used up.
+    /// The largest used share of an allowed norm and of an allowed difference.
     pub norm_share: f64,
     pub element_share: f64,
-    /// The element that is farthest from torch's float32 value: where, in ULPs, absolutely.
+    /// The element farthest from torch's float32 value: its place, the distance in ULPs, the absolute distance.
     pub from_torch: Option<(String, f64, f64)>,
 }
 
@@ -100,7 +100,7 @@ struct Subject<'a> {
     id: &'a str,
     key: Key,
     got: &'a [f32],
-    /// The reference instead of torch's, on an adapter without denormals.
+    /// The reference instead of torch's, for an adapter without denormals.
     flushed: Option<&'a [f64]>,
 }
 
@@ -110,7 +110,7 @@ impl fmt::Display for Subject<'_> {
     }
 }
 
-/// Judges all checkpoints of a replay on an adapter that keeps denormals or flushes them.
+/// Judges all checkpoints of a replay, on an adapter that keeps denormals or flushes them.
 pub fn judge(case: &Case, checkpoints: &[Checkpoint], keeps_denormals: bool) -> Result<Verdict> {
     ensure!(case.checkpoints().count() == checkpoints.len(), "{} has other checkpoints", case.name());
     let mut verdict = Verdict::default();
@@ -132,7 +132,7 @@ pub fn judge(case: &Case, checkpoints: &[Checkpoint], keeps_denormals: bool) -> 
     Ok(verdict)
 }
 
-/// The seven options, and which parameters a group has, exactly.
+/// The seven options, and each group's parameters, must be equal.
 fn judge_groups(verdict: &mut Verdict, case: &Case, expected: &Expected, ours: &[Group]) {
     let checkpoint = &expected.name;
     if ours.len() != expected.param_groups.len() {
@@ -140,16 +140,16 @@ fn judge_groups(verdict: &mut Verdict, case: &Case, expected: &Expected, ours: &
     }
     let names = case.packed_names();
     for (index, (group, want)) in ours.iter().zip(&expected.param_groups).enumerate() {
-        // What an older torch does not mention has the value it had before there was an option.
+        // An option that an older torch lacks has its default value.
         let config = want.options.over(&wgpu_adam::AdamConfig::default());
         let params: Vec<&str> = want.params.iter().map(|&packed| names[packed]).collect();
         if group.config != config || group.params != params {
-            verdict.fail(|| format!("{checkpoint}: group {index} is {group:?} and not {config:?} with {params:?}"));
+            verdict.fail(|| format!("{checkpoint}: group {index} is {group:?} instead of {config:?} with {params:?}"));
         }
     }
 }
 
-/// `flushed` is the reference on an adapter without denormals, for the case that has them.
+/// `flushed` is the reference for an adapter without denormals, in the case that has denormals.
 fn judge_param(
     verdict: &mut Verdict,
     case: &Case,
@@ -160,7 +160,7 @@ fn judge_param(
     let id = outcome.id.as_str();
     let checkpoint = expected.name.as_str();
     let step = expected.steps[id].unwrap_or(0);
-    // torch's count is a float32 that stops at 2^24; ours goes on.
+    // torch's count is a float32 that stops at 2^24; ours continues.
     let stopped = step == 1 << 24 && outcome.step > step;
     if outcome.step != step && !stopped {
         verdict.fail(|| format!("{checkpoint} {id} step: got {}, want {step}", outcome.step));
@@ -189,7 +189,7 @@ fn judge_tensor(verdict: &mut Verdict, case: &Case, expected: &Expected, subject
     let torch = expected.torch_error(id, key);
     let initial = case.initial(id)?;
     let initial = case.sample(id, &initial)?;
-    // A parameter that has come close to zero still has the rounding errors of where it came from.
+    // A parameter near zero still has the rounding errors of its earlier, larger values.
     let size = |i: usize, want: f64| if key == Key::Param { want.abs().max(f64::from(initial[i].abs())) } else { want };
     let norm = note(&mut verdict.figures, subject, &reference, &torch_values, torch.norm_rel);
 
@@ -209,15 +209,15 @@ fn judge_tensor(verdict: &mut Verdict, case: &Case, expected: &Expected, subject
                 ELEMENT_FACTOR * torch.max_abs + ELEMENT_ULPS * ulp(size(i, want))
             });
         }
-        // torch 2.x and 1.x disagree about the moments that an infinity leaves behind.
+        // torch 2.x and 1.x disagree about the moments after an infinity.
         Tag::Nonfinite if key != Key::Param => {}
         Tag::WideRange | Tag::Nonfinite => {
             let steps = expected.steps[id].unwrap_or(0) as f64;
             let lost = if key == Key::Param { 0.0 } else { steps * f64::from(f32::MIN_POSITIVE) };
             judge_elements(verdict, subject, &torch_values, |i, want| {
                 let rule = ELEMENT_FACTOR * torch.max_abs + TORCH_RELATIVE * want.abs();
-                // One max_abs for all sizes would excuse anything in the small elements: torch's own error at each
-                // element, with what rounding adds in another order, is a bar too.
+                // One max_abs for all sizes would excuse any error in small elements. So torch's own error at each
+                // element is a limit too, plus the rounding errors of another order of operations.
                 let error = Some((want - reference[i]).abs()).filter(|error| error.is_finite()).unwrap_or(0.0);
                 let rounding = (ELEMENT_ULPS + steps) * ulp(size(i, want));
                 rule.min(ELEMENT_FACTOR * error + TORCH_RELATIVE * want.abs() + rounding + lost)
@@ -238,7 +238,7 @@ fn judge_norm(verdict: &mut Verdict, subject: &Subject, norm: f64, bar: f64) {
     }
 }
 
-/// Each element within its allowance; where `want` is not finite, ours must not be either.
+/// Each element must be within its allowance. If `want` is not finite, our value must not be finite either.
 fn judge_elements(verdict: &mut Verdict, subject: &Subject, want: &[f64], allowed: impl Fn(usize, f64) -> f64) {
     for (i, (&got, &want)) in subject.got.iter().zip(want).enumerate() {
         let difference = (f64::from(got) - want).abs();
@@ -256,7 +256,7 @@ fn judge_elements(verdict: &mut Verdict, subject: &Subject, want: &[f64], allowe
     }
 }
 
-/// Keeps the figures up and returns our `norm_rel`.
+/// Updates the figures and returns our `norm_rel`.
 fn note(figures: &mut Figures, subject: &Subject, reference: &[f64], torch_values: &[f64], torch_norm: f64) -> f64 {
     let norm = error_stats(subject.got, reference).unwrap_or_default().norm_rel;
     let ratio = |(ours, torch): (f64, f64)| ours / torch.max(ROUNDING);
@@ -267,7 +267,7 @@ fn note(figures: &mut Figures, subject: &Subject, reference: &[f64], torch_value
     for (i, (&got, &want)) in subject.got.iter().zip(torch_values).enumerate() {
         let difference = (f64::from(got) - want).abs();
         let ulps = difference / ulp(want);
-        // A NaN on either side compares false: those elements are not measured.
+        // A NaN on either side compares false, so those elements are not measured.
         if ulps.is_finite() && figures.from_torch.as_ref().is_none_or(|&(_, worst, _)| ulps > worst) {
             figures.from_torch = Some((format!("{subject} [{i}]"), ulps, difference));
         }

@@ -1,7 +1,7 @@
-//! What the tests of wgpu-adam share: adapters, readback, a float64 Adam, and the golden cases with their judge.
+//! Shared parts of wgpu-adam's tests: adapters, readback, a float64 Adam, and the golden cases with their judge.
 //!
-//! A test is a [`Body`]: an async function of a [`Gpu`] that never blocks. The native harness runs every body on
-//! every adapter of the machine, a browser runs the same ones in a page.
+//! A test is a [`Body`]: an async function of a [`Gpu`] that never blocks. The native harness runs every body on every
+//! adapter of the machine; a browser runs the same bodies in a page.
 
 pub mod adapter;
 mod averages;
@@ -44,10 +44,10 @@ use futures::future::LocalBoxFuture;
 pub use adapter::Gpu;
 pub use golden_bodies::golden_case;
 
-/// A test: it fails by its error, or by one the device reports (see [`Gpu::check_errors`]).
+/// A test. It fails by returning an error, or if the device reports one (see [`Gpu::check_errors`]).
 pub type Body = for<'a> fn(&'a Gpu) -> LocalBoxFuture<'a, Result<()>>;
 
-/// The error of a body that has nothing to test here; harnesses report it as ignored, not as passed.
+/// The error of a body that has nothing to test here. Harnesses report it as ignored, not as passed.
 #[derive(Debug)]
 pub struct Skipped(pub String);
 
@@ -67,7 +67,7 @@ macro_rules! body {
 }
 use body;
 
-/// Every test body with its name; a module of bodies adds its table here.
+/// Every test body with its name. To add a module of bodies, add its table here.
 pub fn bodies() -> &'static [(&'static str, Body)] {
     static ALL: LazyLock<Vec<(&'static str, Body)>> = LazyLock::new(|| {
         [

@@ -1,5 +1,5 @@
-//! A device lost at every point of a step's life: errors or harmless success, no panic, no endless wait, nothing for the
-//! application's handler; and a run that goes on, on a new device.
+//! A device that is lost at any point of a step: errors or harmless success, no panic, no endless wait, and nothing for
+//! the application's handler. Also a run that continues on a new device.
 
 mod changes;
 mod control;
@@ -18,7 +18,7 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("lost device/a run goes on on a new one", gpu => resuming::goes_on(gpu)),
 ];
 
-/// All points, each of which wants a device of its own.
+/// All points. Each requires a separate device.
 pub fn points() -> impl Iterator<Item = &'static Point> {
     steps::POINTS.iter().chain(changes::POINTS).chain(control::POINTS)
 }
@@ -29,7 +29,7 @@ async fn every_point(gpu: &Gpu) -> Result<()> {
         let gpu = Gpu::default_limits(&gpu.adapter).await?;
         let came = (point.run)(&gpu.device, &gpu.queue).await;
         if !point.expect.is_met_by(&came) {
-            failures.push(format!("{}: {came:?} where {:?} was due", point.name, point.expect));
+            failures.push(format!("{}: {came:?} instead of {:?}", point.name, point.expect));
         }
         if let Err(error) = gpu.check_errors() {
             failures.push(format!("{}: {error}", point.name));

@@ -1,7 +1,7 @@
-//! Mistakes: each gives its error, changes nothing, records nothing, and does not reach wgpu.
+//! Mistakes: each returns its error, changes nothing, records nothing, and does not reach wgpu.
 //!
-//! Every row is a mistake made on a running optimizer, or beside it. Another optimizer does the same without mistakes:
-//! the step behind a mistake, recorded into the encoder that the mistake was given, must give the same bits on both.
+//! Every row is a mistake on a running optimizer, or beside it. Another optimizer does the same without mistakes. The
+//! step after a mistake, recorded into the encoder that the mistake received, must give the same bits on both.
 
 mod arenas;
 mod control;
@@ -44,7 +44,7 @@ struct Row {
     name: String,
     mistake: Mistake,
     is_kind: fn(&Error) -> bool,
-    /// The pattern of the error that is due.
+    /// The pattern of the expected error.
     kind: &'static str,
     /// A part of its message.
     text: String,
@@ -64,15 +64,15 @@ macro_rules! row {
 }
 use row;
 
-/// What a mistake is made with.
+/// Everything that a mistake can use.
 struct Case<'a> {
     gpu: &'a Gpu,
     subject: &'a mut Subject,
-    /// The next step is recorded behind what the mistake leaves here.
+    /// The encoder that the mistake receives; the next step is recorded into it.
     encoder: &'a mut wgpu::CommandEncoder,
     /// A parameter of another optimizer.
     foreign: ParamId,
-    /// A state dict that the optimizer would take.
+    /// A state dict that the optimizer would accept.
     dict: &'a StateDict,
     /// A buffer of another device.
     elsewhere: &'a wgpu::Buffer,
@@ -102,7 +102,7 @@ impl Case<'_> {
     }
 }
 
-/// The optimizer that mistakes are made on, and the one without.
+/// The optimizer with mistakes, and the one without.
 struct Pair<'a> {
     gpu: &'a Gpu,
     subject: Subject,
@@ -150,7 +150,7 @@ impl<'a> Pair<'a> {
     }
 }
 
-/// Every row, in turn; a row that fails does not hide the others.
+/// Runs every row; a row that fails does not hide the others.
 async fn run(gpu: &Gpu, rows: Vec<Row>) -> Result<()> {
     let other = Gpu::default_limits(&gpu.adapter).await?;
     let elsewhere = crate::twin::storage(&other, 4096);
@@ -159,7 +159,7 @@ async fn run(gpu: &Gpu, rows: Vec<Row>) -> Result<()> {
     for row in &rows {
         if let Err(problem) = pair.check(row).await {
             failures.push(format!("  {}: {problem:#}", row.name));
-            // What else the device has to say belongs to this row.
+            // Further device errors belong to this row, so they are cleared.
             let _ = gpu.check_errors();
             pair = Pair::new(gpu, &elsewhere).await?;
         }

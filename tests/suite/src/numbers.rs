@@ -1,4 +1,4 @@
-//! What torch does with NaN, infinity and overflow, element by element; neighbours never notice.
+//! torch's results with NaN, infinity and overflow, element by element; neighbours are never affected.
 
 use anyhow::{Result, ensure};
 use wgpu_adam::{AdamConfig, WgpuAdam};
@@ -28,17 +28,17 @@ fn kind(x: f32) -> Kind {
     }
 }
 
-/// A first gradient among ordinary ones, and what becomes of its element after that step and after an ordinary one.
+/// A special first gradient among ordinary ones, and its element after that step and after an ordinary step.
 async fn not_finite(gpu: &Gpu) -> Result<()> {
     use Kind::{Finite, Infinite, Nan};
-    // exp_avg, exp_avg_sq, max_exp_avg_sq, param: after the first step, after the second. By torch 2.15.
+    // exp_avg, exp_avg_sq, max_exp_avg_sq, param: after the first step, after the second. Results of torch 2.15.
     let cases: [(f32, [Kind; 4], [Kind; 4]); 5] = [
         (f32::NAN, [Nan; 4], [Nan; 4]),
         (f32::INFINITY, [Infinite, Infinite, Infinite, Nan], [Nan, Infinite, Infinite, Nan]),
         (f32::NEG_INFINITY, [Infinite, Infinite, Infinite, Nan], [Nan, Infinite, Infinite, Nan]),
-        // The square overflows: the parameter rests for ever.
+        // The square overflows: the parameter never moves again.
         (1e25, [Finite, Infinite, Infinite, Finite], [Finite, Infinite, Infinite, Finite]),
-        // Its square would, had it not been weighted first.
+        // The square would overflow without the weight, which multiplies first.
         (1e20, [Finite; 4], [Finite; 4]),
     ];
     for (special, first, second) in cases {
@@ -65,7 +65,7 @@ async fn not_finite(gpu: &Gpu) -> Result<()> {
                 for column in &columns {
                     let others = (0..9).filter(|&other| other != at);
                     let hurt: Vec<usize> = others.filter(|&other| kind(column[other]) != Finite).collect();
-                    ensure!(hurt.is_empty(), "{special:e} at {at} has reached {hurt:?}");
+                    ensure!(hurt.is_empty(), "{special:e} at {at} affected {hurt:?}");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What is recorded is what happens, in the order of recording, whenever it is submitted.
+//! Recorded commands take effect in the order of recording, whenever they are submitted.
 
 use anyhow::{Result, ensure};
 use wgpu_adam::{AdamConfig, Param, ParamGroup, TensorArena, WgpuAdam, ZeroGrad};
@@ -22,7 +22,7 @@ pub const BODIES: &[(&str, Body)] = &[
 
 const LENGTHS: [u64; 4] = [1000, 64, 257, 3];
 
-/// Ten steps with a change between any two, as a list of all values and moments at the end.
+/// Ten steps with changes in between. Returns all values and moments at the end.
 async fn changing_run(gpu: &Gpu, submit_each: bool) -> Result<Vec<(String, Vec<f32>)>> {
     let names = ["a", "b", "c", "d"];
     let arena =
@@ -30,7 +30,7 @@ async fn changing_run(gpu: &Gpu, submit_each: bool) -> Result<Vec<(String, Vec<f
     let late = storage(gpu, 4 * 500);
     let late_grad = storage(gpu, 4 * 500);
     gpu.queue.write_buffer(&late, 0, bytemuck::cast_slice(&values(90, 500)));
-    // Writes of the queue come before everything recorded, so each step copies its gradients from a buffer of its own.
+    // Writes of the queue run before all recorded commands, so each step copies its gradients from a separate buffer.
     let mut sources = Vec::new();
     for step in 0..10 {
         let source = storage(gpu, 4 * (LENGTHS.iter().sum::<u64>() + 500));
@@ -143,7 +143,7 @@ async fn steps_without_a_poll(gpu: &Gpu) -> Result<()> {
     twin.check("3000 steps").await
 }
 
-/// An encoder that is not submitted makes no step, and gives back what it leased; the step stays counted.
+/// An encoder that is not submitted makes no step and returns its leases; the step still counts.
 async fn dropped_encoders(gpu: &Gpu) -> Result<()> {
     let mut twin = Twin::new(gpu, vec![TwinTensor::alone(gpu, "a", 100)], AdamConfig::default())?;
     let before = read_tensor(gpu, &twin.tensors[0].param, 100).await?;
@@ -151,7 +151,7 @@ async fn dropped_encoders(gpu: &Gpu) -> Result<()> {
     for number in 0..100 {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         twin.adam.record_step(&mut encoder)?;
-        // Once as an encoder, once as a command buffer.
+        // Dropped once as an encoder and once as a command buffer.
         if number % 2 == 0 { drop(encoder) } else { drop(encoder.finish()) }
     }
     let after = read_tensor(gpu, &twin.tensors[0].param, 100).await?;
@@ -163,7 +163,7 @@ async fn dropped_encoders(gpu: &Gpu) -> Result<()> {
     twin.check("the step after dropped encoders").await
 }
 
-/// Forward, backward and step are one submit; after an error of the closure there is none, and the next step is right.
+/// Forward, backward and step are one submit. If the closure fails there is no submit, and the next step is correct.
 async fn step_with(gpu: &Gpu) -> Result<()> {
     let mut twin = Twin::new(gpu, vec![TwinTensor::alone(gpu, "a", 50)], AdamConfig::default())?;
     let source = storage(gpu, 200);
@@ -203,7 +203,7 @@ async fn two_optimizers(gpu: &Gpu) -> Result<()> {
     gpu.queue.submit([encoder.finish()]);
     one.check("one").await?;
     two.check("two").await?;
-    // The first is gone before its next step is submitted.
+    // The first optimizer is dropped before its commands are submitted.
     let mut encoder = gpu.device.create_command_encoder(&Default::default());
     one.adam.record_zero_grad(&mut encoder, ZeroGrad::SetToNone)?;
     two.adam.record_step(&mut encoder)?;

@@ -1,4 +1,4 @@
-//! Parts of tensors: what is stepped, measured and cleared is the part, whatever tensor lies around it.
+//! Parts of tensors: steps, norms and clears affect the part alone, whatever tensor surrounds it.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{
@@ -21,7 +21,7 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("parts/rows and slices", gpu => rows_and_slices(gpu)),
 ];
 
-/// An arena of three tensors, of which "q" has 40 elements; every element of all of them is 1, and its gradient is.
+/// An arena of three tensors, of which "q" has 40 elements. All elements and all gradients are 1.
 fn arena(gpu: &Gpu) -> Result<TensorArena> {
     let arena = TensorArena::new(&gpu.device, [("p", [7]), ("q", [40]), ("r", [100])])?;
     for (name, length) in [("p", 7), ("q", 40), ("r", 100)] {
@@ -31,7 +31,7 @@ fn arena(gpu: &Gpu) -> Result<TensorArena> {
     Ok(arena)
 }
 
-/// A part of a tensor of an arena, in a way that people write it.
+/// A way to write a part of a tensor of an arena.
 type Make = fn(&TensorArena, &str, u64, u64) -> Result<Param>;
 
 fn at(place: &TensorBuffer, start: u64) -> (&wgpu::Buffer, u64) {
@@ -64,7 +64,7 @@ const PARTS: [(&str, &[(u64, u64)]); 6] = [
     ("all, in three", &[(0, 5), (5, 30), (35, 5)]),
 ];
 
-/// What differs from what was there before: places of a buffer.
+/// The indices of a buffer's values that changed.
 async fn changed(gpu: &Gpu, buffer: &wgpu::Buffer, before: &[f32]) -> Result<Vec<u64>> {
     let after = read_f32(gpu, buffer, 0, before.len() as u64).await?;
     Ok((0..).zip(after.iter().zip(before)).filter(|(_, (a, b))| a.to_bits() != b.to_bits()).map(|(i, _)| i).collect())
@@ -88,7 +88,7 @@ async fn stepped(gpu: &Gpu) -> Result<()> {
             adam.step()?;
             let (got, want) = (changed(gpu, q.buffer(), &before).await?, places(q.offset() / 4, parts));
             ensure!(got == want, "{case}: elements {got:?} were stepped instead of {want:?}");
-            // Those that lie next to each other are one dispatch, or as many as there are gaps and odd places.
+            // Adjacent parts share one dispatch. Gaps and odd places split it.
             if case.starts_with("all, in three") {
                 ensure!(adam.dispatch_count() == 1, "{case}: {} dispatches", adam.dispatch_count());
             }
@@ -141,7 +141,7 @@ async fn cleared(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// A tensor may have the gradient of another one, longer or shorter places included: its own elements alone are stepped.
+/// A tensor may use the gradient of a longer or shorter tensor; only the tensor's own elements are stepped.
 async fn other_gradients(gpu: &Gpu) -> Result<()> {
     for (case, name, length, grad) in [
         ("a longer tensor's gradient", "p", 7_u64, "r"),
@@ -163,7 +163,7 @@ async fn other_gradients(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// What lies behind the end of the shorter tensor is not looked at any more.
+/// Nothing past the end of the shorter tensor is read any more.
 async fn replaced(gpu: &Gpu) -> Result<()> {
     for length in [1_u64, 10, 39] {
         let case = format!("shortened to {length}");
@@ -190,7 +190,7 @@ async fn replaced(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Rows in groups of their own, some frozen; what parts are called; what is no part.
+/// Rows in separate groups, some frozen; the names of parts; invalid parts.
 async fn rows_and_slices(gpu: &Gpu) -> Result<()> {
     let arena = TensorArena::new(&gpu.device, [("embedding", vec![10, 6]), ("scale", vec![])])?;
     arena.write_param(&gpu.queue, "embedding", &[1.0; 60])?;
@@ -271,7 +271,7 @@ async fn rows_and_slices(gpu: &Gpu) -> Result<()> {
         let error = part(&arena, &buffer).err().with_context(|| format!("{case}: it was accepted"))?;
         ensure!(error.to_string().starts_with(want), "{case}: '{error}' instead of '{want}'");
     }
-    // What lies in a buffer of one's own can be cut as well.
+    // A tensor in a separate buffer can be cut as well.
     let own = Param::new("own", [4, 4], &buffer, &storage(gpu, 64)).rows(1..3)?;
     adam.add_param(0, own)?;
     adam.step()?;

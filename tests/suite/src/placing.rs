@@ -1,4 +1,4 @@
-//! Tensors of any length, at any place: all of their elements are stepped, and nothing else.
+//! Tensors of any length, at any place: all their elements are stepped, and nothing else.
 
 use anyhow::{Result, ensure};
 use wgpu_adam::{AdamConfig, ParamGroup, TensorArena, TensorBuffer, WgpuAdam};
@@ -59,7 +59,7 @@ fn arena_twin<'a>(gpu: &'a Gpu, lengths: &[u64], config: AdamConfig) -> Result<T
     Twin::new(gpu, tensors.collect::<Result<_>>()?, config)
 }
 
-/// More than one binding of 128 MiB reaches; samples are held against the reference.
+/// A tensor longer than one binding of 128 MiB; samples are compared with the reference.
 async fn large(gpu: &Gpu, length: u64) -> Result<()> {
     let arena = TensorArena::new(&gpu.device, [("large", [length as usize])])?;
     let (param, grad) = (arena.param_buffer("large")?, arena.grad_buffer("large")?);
@@ -83,7 +83,7 @@ async fn large(gpu: &Gpu, length: u64) -> Result<()> {
         "one window holds all: {} bytes",
         gpu.device.limits().max_storage_buffer_binding_size
     );
-    // Both ends, the borders of the windows, and places in between.
+    // Both ends, the window boundaries, and places in between.
     let mut starts: Vec<u64> = (0..64).map(|number| number * (length / 64)).collect();
     starts.push(length - 8);
     starts.extend(state.pieces.iter().skip(1).map(|piece| piece.start - 4));
@@ -110,10 +110,10 @@ async fn large(gpu: &Gpu, length: u64) -> Result<()> {
     Ok(())
 }
 
-/// Of each tensor: the offset of the parameter, that of its gradient, the length, in elements of two buffers.
+/// For each tensor, in elements of two buffers: the parameter's offset, the gradient's offset, the length.
 type Places = &'static [(u64, u64, u64)];
 
-/// Tensors at multiples of 4 bytes that are multiples of nothing else, among things that are none of ours.
+/// Tensors at offsets that are multiples of 4 bytes and no more, among other data.
 async fn offsets(gpu: &Gpu) -> Result<()> {
     const CANARY: f32 = 12345.678;
     let cases: [(&str, Places); 5] = [
@@ -135,7 +135,7 @@ async fn offsets(gpu: &Gpu) -> Result<()> {
         };
         let mut twin = Twin::new(gpu, places.iter().enumerate().map(tensor).collect(), AdamConfig::default())?;
         for step in 0..3 {
-            // Split the runs for one step.
+            // Splits the runs for one step.
             if step == 1 && places.len() > 2 {
                 twin.drop_grad(1)?;
             }
@@ -148,12 +148,12 @@ async fn offsets(gpu: &Gpu) -> Result<()> {
         let after = read_f32(gpu, &params, 0, end).await?;
         let is_ours = |i: u64| places.iter().any(|&(param, _, length)| (param..param + length).contains(&i));
         let touched: Vec<u64> = (0..end).filter(|&i| !is_ours(i) && after[i as usize] != CANARY).collect();
-        ensure!(touched.is_empty(), "{case}: elements {touched:?} are none of ours and have changed");
+        ensure!(touched.is_empty(), "{case}: foreign elements {touched:?} have changed");
     }
     Ok(())
 }
 
-/// Parameters and gradients in one buffer, in turns.
+/// Parameters and gradients alternate in one buffer.
 async fn interleaved(gpu: &Gpu) -> Result<()> {
     for (case, gap) in [("at once", 0), ("with gaps", 3), ("aligned", 64)] {
         let buffer = storage(gpu, 4 * 400_000);
@@ -183,7 +183,7 @@ async fn interleaved(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Under every option, whatever lies between an arena's tensors is zero after every step, in the state as well.
+/// With every option, the padding between an arena's tensors is zero after every step, in the state as well.
 async fn padding(gpu: &Gpu) -> Result<()> {
     let lengths = [1_u64, 63, 64, 65, 127, 1000, 0, 5];
     for options in 0..16_u32 {
@@ -240,7 +240,7 @@ async fn all_zero(gpu: &Gpu, case: &str, buffer: &wgpu::Buffer, ours: &[bool]) -
     Ok(())
 }
 
-/// Limits below all adapters': bindings of so many bytes, small workgroups and few of them.
+/// Limits below every adapter's: bindings of this many bytes, and few, small workgroups.
 pub fn small_workgroups(binding: u64) -> wgpu::Limits {
     wgpu::Limits {
         max_storage_buffer_binding_size: binding,
@@ -253,7 +253,7 @@ pub fn small_workgroups(binding: u64) -> wgpu::Limits {
     }
 }
 
-/// A device opened with small limits steps in more dispatches, and to the same bits.
+/// A device with small limits steps in more dispatches, with the same bits.
 async fn small_limits(gpu: &Gpu) -> Result<()> {
     let small = gpu.small(small_workgroups(64 << 10)).await?;
     let mut results = Vec::new();

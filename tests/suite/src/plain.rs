@@ -1,4 +1,4 @@
-//! Golden cases done on the CPU: by the float64 reference, and by one that flushes denormals.
+//! Golden cases on the CPU: by the float64 reference, and by one that flushes denormals.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
 pub trait Plain: Clone {
     fn new(param: &[f32]) -> Self;
     fn step(&mut self, grad: &[f64], config: &AdamConfig);
-    /// Takes over a step count and moments.
+    /// Loads a step count and moments.
     fn load(&mut self, step: u64, moments: &[(Key, Vec<f32>)]);
     fn step_count(&self) -> u64;
     /// All values of one tensor.
@@ -65,7 +65,7 @@ pub fn run<T: Plain>(case: &Case) -> Result<Vec<BTreeMap<String, T>>> {
                 }
             }
             Op::Checkpoint(_) => checkpoints.push(params.clone()),
-            // The state stays; only groups added later notice.
+            // The state stays; the new defaults only apply to groups added later.
             Op::Reload { defaults: options } => defaults = options.over(&defaults),
             Op::LoadState { steps } => {
                 for (id, &step) in steps {
@@ -118,8 +118,8 @@ impl Plain for Reference {
     }
 }
 
-/// Float64 on hardware that flushes denormals: what it reads of parameters and gradients, and what it keeps of second
-/// moments, is zero where a float32 would be a denormal. Nothing else is rounded.
+/// Float64 for hardware that flushes denormals. Parameters and gradients when they are read, and second moments when
+/// they are stored, become zero if they would be denormal in float32. Nothing else is rounded.
 #[derive(Clone, Debug)]
 pub struct Flushed(Reference);
 
@@ -166,7 +166,7 @@ impl Plain for Flushed {
     }
 }
 
-/// The norm of gradients; the squares of any float32 are sums that float64 holds.
+/// The norm of gradients; float64 holds the squares of all float32 and their sum.
 pub fn norm(grads: impl Iterator<Item = f64>, norm_type: NormType) -> f64 {
     match norm_type {
         NormType::Two => grads.map(|grad| grad * grad).sum::<f64>().sqrt(),
@@ -175,12 +175,12 @@ pub fn norm(grads: impl Iterator<Item = f64>, norm_type: NormType) -> f64 {
     }
 }
 
-/// What torch multiplies gradients of this norm with.
+/// The factor by which torch multiplies gradients of this norm.
 pub fn clip_factor(norm: f64, bound: f64) -> f64 {
     (bound / (norm + 1e-6)).min(1.0)
 }
 
-/// Zero in place of what is a denormal in float32.
+/// Replaces values that are denormal in float32 by zero.
 fn flush(x: f64) -> f64 {
     if x.abs() < f64::from(f32::MIN_POSITIVE) { 0.0 } else { x }
 }

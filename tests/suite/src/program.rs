@@ -1,4 +1,4 @@
-//! Programs: lists of what an application may do to an optimizer, run on the GPU and on a plain float64 model at once.
+//! Programs: lists of operations on an optimizer, run on the GPU and on a plain float64 model together.
 
 use std::fmt;
 
@@ -15,43 +15,43 @@ use crate::{
     values::values,
 };
 
-/// One line of a program. Numbers choose among what there is, modulo its count.
+/// One line of a program. Numbers select an item modulo the number of items.
 #[derive(Clone, Debug)]
 pub enum Line {
-    /// Tensors of these lengths in an arena, or each in buffers of its own, as a new group.
+    /// Adds a group of tensors of these lengths, in an arena or in separate buffers.
     AddGroup {
         lengths: Vec<u64>,
         arena: bool,
         amsgrad: bool,
         decoupled: bool,
     },
-    /// A tensor of an arena cut behind these lengths: every second part, or all of them, as a new group.
+    /// Cuts a tensor of an arena into parts of these lengths, and adds every second part, or all, as a group.
     AddParts {
         lengths: Vec<u64>,
         all: bool,
     },
-    /// One tensor more in a group.
+    /// Adds a tensor to a group.
     AddParam(usize, u64),
-    /// New gradients and a step, so many times.
+    /// New gradients and a step, this many times.
     Step(u32),
-    /// The gradients are filled with zeros, and a step is made on them.
+    /// Fills the gradients with zeros and makes a step.
     StepOnZeros,
-    /// From here on steps on gradients that are not finite are skipped, or not.
+    /// Starts or stops skipping steps with gradients that are not finite.
     Skipping(bool),
-    /// Clipping by a norm that no gradient reaches, or no clipping any more.
+    /// Starts clipping by a norm that no gradient reaches, or stops clipping.
     Clipping(bool),
-    /// Controls that are refused.
+    /// Tries controls that are refused.
     RefusedControl,
-    /// A step on new gradients of which one has a NaN, while such steps are skipped; else nothing.
+    /// A step on new gradients, one of which has a NaN, if such steps are skipped; else nothing.
     Overflow(usize),
     DropGrad(usize),
     GiveGrad(usize),
     Set(usize, Change),
     Save,
     Load,
-    /// What was saved, its names behind a prefix.
+    /// Loads the saved state with a prefix before all names.
     LoadPrefixed,
-    /// Of what was saved, what there is now.
+    /// Loads the saved state partially, for the current parameters.
     LoadPartial,
     Defragment,
     RemoveGroup(usize),
@@ -76,7 +76,7 @@ pub enum Change {
     Decoupled(bool),
 }
 
-/// What becomes of a replaced tensor's moments.
+/// The fate of a replaced tensor's moments.
 #[derive(Clone, Copy, Debug)]
 pub enum How {
     Keep,
@@ -84,7 +84,7 @@ pub enum How {
     From,
 }
 
-/// A program, shown as a script of a line for each of its lines.
+/// A program, printed as a script with one line for each of its lines.
 #[derive(Clone)]
 pub struct Program(pub Vec<Line>);
 
@@ -98,7 +98,7 @@ impl fmt::Debug for Program {
     }
 }
 
-/// Runs a program from an optimizer of one tensor of 10 elements, comparing at every save and at the end.
+/// Runs a program from an optimizer with one tensor of 10 elements. Compares at every save and at the end.
 pub async fn run(gpu: &Gpu, program: &Program) -> Result<()> {
     let config = AdamConfig { lr: 0.01, ..Default::default() };
     let mut machine = Machine {
@@ -116,7 +116,7 @@ pub async fn run(gpu: &Gpu, program: &Program) -> Result<()> {
 
 struct Machine<'a> {
     twin: Twin<'a>,
-    /// Of each group, whether it was made with amsgrad.
+    /// For each group, whether it had amsgrad from the start.
     amsgrad_from_the_start: Vec<bool>,
     names: usize,
     saved: Option<Saved>,
@@ -129,7 +129,7 @@ type GroupCopy = (AdamConfig, Vec<ParamCopy>);
 struct ParamCopy {
     name: String,
     reference: Reference,
-    /// Whether a step was recorded for it, taken or skipped: then it has an entry in state dicts.
+    /// Whether a step was recorded for it, taken or skipped; then state dicts have an entry for it.
     stepped: bool,
 }
 
@@ -207,7 +207,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Parts of a tensor, whose other parts stay as they are.
+    /// Adds parts of a tensor, whose other parts stay as they are.
     fn add_parts(&mut self, lengths: &[u64], all: bool) -> Result<()> {
         let gpu = self.twin.gpu;
         let whole = [("whole", [lengths.iter().sum::<u64>() as usize])];
@@ -234,7 +234,7 @@ impl Machine<'_> {
         let tensor = TwinTensor::alone(self.twin.gpu, &format!("t{}", self.names), length);
         self.names += 1;
         self.twin.adam.add_param(group, tensor.as_param())?;
-        // Where the group has amsgrad off and had it on, a new tensor has no place for the maximum.
+        // If the group's amsgrad is off but was on at the start, a new tensor has no place for the maximum.
         self.amsgrad_from_the_start[group] &= self.twin.adam.param_groups()[group].config().amsgrad;
         self.twin.tensors.push(tensor);
         Ok(())
@@ -269,7 +269,7 @@ impl Machine<'_> {
         }
         let small = storage(self.twin.gpu, 4);
         ensure!(self.twin.adam.set_found_inf((&small, 4)).is_err(), "a found_inf behind its buffer was accepted");
-        ensure!(*self.twin.adam.gradient_control() == before, "a refused control is in force");
+        ensure!(*self.twin.adam.gradient_control() == before, "a refused control was set");
         Ok(())
     }
 
@@ -311,7 +311,7 @@ impl Machine<'_> {
             Change::WeightDecay(decay) => adam.set_weight_decay(group, decay)?,
             Change::Maximize(on) => adam.set_maximize(group, on)?,
             Change::Decoupled(on) => adam.set_decoupled_weight_decay(group, on)?,
-            // Off is always possible, on where the maximum was kept from the first step.
+            // Turning amsgrad off is always possible, turning it on only if the maximum was kept from the first step.
             Change::Amsgrad(on) if !on || self.amsgrad_from_the_start[group] => adam.set_amsgrad(group, on)?,
             Change::Amsgrad(_) => {}
         }
@@ -338,7 +338,7 @@ impl Machine<'_> {
         let id = self.twin.id(&name)?;
         let mut new = TwinTensor::alone(gpu, &name, length);
         let old = &self.twin.tensors[index].reference;
-        // Moments of no step are no state that is loaded again.
+        // Without a step, moments are not saved, so a load does not restore them.
         let how = if old.step == 0 { How::Clear } else { how };
         let moments = match how {
             How::Clear => Moments::Clear,
@@ -352,7 +352,7 @@ impl Machine<'_> {
                 Moments::Keep
             }
             How::From => {
-                // Averages that gradients below 1 could have, of which the squares are not small.
+                // Averages that gradients below 1 could have, with squares that are not small.
                 let exp_avg = values(501, length);
                 let exp_avg_sq: Vec<f32> = values(502, length).into_iter().map(|x| 0.6 + 0.3 * x).collect();
                 let upload = |values: &[f32]| {
@@ -376,7 +376,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// The groups with copies of their parameters' references.
+    /// The groups, with copies of their parameters' references.
     fn groups(&self) -> Result<Vec<GroupCopy>> {
         let mut groups = Vec::new();
         for group in self.twin.adam.param_groups() {
@@ -399,7 +399,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Loads what was saved, if it fits what there is now; else it must be refused.
+    /// Loads the saved state. It must be refused if it does not fit the current groups.
     async fn load(&mut self, prefix: &str) -> Result<()> {
         let Some(mut saved) = self.saved.take() else { return Ok(()) };
         for name in saved.dict.param_groups.iter_mut().filter_map(|group| group.param_names.as_mut()).flatten() {
@@ -415,7 +415,7 @@ impl Machine<'_> {
                     | Error::StateDict(StateDictError::Names { .. })
                     | Error::StateDict(StateDictError::Entry { .. }),
                 ) => Ok(()),
-                other => bail!("a dict that does not fit gives {other:?}"),
+                other => bail!("a dict that does not fit returned {other:?}"),
             };
             ensure!(self.groups()? == now, "a refused dict has changed the groups");
             return refusal;
@@ -425,11 +425,11 @@ impl Machine<'_> {
             let tensor = self.twin.tensors.iter_mut().find(|tensor| tensor.name == name).context("unknown")?;
             let length = tensor.length as usize;
             let param = std::mem::take(&mut tensor.reference.param);
-            // What had taken no step begins anew.
+            // Parameters without a saved step start again.
             tensor.reference = if old.step == 0 { Reference::new(&vec![0.0; length]) } else { old };
             tensor.reference.param = param;
         }
-        // A place for max_exp_avg_sq is made where the dict has one or asks for one.
+        // Loading makes a place for max_exp_avg_sq if the dict has one or asks for one.
         for (number, group) in self.twin.adam.param_groups().iter().enumerate() {
             let entries = saved.dict.param_groups[number].params.iter().map(|id| saved.dict.state.get(id));
             let mut kept = entries.map(|entry| entry.is_some_and(|entry| entry.max_exp_avg_sq.is_some()));
@@ -441,7 +441,7 @@ impl Machine<'_> {
 }
 
 impl Machine<'_> {
-    /// Loads of what was saved what there is now; the rest begins anew.
+    /// Loads the saved state of the parameters that still exist; the others start again.
     async fn load_partial(&mut self) -> Result<()> {
         let Some(saved) = self.saved.take() else { return Ok(()) };
         let now = self.groups()?;
@@ -449,12 +449,12 @@ impl Machine<'_> {
         let known: Vec<ParamCopy> = saved.groups.iter().flat_map(|(_, params)| params.clone()).collect();
         match self.twin.adam.load_state_dict_with(&saved.dict, &options).await {
             Ok(()) => {}
-            // Of another length; without the maximum that the group asks for; nothing has a name.
+            // Refused: another length, a missing maximum that the group needs, or no names at all.
             Err(Error::StateDict(StateDictError::Entry { .. }) | Error::StateDict(StateDictError::WithoutNames)) => {
                 ensure!(self.groups()? == now, "a refused dict has changed the groups");
                 return Ok(());
             }
-            other => bail!("a part of a dict gives {other:?}"),
+            other => bail!("loading a part of a dict returned {other:?}"),
         }
         for tensor in &mut self.twin.tensors {
             let length = tensor.length as usize;
@@ -470,7 +470,7 @@ impl Machine<'_> {
     }
 }
 
-/// The saved state of each parameter that there is now, by name; none where the one does not fit the other.
+/// The saved state for each current parameter, by name; `None` if the groups do not fit.
 fn matched(saved: &[GroupCopy], now: &[GroupCopy]) -> Option<Vec<(String, Reference)>> {
     let sizes = |groups: &[GroupCopy]| groups.iter().map(|(_, params)| params.len()).collect::<Vec<_>>();
     let params = |groups: &[GroupCopy]| groups.iter().flat_map(|(_, params)| params.clone()).collect::<Vec<_>>();

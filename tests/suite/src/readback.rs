@@ -1,4 +1,4 @@
-//! Reading buffers back, many at a time, through one staging buffer.
+//! Reads many buffers back through one staging buffer.
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::channel::oneshot;
@@ -6,7 +6,7 @@ use wgpu_adam::{ParamState, TensorBuffer};
 
 use crate::{Body, adapter::Gpu, body, golden::Key};
 
-/// Bytes that are staged at once.
+/// Bytes staged at once.
 const BATCH: u64 = 16 << 20;
 
 /// A range of float32 values in a buffer.
@@ -18,24 +18,24 @@ pub struct Span {
     pub elements: u64,
 }
 
-/// `elements` values from a byte offset on.
+/// Reads `elements` values from a byte offset on.
 pub async fn read_f32(gpu: &Gpu, buffer: &wgpu::Buffer, offset: u64, elements: u64) -> Result<Vec<f32>> {
     let mut values = read_all(gpu, &[vec![Span { buffer: buffer.clone(), offset, elements }]]).await?;
     Ok(values.remove(0))
 }
 
-/// The `len` values of a parameter or a gradient.
+/// Reads the `len` values of a parameter or a gradient.
 pub async fn read_tensor(gpu: &Gpu, tensor: &TensorBuffer, len: u64) -> Result<Vec<f32>> {
     read_f32(gpu, tensor.buffer(), tensor.offset(), len).await
 }
 
-/// One moment of a parameter, put together from its pieces.
+/// Reads one moment of a parameter, assembled from its pieces.
 pub async fn read_state(gpu: &Gpu, state: &ParamState, key: Key) -> Result<Vec<f32>> {
     let mut values = read_all(gpu, &[state_spans(state, key)?]).await?;
     Ok(values.remove(0))
 }
 
-/// Where the pieces of a moment lie, in the order of the tensor's elements.
+/// The places of a moment's pieces, in the order of the tensor's elements.
 pub fn state_spans(state: &ParamState, key: Key) -> Result<Vec<Span>> {
     let mut end = 0;
     let mut spans = Vec::new();
@@ -107,7 +107,7 @@ async fn read_batch(gpu: &Gpu, spans: &[(usize, Span)], values: &mut [Vec<f32>])
     Ok(())
 }
 
-/// Maps a whole buffer for reading. Browsers call back by themselves, native devices have to be polled.
+/// Maps a whole buffer for reading. Browsers run callbacks by themselves; native devices must be polled.
 async fn map(gpu: &Gpu, buffer: &wgpu::Buffer) -> Result<()> {
     let (sender, receiver) = oneshot::channel();
     // The receiver is gone only if this future was dropped.
@@ -120,7 +120,7 @@ async fn map(gpu: &Gpu, buffer: &wgpu::Buffer) -> Result<()> {
 
 pub(crate) const BODIES: &[(&str, Body)] = &[body!("readback/spans", gpu => spans_come_back(gpu))];
 
-/// Spans of several lists, together longer than what is staged at once.
+/// Spans of several lists, together longer than one batch.
 async fn spans_come_back(gpu: &Gpu) -> Result<()> {
     let elements = BATCH / 4 + 1000;
     let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {

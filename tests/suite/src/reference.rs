@@ -1,4 +1,4 @@
-//! Adam in plain float64, to be read as the definition of what the library computes.
+//! Adam in plain float64. It defines what the library computes.
 
 use wgpu_adam::AdamConfig;
 
@@ -9,25 +9,25 @@ pub struct Reference {
     /// The moments as torch stores them: without bias correction.
     pub exp_avg: Vec<f64>,
     pub exp_avg_sq: Vec<f64>,
-    /// The largest `exp_avg_sq` so far; kept up only by steps with amsgrad.
+    /// The largest `exp_avg_sq` so far, updated only by steps with amsgrad.
     pub max_exp_avg_sq: Vec<f64>,
     pub step: u64,
 }
 
 impl Reference {
-    /// A parameter that has made no step.
+    /// A parameter before its first step.
     pub fn new(param: &[f32]) -> Self {
         let zeros = vec![0.0; param.len()];
         let param = param.iter().copied().map(f64::from).collect();
         Self { param, exp_avg: zeros.clone(), exp_avg_sq: zeros.clone(), max_exp_avg_sq: zeros, step: 0 }
     }
 
-    /// One `step()` of torch.optim.Adam or AdamW. Skipping it is what a missing gradient means.
+    /// One `step()` of torch.optim.Adam or AdamW. For a missing gradient, do not call it.
     pub fn step(&mut self, grad: &[f32], config: &AdamConfig) {
         self.step_f64(&grad.iter().copied().map(f64::from).collect::<Vec<_>>(), config);
     }
 
-    /// The same with gradients that float32 need not hold: unscaled, clipped.
+    /// The same, with gradients that float32 may not be able to hold: unscaled, clipped.
     pub fn step_f64(&mut self, grad: &[f64], config: &AdamConfig) {
         assert_eq!(grad.len(), self.param.len(), "one gradient an element");
         let (beta1, beta2) = config.betas;
@@ -57,15 +57,15 @@ impl Reference {
             } else {
                 *v
             };
-            // eps comes after the root and after the correction.
+            // eps is added after the root and after the correction.
             let denominator = second.sqrt() / root_correction + config.eps;
             *p -= step_size * *m / denominator;
         }
     }
 }
 
-/// torch.lerp with a weight of 1 - beta: the branch keeps the end exact whose weight is the larger one. Unlike torch it does
-/// not make a beta out of the weight, in which one of 1e-30 is lost.
+/// torch.lerp with a weight of 1 - beta. The branch keeps the end with the larger weight exact. Unlike torch, this does
+/// not compute beta from the weight, which would lose a beta of 1e-30.
 fn average(start: f64, end: f64, beta: f64) -> f64 {
     if beta > 0.5 { start + (1.0 - beta) * (end - start) } else { end - (end - start) * beta }
 }

@@ -1,4 +1,4 @@
-//! Doing to a [`WgpuAdam`] what a golden case says was done to torch's optimizer.
+//! Replays the operations of a golden case on a [`WgpuAdam`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,21 +16,21 @@ use crate::{
     twin::storage,
 };
 
-/// Where the tensors of a replay lie.
+/// The placement of a replay's tensors.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Placement {
     /// All tensors of one constructor or add_param_group call in one [`TensorArena`].
     Arena,
-    /// Each parameter and each gradient in a buffer of its own that is exactly as long.
+    /// Each parameter and each gradient in a separate buffer of exactly its length.
     OwnBuffers,
 }
 
-/// What the library had at a checkpoint.
+/// The library's results at a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     pub name: String,
     pub groups: Vec<Group>,
-    /// In the order of their names.
+    /// Sorted by name.
     pub params: Vec<Outcome>,
 }
 
@@ -47,25 +47,25 @@ pub struct Outcome {
     pub id: String,
     /// 0: no state yet.
     pub step: u64,
-    /// The whole tensors, for the keys that the case has results for and the library has too.
+    /// The whole tensors, for the keys that both the case's results and the library have.
     pub values: BTreeMap<Key, Vec<f32>>,
 }
 
-/// How the library learns that a gradient is not finite.
+/// How the library finds out that a gradient is not finite.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FoundInf {
-    /// It looks.
+    /// It measures the gradients.
     Seen,
-    /// A buffer says so, as torch's fused step has it.
+    /// A buffer says so, as for torch's fused step.
     Told,
 }
 
-/// Replays a case; each step is a submit of its own.
+/// Replays a case with one submit per step.
 pub async fn replay(gpu: &Gpu, case: &Case, placement: Placement) -> Result<Vec<Checkpoint>> {
     replay_with(gpu, case, placement, FoundInf::Seen).await
 }
 
-/// The same, where `found_inf` may come from outside.
+/// The same, with `found_inf` measured or from a buffer.
 pub async fn replay_with(gpu: &Gpu, case: &Case, placement: Placement, found: FoundInf) -> Result<Vec<Checkpoint>> {
     let Some((Op::Construct { algorithm, defaults, groups }, rest)) = case.timeline().split_first() else {
         bail!("{} does not begin with a constructor", case.name());
@@ -100,15 +100,15 @@ struct Replay<'a> {
     case: &'a Case,
     tensors: Tensors<'a>,
     adam: WgpuAdam,
-    /// The parameters whose gradient is none now.
+    /// The parameters that currently have no gradient.
     none: BTreeSet<String>,
-    /// Where the library is told of gradients that are not finite.
+    /// The buffer that says whether gradients are finite.
     told: Option<wgpu::Buffer>,
 }
 
-/// Where in that buffer, in bytes.
+/// Offset in that buffer, in bytes.
 const TOLD_AT: u64 = 12;
-/// How far the norm of gradients may be from float64's, relatively.
+/// The relative error that the norm of gradients may have against float64.
 const NORM_ERROR: f64 = 5e-7;
 
 impl<'a> Replay<'a> {
@@ -148,7 +148,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Scales, clips and skips as a step says, if it says anything else than the one before.
+    /// Sets scaling, clipping and skipping for a step, if they differ from the step before.
     fn set_control(&mut self, op: &Op) -> Result<()> {
         let Op::Step { grad_scale, found_inf, clip_norm, norm_type, .. } = *op else { bail!("{op:?} is no step") };
         let control = GradientControl {
@@ -167,7 +167,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// What the step says of itself, against what torch did.
+    /// Compares the step's statistics with torch's records.
     async fn check_statistics(&self, op: &Op) -> Result<()> {
         let Op::Step { found_inf, clip_norm, grad_norm, .. } = *op else { bail!("{op:?} is no step") };
         if found_inf.is_none() && clip_norm.is_none() {
@@ -205,7 +205,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// A new optimizer over the same tensors and as many groups, with the state of the old one.
+    /// A new optimizer over the same tensors and group sizes, with the old one's state.
     async fn reload(&mut self, algorithm: Algorithm, defaults: &Options) -> Result<()> {
         let dict = self.adam.state_dict().await?;
         let group = |group: &wgpu_adam::Group| {
@@ -219,7 +219,7 @@ impl<'a> Replay<'a> {
         Ok(self.adam.load_state_dict(&dict).await?)
     }
 
-    /// A state dict with the groups as they are, and the case's moments.
+    /// A state dict with the current groups and the case's moments.
     async fn load(&mut self, steps: &BTreeMap<String, u64>) -> Result<()> {
         let mut dict = StateDict::default();
         let mut next_id = 0;
@@ -274,7 +274,7 @@ impl<'a> Replay<'a> {
         Ok(Checkpoint { name: expected.name.clone(), groups: self.groups()?, params })
     }
 
-    /// Where steps may be skipped, the counts that the device has.
+    /// If steps may be skipped, the device's counts.
     async fn device_steps(&self) -> Result<BTreeMap<String, u64>> {
         if self.case.tag() != Tag::GradScale {
             return Ok(BTreeMap::new());
@@ -307,12 +307,12 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Zero-length moments have no piece to say whether there is a maximum, so those count as present.
+/// Zero-length moments have no piece that shows whether there is a maximum, so they count as present.
 fn has_state(state: &ParamState, key: Key) -> bool {
     state.step > 0 && (key != Key::MaxExpAvgSq || state.pieces.iter().all(|piece| piece.max_exp_avg_sq.is_some()))
 }
 
-/// Leaves out what the case leaves out, so that inherited options are tested too.
+/// Omits the options that the case omits, to test inherited options too.
 fn make_group(params: impl Iterator<Item = Param>, options: &Options) -> ParamGroup {
     let Options { lr, betas, eps, weight_decay, amsgrad, maximize, decoupled_weight_decay } = *options;
     let group = ParamGroup::new(params);
@@ -342,7 +342,7 @@ struct Place {
 }
 
 impl Tensors<'_> {
-    /// Parameters with their initial values.
+    /// Creates parameters with their initial values.
     fn create(&mut self, ids: &[&String]) -> Result<Vec<Param>> {
         match self.placement {
             Placement::Arena if ids.is_empty() => Ok(Vec::new()),
@@ -370,7 +370,7 @@ impl Tensors<'_> {
         let buffer = |label: String| {
             self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(&label),
-                // A tensor without elements still needs a buffer to stand for it.
+                // A tensor without elements still requires a buffer.
                 size: (4 * spec.elements() as u64).max(4),
                 usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
@@ -383,7 +383,7 @@ impl Tensors<'_> {
         Ok(Param::new(id, spec.shape.clone(), &param, &grad))
     }
 
-    /// A parameter that was created, to be given to another optimizer.
+    /// A created parameter, for another optimizer.
     fn param(&self, id: &str) -> Result<Param> {
         let Place { param, grad, .. } = self.place(id)?;
         Ok(Param::new(id, self.case.param(id)?.shape.clone(), param.clone(), grad.clone()))

@@ -1,5 +1,5 @@
-//! Optimizers on one device share its pipelines and nothing else: each steps as if it were alone, whichever come and go
-//! beside it.
+//! Optimizers on one device share its pipelines and nothing else: each steps as if it were alone, while others come and
+//! go.
 
 use anyhow::{Context, Result};
 use wgpu_adam::{AdamConfig, GradientControl, LossScale, ParamGroup, TensorArena, WgpuAdam};
@@ -12,7 +12,7 @@ pub const BODIES: &[(&str, Body)] =
 const LENGTHS: [(&str, u64); 4] = [("a", 1000), ("b", 33), ("c", 7), ("d", 1)];
 const STEPS: u64 = 6;
 
-/// What an optimizer does: its name, its options, what is done with its gradients.
+/// An optimizer's name, its options, and its gradient control.
 type Case = (&'static str, AdamConfig, GradientControl);
 
 fn cases() -> [Case; 5] {
@@ -45,7 +45,7 @@ impl Run {
         for (number, (name, length)) in (0..).zip(LENGTHS) {
             arena.write_param(&gpu.queue, name, &values(number, length))?;
         }
-        // The last is in a group of its own.
+        // The last tensor is in a separate group.
         let mut params = arena.params();
         let last = params.pop().context("no tensors")?;
         let groups = [ParamGroup::new(params), ParamGroup::new([last]).lr(0.1)];
@@ -88,7 +88,7 @@ async fn come_and_go(gpu: &Gpu) -> Result<()> {
     }
 
     let shared = Gpu::default_limits(&gpu.adapter).await?;
-    // Each begins one step behind the one before it, and goes when it has taken all of its own; then it begins anew.
+    // Each starts one step after the one before. After its last step it is dropped and starts again.
     let mut running: Vec<Option<Run>> = cases.iter().map(|_| None).collect();
     for round in 0..3 * STEPS {
         for (number, ((case, want), run)) in (0..).zip(cases.iter().zip(&alone).zip(&mut running)) {

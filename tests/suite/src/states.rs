@@ -1,4 +1,4 @@
-//! State dicts: what they hold, when they may be taken, and that a run goes on from them to the same bits.
+//! State dicts: their content, when they may be taken, and that a run continues from them with the same bits.
 
 mod matching;
 
@@ -53,7 +53,8 @@ async fn content(gpu: &Gpu) -> Result<()> {
     twin.check("after state dicts").await
 }
 
-/// 6 steps, a dict into a new optimizer over the same tensors, 6 more: the bits of 12 uninterrupted steps.
+/// 6 steps, a dict into a new optimizer over the same tensors, and 6 more steps give the bits of 12 uninterrupted
+/// steps.
 async fn resume(gpu: &Gpu) -> Result<()> {
     let mut results = Vec::new();
     for interrupted in [false, true] {
@@ -67,7 +68,7 @@ async fn resume(gpu: &Gpu) -> Result<()> {
             if step == 6 && interrupted {
                 let dict = twin.adam.state_dict().await?;
                 let copy = dict.clone();
-                // Other options, which the saved ones replace.
+                // Other options, which the saved options replace.
                 twin.adam = WgpuAdam::new(
                     &gpu.device,
                     &gpu.queue,
@@ -76,7 +77,7 @@ async fn resume(gpu: &Gpu) -> Result<()> {
                 )?;
                 twin.adam.load_state_dict(&dict).await?;
                 ensure!(dict == copy, "loading has changed the dict");
-                ensure!(twin.adam.state_dict().await? == dict, "what was loaded is not what is saved");
+                ensure!(twin.adam.state_dict().await? == dict, "the saved state differs from the loaded one");
                 if twin.tensors[2].grad_values.is_none() {
                     twin.drop_grad(2)?;
                 }
@@ -100,7 +101,7 @@ async fn resume(gpu: &Gpu) -> Result<()> {
     same_bits("12 steps", &results[1], &results[0])
 }
 
-/// A dict taken while steps are recorded and not submitted would have step counts that its moments have not.
+/// If steps are recorded and not submitted, a dict's step counts would be ahead of its moments.
 async fn unsubmitted(gpu: &Gpu) -> Result<()> {
     let mut twin = Twin::new(gpu, vec![TwinTensor::alone(gpu, "a", 10)], AdamConfig::default())?;
     twin.step()?;
@@ -112,7 +113,7 @@ async fn unsubmitted(gpu: &Gpu) -> Result<()> {
     twin.step_reference()?;
     let result = twin.adam.state_dict().await;
     ensure!(result == Err(Error::UnsubmittedSteps { steps: 2 }), "unsubmitted: {result:?}");
-    // Submitted behind the copy is too late as well.
+    // Submitting after the copy is too late as well.
     let dict = twin.adam.state_dict();
     gpu.queue.submit([encoder.finish()]);
     let result = dict.await;
@@ -122,7 +123,7 @@ async fn unsubmitted(gpu: &Gpu) -> Result<()> {
     twin.check("after refused dicts").await
 }
 
-/// The copy is of the moment of the call; it disturbs no later step, and none disturbs it.
+/// The copy is of the moment of the call. It does not affect later steps, nor do they affect it.
 async fn meanwhile(gpu: &Gpu) -> Result<()> {
     let mut twin = Twin::new(gpu, vec![TwinTensor::alone(gpu, "a", 1000)], AdamConfig::default())?;
     twin.step()?;
@@ -137,7 +138,7 @@ async fn meanwhile(gpu: &Gpu) -> Result<()> {
     twin.check("steps during a copy").await
 }
 
-/// Windows and staging buffers of small devices cut tensors where they please.
+/// Windows and staging buffers of small devices cut tensors at arbitrary places.
 async fn large(gpu: &Gpu) -> Result<()> {
     let limits = wgpu::Limits {
         max_storage_buffer_binding_size: 64 << 10,

@@ -1,16 +1,16 @@
-//! Errors of float32 results, defined as in the README of the golden cases.
+//! Errors of float32 results, as the README of the golden cases defines them.
 
-/// How far a tensor is from a reference, over the elements that are finite in both.
+/// The distance of a tensor from a reference, over the elements that are finite in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ErrorStats {
-    /// Euclidean norm of the error over that of the reference.
+    /// Euclidean norm of the error divided by that of the reference.
     pub norm_rel: f64,
     pub max_abs: f64,
     /// In float32 ULPs of the reference's elements.
     pub max_ulp: f64,
 }
 
-/// None where no element is finite.
+/// None if no element is finite.
 pub fn error_stats(got: &[f32], want: &[f64]) -> Option<ErrorStats> {
     let pairs = || {
         let pairs = got.iter().zip(want).map(|(&got, &want)| (f64::from(got), want));

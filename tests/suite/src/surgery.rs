@@ -1,4 +1,4 @@
-//! Models that grow and shrink in mid-run, without the host ever seeing their numbers.
+//! Models that grow and shrink during a run, while the host never reads their values.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{AdamConfig, Moments, Param, ParamGroup, TensorArena, TensorBuffer};
@@ -21,7 +21,7 @@ pub const BODIES: &[(&str, Body)] = &[
     body!("surgery/kept where old and new are cut in other places", gpu => cut_elsewhere(gpu)),
 ];
 
-/// Rows of the old model that make up the new one: what remains of a pruning, and copies of some rows at the end.
+/// Rows of the old model that form the new one: the rows left after pruning, then copies of some rows.
 fn rows(round: u64, old: u64) -> Vec<std::ops::Range<u64>> {
     let cut = old / 3 + round % 7;
     let dropped = old / 8 + round % 5;
@@ -34,7 +34,7 @@ fn pick<T: Copy>(rows: &[std::ops::Range<u64>], width: u64, from: &[T]) -> Vec<T
     rows.iter().flat_map(part).collect()
 }
 
-/// Splats, say: three tensors of as many rows, whose rows are dropped and copied with their moments.
+/// Like splats: three tensors with the same number of rows. Rows are dropped and copied together with their moments.
 async fn prune_and_grow(gpu: &Gpu) -> Result<()> {
     const WIDTHS: [(&str, u64); 3] = [("position", 3), ("opacity", 1), ("color", 4)];
     let mut count = 200_u64;
@@ -60,7 +60,7 @@ async fn prune_and_grow(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Copies rows of parameters and moments into a new arena and new buffers, and puts these in the place of the old.
+/// Copies rows of parameters and moments into a new arena and new buffers, which replace the old ones.
 fn replace_rows(
     twin: &mut Twin<'_>,
     kept: &[std::ops::Range<u64>],
@@ -116,7 +116,7 @@ fn replace_rows(
     Ok(())
 }
 
-/// Replaces a twin's tensor by one of another length, on both sides.
+/// Replaces a twin's tensor by a tensor of another length, on both sides.
 fn replace(twin: &mut Twin<'_>, index: usize, length: u64, moments: Moments) -> Result<()> {
     let name = twin.tensors[index].name.clone();
     let id = twin.id(&name)?;
@@ -172,7 +172,7 @@ async fn remove(gpu: &Gpu) -> Result<()> {
     twin.check("without b").await?;
     let after = crate::readback::read_tensor(gpu, &removed.param, 5).await?;
     ensure!(before == after, "a removed parameter was stepped");
-    // Its place and its name are free.
+    // Its place and its name are free again.
     twin.adam.add_param_group(ParamGroup::new([removed.as_param()]).lr(0.1))?;
     let mut again = removed;
     again.reference = Reference::new(&after);
@@ -200,7 +200,7 @@ async fn reset(gpu: &Gpu) -> Result<()> {
     twin.check("reset and stepped").await
 }
 
-/// Steps, a replacement and more steps in one encoder act in the order of recording.
+/// Steps, a replacement and more steps in one encoder take effect in the order of recording.
 async fn within_one_encoder(gpu: &Gpu) -> Result<()> {
     let mut twin = Twin::new(gpu, vec![TwinTensor::alone(gpu, "a", 50)], AdamConfig::default())?;
     twin.write_grads();
@@ -234,8 +234,8 @@ async fn within_one_encoder(gpu: &Gpu) -> Result<()> {
     twin.check("one encoder").await
 }
 
-/// A tensor larger than a binding is cut into windows where its place modulo a quad says: its moments go from several old pieces
-/// into each new one.
+/// Windows cut a tensor larger than a binding depending on its offset modulo a quad, so each new piece takes its
+/// moments from several old pieces.
 async fn cut_elsewhere(gpu: &Gpu) -> Result<()> {
     let small = gpu.small(crate::placing::small_workgroups(64 << 10)).await?;
     for (from, to) in

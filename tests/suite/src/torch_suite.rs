@@ -1,4 +1,4 @@
-//! What torch's own suite tests of Adam, in our own words; `tests/README.md` goes through its list.
+//! torch's own tests of Adam, written anew; `tests/README.md` lists them.
 
 mod dicts;
 mod directions;
@@ -60,7 +60,7 @@ fn configurations() -> Vec<(String, AdamConfig)> {
     all
 }
 
-/// Tensors that make a group, and what the group sets.
+/// The tensors of a group, and the group's settings.
 type TwinGroup<'a> = (Vec<TwinTensor>, Box<dyn Fn(ParamGroup) -> ParamGroup + 'a>);
 
 /// A twin of several groups.
@@ -79,7 +79,7 @@ fn param_span(tensor: &TwinTensor) -> Span {
     Span { buffer: tensor.param.buffer().clone(), offset: tensor.param.offset(), elements: tensor.length }
 }
 
-/// The values of all parameters, by one readback.
+/// Reads the values of all parameters in one readback.
 async fn read_params(twin: &Twin<'_>) -> Result<Vec<Vec<f32>>> {
     read_all(twin.gpu, &twin.tensors.iter().map(|tensor| vec![param_span(tensor)]).collect::<Vec<_>>()).await
 }
@@ -93,13 +93,13 @@ fn write_grad(twin: &mut Twin<'_>, index: usize, values: Vec<f32>) {
     }
 }
 
-/// A step on both sides with the gradients as they are.
+/// A step on both sides with the current gradients.
 fn step(twin: &mut Twin<'_>) -> Result<()> {
     twin.adam.step()?;
     twin.step_reference()
 }
 
-/// Every parameter and what it has of state, by one readback: the tensor, which of its values, and these.
+/// Reads every parameter and its state in one readback. Each entry is the tensor, the key, and the values.
 async fn read_everything<'a>(twin: &'a Twin<'_>) -> Result<Vec<(&'a TwinTensor, Key, Vec<f32>)>> {
     let (mut keys, mut lists) = (Vec::new(), Vec::new());
     for tensor in &twin.tensors {
@@ -116,8 +116,8 @@ async fn read_everything<'a>(twin: &'a Twin<'_>) -> Result<Vec<(&'a TwinTensor, 
     Ok(keys.into_iter().zip(values).map(|((tensor, key), values)| (tensor, key, values)).collect())
 }
 
-/// Holds parameters and all their state against the reference, `lr` being the largest learning rate there was. Unlike
-/// [`Twin::check`] it looks at max_exp_avg_sq.
+/// Compares parameters and all their state with the reference. `lr` is the largest learning rate that was used. Unlike
+/// [`Twin::check`] it includes max_exp_avg_sq.
 async fn check(twin: &Twin<'_>, case: &str, lr: f64) -> Result<()> {
     let epsilon = f64::from(f32::EPSILON);
     for (tensor, key, got) in read_everything(twin).await? {
@@ -127,7 +127,7 @@ async fn check(twin: &Twin<'_>, case: &str, lr: f64) -> Result<()> {
         let steps = twin.adam.param(id)?.step;
         ensure!(steps == reference.step, "{case}: step {steps} instead of {}", reference.step);
         let steps = steps.max(1) as f64;
-        // Gradients are near 1, or below, and so are moments.
+        // Gradients are about 1 or smaller, and so are moments.
         let moment = |_, _| 4.0 * steps * epsilon;
         match key {
             Key::Param => compare(&case, &got, &reference.param, |i, want| {
@@ -142,7 +142,7 @@ async fn check(twin: &Twin<'_>, case: &str, lr: f64) -> Result<()> {
     Ok(())
 }
 
-/// Fails where dicts differ in anything, down to the bits.
+/// Fails if dicts differ in anything, bit for bit.
 fn same_dicts(case: &str, got: &StateDict, want: &StateDict) -> Result<()> {
     ensure!(
         got.param_groups == want.param_groups,

@@ -1,4 +1,4 @@
-//! An optimizer on the GPU and the float64 reference beside it, stepped and compared together.
+//! An optimizer on the GPU beside the float64 reference, stepped and compared together.
 
 use std::collections::BTreeMap;
 
@@ -20,14 +20,14 @@ pub struct TwinTensor {
     pub length: u64,
     pub param: TensorBuffer,
     pub grad: TensorBuffer,
-    /// What the gradient holds; none where the optimizer was told that there is none.
+    /// The gradient's values; none if the gradient was removed from the optimizer.
     pub grad_values: Option<Vec<f32>>,
     pub initial: Vec<f32>,
     pub reference: Reference,
 }
 
 impl TwinTensor {
-    /// A parameter with pseudo-random values, written to its place, and a gradient of zeros.
+    /// A parameter with pseudo-random values, written to its buffer, and a gradient of zeros.
     pub fn new(gpu: &Gpu, name: &str, length: u64, param: TensorBuffer, grad: TensorBuffer) -> Self {
         let seed = name.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(byte.into()) & 0xff_ffff);
         let initial = values(seed, length);
@@ -37,7 +37,7 @@ impl TwinTensor {
         Self { name: name.into(), length, param, grad, grad_values, initial, reference }
     }
 
-    /// In buffers of its own, exactly as long as it is.
+    /// A parameter in separate buffers of exactly its length.
     pub fn alone(gpu: &Gpu, name: &str, length: u64) -> Self {
         let buffer = || TensorBuffer::from(&storage(gpu, length * 4));
         Self::new(gpu, name, length, buffer(), buffer())
@@ -63,9 +63,9 @@ pub struct Twin<'a> {
     pub adam: WgpuAdam,
     pub tensors: Vec<TwinTensor>,
     steps: u64,
-    /// The sum of the learning rates so far: what a parameter may have moved, give or take a factor.
+    /// The sum of the learning rates so far: roughly the distance that a parameter may have moved.
     moved: f64,
-    /// Whether steps may have been skipped: their counts are those of state dicts then.
+    /// Whether steps may have been skipped; then state dicts have the true counts.
     pub counted_by_device: bool,
 }
 
@@ -80,7 +80,7 @@ impl<'a> Twin<'a> {
         self.adam.find(name).with_context(|| format!("no parameter {name}"))
     }
 
-    /// New gradients for all that have one, by `queue.write_buffer`.
+    /// Writes new gradients for all that have one, by `queue.write_buffer`.
     pub fn write_grads(&mut self) {
         let step = self.steps + 1;
         for (number, tensor) in (1..).zip(&mut self.tensors) {
@@ -91,7 +91,7 @@ impl<'a> Twin<'a> {
         }
     }
 
-    /// Steps the reference as the optimizer's groups now say, and counts the step.
+    /// Steps the reference with the groups' current options, and counts the step.
     pub fn step_reference(&mut self) -> Result<()> {
         let mut largest = 0.0_f64;
         for group in self.adam.param_groups() {
@@ -110,21 +110,21 @@ impl<'a> Twin<'a> {
         Ok(())
     }
 
-    /// New gradients and a step on both sides, by a submit of its own.
+    /// New gradients and a step on both sides, in a separate submit.
     pub fn step(&mut self) -> Result<()> {
         self.write_grads();
         self.adam.step()?;
         self.step_reference()
     }
 
-    /// Takes a gradient away on both sides.
+    /// Removes a gradient on both sides.
     pub fn drop_grad(&mut self, index: usize) -> Result<()> {
         let id = self.id(&self.tensors[index].name)?;
         self.tensors[index].grad_values = None;
         Ok(self.adam.set_grad_to_none(id)?)
     }
 
-    /// Gives it back.
+    /// Restores the gradient.
     pub fn give_grad(&mut self, index: usize) -> Result<()> {
         let tensor = &self.tensors[index];
         let (id, grad) = (self.id(&tensor.name)?, tensor.grad.clone());
@@ -139,7 +139,7 @@ impl<'a> Twin<'a> {
         Ok((0..).zip(ids).filter_map(|(number, &id)| Some((id, state.get(&number)?.step))).collect())
     }
 
-    /// Holds parameters, moments and step counts against the reference.
+    /// Compares parameters, moments and step counts with the reference.
     pub async fn check(&self, case: &str) -> Result<()> {
         let taken = if self.counted_by_device { Some(self.taken().await?) } else { None };
         for tensor in &self.tensors {
@@ -150,7 +150,7 @@ impl<'a> Twin<'a> {
             if step != tensor.reference.step {
                 bail!("{case}: step {step} instead of {}", tensor.reference.step);
             }
-            // Loading a state takes the count back, and not what the parameter has been through.
+            // Loading a state lowers the count, but the parameter keeps the rounding errors of all its steps.
             let steps = tensor.reference.step.max(self.steps).max(1) as f64;
             let param = read_tensor(self.gpu, &tensor.param, tensor.length).await?;
             compare(&format!("{case} param"), &param, &tensor.reference.param, |i, want| {

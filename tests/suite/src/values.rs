@@ -1,4 +1,4 @@
-//! Repeatable numbers that look random.
+//! Pseudo-random, repeatable numbers.
 
 /// Element `i` of list `list`: 24 bits of splitmix64 as a number from -1 to 1.
 pub fn value(list: u64, i: u64) -> f32 {

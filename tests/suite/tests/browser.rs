@@ -1,4 +1,4 @@
-//! Every test body of the suite in a page of a real browser, where `cargo xtask test` has built the page.
+//! Runs every test body of the suite in a page of a real browser, if `cargo xtask test` has built the page.
 
 use std::cell::OnceCell;
 use std::process::ExitCode;
@@ -9,13 +9,13 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use wgpu_adam_browser::{Browser, Look, NO_PAGES, Server, Tab, pages};
 use wgpu_adam_suite::bodies;
 
-/// How long one body may take on a software adapter.
+/// The time limit of one body on a software adapter.
 const BODY: Duration = Duration::from_secs(120);
 
 /// The page of the suite, open in a browser.
 struct Page {
     tab: Tab,
-    // They live as long as the tab is used.
+    // Fields that must live as long as the tab.
     browser: Browser,
     _server: Server,
 }
@@ -66,11 +66,11 @@ fn run(body: &str) -> Result<Completion> {
     PAGE.with(|page| {
         let tab = &page.get().context("no page is open on this thread")?.tab;
         let answer: Result<(String, String)> = tab.eval(&format!("suite.run({})", serde_json::to_string(body)?));
-        // What the console says explains a failure better than its consequences do.
+        // The console's messages explain a failure better than its consequences do.
         let clean = tab.check_clean();
         tab.forget_messages();
         if answer.is_err() || clean.is_err() {
-            // After a panic, or in the middle of a body, the program is of no more use.
+            // After a panic, or in the middle of a body, the program cannot be used again.
             tab.reload()?;
             tab.wait_for("window.suite", BODY)?;
         }

@@ -1,5 +1,5 @@
-//! Bias corrections in 64-bit fixed point at every step up to 10^7: what every adapter computes, as
-//! `control/bias corrections to 10^7 steps` shows on a part of them.
+//! Bias corrections in 64-bit fixed point at every step up to 10^7. Every adapter computes the same: `control/bias
+//! corrections to 10^7 steps` checks that for some of the steps.
 
 use wgpu_adam_suite::fixed_point::{every_one_minus_power, one_minus_power};
 use wgpu_adam_suite::stats::ulp;
@@ -7,7 +7,7 @@ use wgpu_adam_suite::stats::ulp;
 const BETAS: [f64; 6] = [0.0, 0.9, 0.95, 0.999, 0.9999, 0.99999];
 const LAST: u32 = 10_000_000;
 
-/// By a series where that is exact and powers are not: near 0, 1 - beta^t would lose digits in f64 too.
+/// By a series where that is exact: near 0, 1 - beta^t would lose digits even in f64.
 fn want(beta: f64, t: u32) -> f64 {
     -(f64::from(t) * (beta - 1.0).ln_1p()).exp_m1()
 }
@@ -34,7 +34,7 @@ fn within_half_a_ulp_at_every_step() {
     });
 }
 
-/// The quick way visits what the plain one gives.
+/// The fast way visits the same values that the plain one returns.
 #[test]
 fn every_step_is_that_step() {
     for beta in BETAS {
@@ -45,6 +45,6 @@ fn every_step_is_that_step() {
         });
         assert!(seen[0] == 0 && seen[1..].iter().all(|&times| times == 1), "beta {beta}");
     }
-    // Known by hand: 1 - 2^-3, and powers that have vanished.
+    // Known results: 1 - 2^-3, and powers that underflow to 0.
     assert_eq!([one_minus_power(0.5, 3), one_minus_power(0.5, 64), one_minus_power(0.5, 65)], [0.875, 1.0, 1.0]);
 }

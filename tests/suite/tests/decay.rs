@@ -1,8 +1,8 @@
-//! The recorded run of torch's AdamW, held against the float64 reference: no GPU.
+//! The recorded run of torch's AdamW, compared with the float64 reference. No GPU.
 
 use wgpu_adam_suite::decay::Recorded;
 
-/// Parameters and gradients made in Rust are those made in Python, or the errors would be others.
+/// Parameters and gradients made in Rust equal those made in Python, or the errors would differ.
 #[test]
 fn the_errors_of_torch_come_out_as_recorded() {
     let recorded = Recorded::load().unwrap();
@@ -14,7 +14,7 @@ fn the_errors_of_torch_come_out_as_recorded() {
             ("with gradients", got.moving, case.torch_rms.moving),
             ("with zero gradients", got.resting, case.torch_rms.resting),
         ] {
-            // They are recorded with four digits.
+            // The errors are recorded with four digits.
             assert!((got - want).abs() <= 1e-3 * want, "{place}, {part}: got {got:e}, want {want:e}");
         }
     }

@@ -1,4 +1,4 @@
-//! The judge itself: it accepts what torch computed in float32, and rejects each kind of wrong result. No GPU.
+//! Tests the judge itself: it accepts torch's float32 results, and rejects each kind of wrong result. No GPU.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ fn judged(case: &Case, change: impl FnOnce(&mut Vec<Checkpoint>)) -> Verdict {
     judge(case, &results, true).unwrap()
 }
 
-/// Torch itself does not reach the bar of the very long run; the float64 reference rounded to float32 does.
+/// torch itself fails the limit of the very long run; the float64 reference rounded to float32 passes.
 #[test]
 fn torch_passes_its_own_cases() {
     let mut all = names(FOLDER).unwrap();
@@ -67,7 +67,7 @@ fn torch_passes_its_own_cases() {
     assert!(!judged(&load("very_long_run"), |_| ()).passed());
 }
 
-/// The last checkpoint's tensor of one key.
+/// The tensor of one key at the last checkpoint.
 fn tensor<'a>(results: &'a mut [Checkpoint], id: &str, key: Key) -> &'a mut Vec<f32> {
     let params = &mut results.last_mut().unwrap().params;
     params.iter_mut().find(|outcome| outcome.id == id).unwrap().values.get_mut(&key).unwrap()
@@ -85,11 +85,11 @@ fn wrong_values_are_rejected() {
             })
         };
         assert_eq!(change_one(|_| f32::NAN).failed, 1);
-        // One element barely moves the norm, but has its own bar.
+        // One wrong element barely changes the norm, but exceeds its own limit.
         let verdict = change_one(|x| x * 1.001);
         assert!(!verdict.passed());
         assert!(verdict.failures[0].contains("[5]") || verdict.failures.len() > 1, "{:?}", verdict.failures);
-        // All elements off by less than their own bars are caught by the norm.
+        // The norm catches errors in all elements that are below each element's limit.
         let all = judged(&case, |results| tensor(results, &large, key).iter_mut().for_each(|x| *x *= 1.0 + 3e-7));
         assert!(!all.passed());
     }
@@ -120,7 +120,7 @@ fn the_pattern_of_finite_parameters_counts() {
     let not = values.iter().position(|x| !x.is_finite()).unwrap();
     assert_eq!(judged(&case, |results| tensor(results, "p0", Key::Param)[finite] = f32::INFINITY).failed, 1);
     assert_eq!(judged(&case, |results| tensor(results, "p0", Key::Param)[not] = 1.0).failed, 1);
-    // Versions of torch differ in the moments there.
+    // Versions of torch differ in these moments.
     assert!(judged(&case, |results| tensor(results, "p0", Key::ExpAvg)[finite] = f32::NAN).passed());
 }
 
@@ -139,7 +139,7 @@ fn small_elements_have_bars_of_their_own() {
     let last = case.checkpoints().last().unwrap();
     let values = case.result(Run::F32, &last.name, "p0", Key::Param).unwrap();
     let initial = case.initial("p0").unwrap();
-    // A value of the size of the learning rate, in a tensor with values of a million times that.
+    // A value as small as the learning rate, in a tensor with values a million times larger.
     let small = (0..values.len()).find(|&i| values[i].abs() < 1.0 && initial[i].abs() < 1.0).unwrap();
     assert!(values.iter().any(|x| x.abs() > 1e4));
     assert_eq!(judged(&case, |results| tensor(results, "p0", Key::Param)[small] += 1e-3).failed, 1);

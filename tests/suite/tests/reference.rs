@@ -1,4 +1,4 @@
-//! The float64 Adam of the suite against torch's float64 runs: no GPU.
+//! The suite's float64 Adam compared with torch's float64 runs. No GPU.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ fn worst(case: &Case) -> f64 {
     worst
 }
 
-/// In float64 on both sides; elements that are not finite have to be so in both.
+/// In float64 on both sides; elements must be finite on both sides or on neither.
 fn norm_rel(got: &[f64], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len());
     let biggest = want.iter().filter(|x| x.is_finite()).fold(0.0, |biggest: f64, x| biggest.max(x.abs()));
@@ -49,7 +49,7 @@ fn the_reference_is_torch_in_float64() {
     all.extend(names(format!("{FOLDER}/control")).unwrap().iter().map(|name| format!("control/{name}")));
     for name in all.iter().filter(|name| *name != "checkpoint") {
         let case = Case::load(FOLDER, name).unwrap();
-        // torch's step count stops at 2^24, the reference's goes on.
+        // torch's step count stops at 2^24; the reference's continues.
         if case.tag() == Tag::StepSaturation {
             continue;
         }
@@ -60,7 +60,7 @@ fn the_reference_is_torch_in_float64() {
     assert!(replayed.len() >= 20, "only {replayed:?}");
 }
 
-/// The statistics of the suite are those of the manifests, which a Python program computed.
+/// The suite's statistics equal those in the manifests, which a Python program computed.
 #[test]
 fn errors_of_torch_come_out_as_recorded() {
     let close = |ours: f64, recorded: f64| (ours - recorded).abs() <= 6e-4 * recorded;

@@ -1,6 +1,7 @@
-//! Turns a program for browsers into a wasm file and the JavaScript module beside it: `xtask-bindgen [--strip-names] WASM FOLDER`.
+//! Turns a program for browsers into a wasm file and its JavaScript module: `xtask-bindgen [--strip-names] WASM
+//! FOLDER`.
 //!
-//! Names of functions make a third of the file; backtraces need them, users do not.
+//! Function names are a third of the file. Backtraces need them, users do not.
 
 use anyhow::{Result, bail};
 use wasm_bindgen_cli_support::Bindgen;

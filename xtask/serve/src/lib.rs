@@ -1,4 +1,4 @@
-//! A server of static files on 127.0.0.1, which browsers take for a secure place: WebGPU works.
+//! A server of static files on 127.0.0.1, which browsers treat as a secure origin, so WebGPU works.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// Folders with the beginnings of the paths under which they are seen.
+/// Folders, with the path prefixes under which they are served.
 type Mounts = Arc<Vec<(String, PathBuf)>>;
 
 /// A running server. Its threads end with the process.
@@ -19,7 +19,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves folders under paths that begin and end with `/`, on a free port; the longest path that fits wins.
+    /// Serves folders under paths that begin and end with `/`, on a free port. The longest matching path wins.
     pub fn start(mounts: &[(&str, &Path)]) -> Result<Self> {
         Self::start_on(0, mounts)
     }
@@ -34,7 +34,7 @@ impl Server {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let mounts = mounts.clone();
-                // A browser that goes away in the middle of a file is no failure of ours.
+                // A browser that disconnects in the middle of a file is not an error.
                 thread::spawn(move || drop(answer(stream, &mounts)));
             }
         });
@@ -47,13 +47,13 @@ impl Server {
     }
 }
 
-/// Answers one request; connections are not kept.
+/// Answers one request and closes the connection.
 fn answer(stream: TcpStream, mounts: &Mounts) -> Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut reader = BufReader::new(stream.try_clone()?.take(16 << 10));
     let mut request = String::new();
     reader.read_line(&mut request)?;
-    // The headers say nothing of interest, but a connection closed with unread bytes is reset.
+    // The headers are not used, but a connection that is closed with unread bytes is reset.
     let mut header = String::new();
     while reader.read_line(&mut header)? > 2 {
         header.clear();
@@ -66,7 +66,7 @@ fn answer(stream: TcpStream, mounts: &Mounts) -> Result<()> {
         ("GET" | "HEAD", _) => ("404 Not Found", "text/plain", format!("there is no {target}\n").into_bytes()),
         _ => ("405 Method Not Allowed", "text/plain", b"only GET and HEAD\n".to_vec()),
     };
-    // The two cross-origin lines give the page clocks of 5 microseconds instead of 100.
+    // The two cross-origin headers give the page clocks of 5 microseconds instead of 100.
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
          Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Embedder-Policy: require-corp\r\n\
@@ -81,7 +81,7 @@ fn answer(stream: TcpStream, mounts: &Mounts) -> Result<()> {
     Ok(())
 }
 
-/// The file that a request asks for; none that lies outside of the folder. A folder stands for its `index.html`.
+/// The file that a request asks for; `None` outside the folder. For a folder, its `index.html`.
 fn file_of(target: &str, mounts: &Mounts) -> Option<PathBuf> {
     let path = target.split(['?', '#']).next()?;
     let (mount, folder) = mounts.iter().find(|(mount, _)| path.starts_with(mount.as_str()))?;

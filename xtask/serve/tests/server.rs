@@ -1,4 +1,4 @@
-//! Requests as a browser makes them, and as a browser does not.
+//! Requests of browsers, and requests that no browser makes.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,11 +1,11 @@
-//! Which adapter to train on.
+//! Chooses the adapter for training.
 
 use anyhow::{Context, Result, bail};
 
 const INSTALL: &str = "no adapter found: wgpu needs a graphics driver with Vulkan, Metal, Direct3D 12 or OpenGL ES 3.1.\n\
                        On Debian and Ubuntu, software Vulkan is enough: apt-get install mesa-vulkan-drivers libvulkan1";
 
-/// All adapters, the one to prefer first: real GPUs, then software ones, then whatever speaks OpenGL.
+/// All adapters, the preferred one first: real GPUs, then software adapters, then OpenGL.
 pub fn all() -> Vec<wgpu::Adapter> {
     let instance = wgpu::Instance::default();
     let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
@@ -50,11 +50,11 @@ pub fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
 /// Backend, name and driver of an adapter, as one line.
 pub fn describe(info: &wgpu::AdapterInfo) -> String {
     let line = format!("{:?} {} {} {}", info.backend, info.name, info.driver, info.driver_info);
-    // Drivers leave fields empty or pad them.
+    // Drivers may leave fields empty or pad them.
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A device of the adapter with the limits that training asks for.
+/// Opens a device of the adapter with the limits that training requires.
 pub fn open(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue)> {
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("digits"),

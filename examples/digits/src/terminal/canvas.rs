@@ -1,4 +1,4 @@
-//! A smooth bitmap to draw on: drawn larger, then averaged down, because plotters does not smooth thick lines.
+//! A smooth bitmap. Drawn larger and then averaged down, because plotters does not smooth thick lines.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
-/// What plotters draws on here.
+/// The drawing area of plotters here.
 pub type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 
 /// The family name of the embedded font; its bold style is the medium weight.
@@ -23,7 +23,7 @@ const CHANNELS: usize = 3;
 const REGULAR: &[u8] = include_bytes!("../../assets/Roboto-Regular.subset.ttf");
 const MEDIUM: &[u8] = include_bytes!("../../assets/Roboto-Medium.subset.ttf");
 
-/// Lengths of the layout in samples of the bitmap.
+/// Converts lengths of the layout into samples of the bitmap.
 pub fn samples(units: f64) -> i32 {
     (units * PIXELS_PER_UNIT * SAMPLES as f64).round() as i32
 }
@@ -33,7 +33,7 @@ pub fn units(samples: u32) -> f64 {
     f64::from(samples) / PIXELS_PER_UNIT / SAMPLES as f64
 }
 
-/// Lets `draw` fill a white bitmap of [`SIZE`] units and writes it to `path` as PNG.
+/// Calls `draw` with a white bitmap of [`SIZE`] units, and writes the result to `path` as PNG.
 pub fn write_png(path: &Path, draw: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<()> {
     for (style, font) in [(FontStyle::Normal, REGULAR), (FontStyle::Bold, MEDIUM)] {
         register_font(FONT, style, font).map_err(|_| anyhow!("the embedded font is not readable"))?;
@@ -50,8 +50,8 @@ pub fn write_png(path: &Path, draw: impl FnOnce(&Area<'_>) -> Result<()>) -> Res
     let picture = averaged_down(&bitmap, width);
     let size = ((width / SAMPLES) as u32, (height / SAMPLES) as u32);
     let output = BitMapBackend::new(path, size).into_drawing_area();
-    let element = BitMapElement::with_ref((0, 0), size, &picture)
-        .ok_or_else(|| anyhow!("the picture has not the size it should have"))?;
+    let element =
+        BitMapElement::with_ref((0, 0), size, &picture).ok_or_else(|| anyhow!("the picture has the wrong size"))?;
     output.draw(&element)?;
     output.present()?;
     Ok(())

@@ -1,13 +1,13 @@
-//! This run against torch's recorded one.
+//! Compares this run with torch's recorded one.
 
 use digits::TorchRun;
 
 use super::record::Run;
 
-/// The largest difference of a loss from torch's that rounding in another order explains, with a wide margin.
+/// The largest difference of a loss from torch's that another order of rounding explains, with a wide margin.
 pub const LOSS_BOUND: f64 = 1e-5;
 
-/// How far a run is from torch's over the steps that both took, at the same learning rate.
+/// The distance of a run from torch's, over the steps that both took, at the same learning rate.
 pub struct Comparison {
     /// |loss - torch's| of every step.
     pub differences: Vec<f64>,
@@ -16,7 +16,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Nothing, if the run [stands alone](Run::stands_alone).
+    /// `None` if the run [stands alone](Run::stands_alone).
     pub fn new(run: &Run, torch: &TorchRun, test_len: usize) -> Option<Self> {
         if run.stands_alone(torch).is_some() {
             return None;
@@ -28,7 +28,7 @@ impl Comparison {
         Some(Self { differences, most_digits: accuracies.map(digits).max().unwrap_or(0) })
     }
 
-    /// The largest difference of a loss; NaN if any is.
+    /// The largest difference of a loss; NaN if any difference is.
     pub fn worst(&self) -> f64 {
         self.differences.iter().copied().fold(0.0, |worst, d| if d > worst || d.is_nan() { d } else { worst })
     }

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::canvas::{Area, FONT, samples, units};
 
-/// How a text is set.
+/// The style of a text.
 #[derive(Clone, Copy)]
 pub struct Face {
     pub size: f64,
@@ -37,7 +37,7 @@ impl Face {
     }
 }
 
-/// How a line is drawn.
+/// The style of a line.
 #[derive(Clone, Copy)]
 pub struct Stroke {
     pub color: RGBColor,
@@ -64,7 +64,7 @@ pub fn text(area: &Area<'_>, words: &str, at: (f64, f64), face: Face) -> Result<
     Ok(())
 }
 
-/// How wide a text is.
+/// The width of a text.
 pub fn text_width(area: &Area<'_>, words: &str, face: Face) -> Result<f64> {
     Ok(units(area.estimate_text_size(words, &face.style())?.0))
 }
@@ -98,7 +98,7 @@ fn solid(area: &Area<'_>, points: &[(f64, f64)], stroke: Stroke) -> Result<()> {
     Ok(())
 }
 
-/// Cuts a line into the pieces that are drawn.
+/// Cuts a line into its dashes.
 fn dashes(points: &[(f64, f64)], dash: f64, gap: f64) -> Vec<Vec<(f64, f64)>> {
     let mut pieces = Vec::new();
     let mut piece: Vec<(f64, f64)> = Vec::new();
@@ -114,7 +114,7 @@ fn dashes(points: &[(f64, f64)], dash: f64, gap: f64) -> Vec<Vec<(f64, f64)>> {
         while done < length {
             let phase = travelled % (dash + gap);
             let end_of_phase = if phase < dash { dash } else { dash + gap };
-            // Rounding may leave a phase of no length; the line goes on all the same.
+            // Rounding may leave a phase of length zero; the line continues anyway.
             let advance = (end_of_phase - phase).max(0.01).min(length - done);
             if phase < dash {
                 if piece.is_empty() {

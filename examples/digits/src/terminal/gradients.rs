@@ -1,4 +1,4 @@
-//! What happens to gradients between backward and Adam: what the command line asks for, and what became of it.
+//! Gradient control on the command line, and its results.
 
 use std::fmt::{Debug, LowerExp};
 
@@ -7,7 +7,7 @@ use digits::model::BATCH;
 use serde::Serialize;
 use wgpu_adam::{GradientControl, LossScale, StepStatistics};
 
-/// What is asked for, in the words of the command line.
+/// The settings, as the command line names them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Gradients {
     pub clip_norm: Option<f64>,
@@ -54,7 +54,7 @@ impl Gradients {
         Ok(())
     }
 
-    /// The same to the optimizer.
+    /// The same settings for the optimizer.
     pub fn control(&self) -> GradientControl {
         let Self { clip_norm, loss_scale, accumulate } = *self;
         GradientControl { max_norm: clip_norm, loss_scale, accumulate, ..GradientControl::default() }
@@ -65,7 +65,7 @@ impl Gradients {
         matches!(self.loss_scale, LossScale::Dynamic { .. })
     }
 
-    /// What is asked for beyond torch's recorded run, for people.
+    /// The settings that torch's recorded run does not have, as words.
     pub fn words(&self) -> Vec<String> {
         let clip = self.clip_norm.map(|norm| format!("clipped to {}", short(norm)));
         let scale = (self.loss_scale != LossScale::None).then(|| format!("loss scale {}", text(&self.loss_scale)));
@@ -73,7 +73,7 @@ impl Gradients {
         [clip, scale, parts].into_iter().flatten().collect()
     }
 
-    /// What the device told last, as far as it was asked for; nothing if it told nothing yet.
+    /// The device's latest statistics, for the settings in use; empty if there are none yet.
     pub fn told(&self, told: Option<StepStatistics>) -> String {
         let Some(told) = told else { return String::new() };
         let mut words = String::new();
@@ -87,7 +87,7 @@ impl Gradients {
     }
 }
 
-/// Above 0 and finite, in f32 too.
+/// Requires a number above 0 and finite, in f32 too.
 fn positive(name: &str, text: &str) -> Result<f64> {
     let number: f64 = text.parse().with_context(|| format!("{name}: '{text}' does not fit"))?;
     let rounded = number as f32;
@@ -95,7 +95,7 @@ fn positive(name: &str, text: &str) -> Result<f64> {
     Ok(number)
 }
 
-/// With the growth of `torch.amp.GradScaler`.
+/// A dynamic scale with the growth of `torch.amp.GradScaler`.
 fn dynamic(first: f64) -> LossScale {
     match LossScale::dynamic() {
         LossScale::Dynamic { growth_factor, backoff_factor, growth_interval, .. } => {
@@ -115,7 +115,7 @@ fn text(scale: &LossScale) -> String {
     }
 }
 
-/// 65536, 0.5, 2.5e37.
+/// Formats like 65536, 0.5, 2.5e37.
 fn short<N: Copy + Debug + LowerExp + Into<f64>>(number: N) -> String {
     let digits = if number.into() < 1e7 { format!("{number:?}") } else { format!("{number:e}") };
     digits.trim_end_matches(".0").to_owned()

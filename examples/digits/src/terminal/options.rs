@@ -18,14 +18,14 @@ Options:
       --clip-norm X     scale gradients down to a norm of X over all of them
       --loss-scale S    multiply the loss by S in the backward pass: none [default], a number, dynamic (from 65536), or
                         dynamic:FIRST; dynamic skips steps that overflow, and then lowers the scale
-      --accumulate N    cut each batch of 64 in N micro-batches, from 1 [default] to 64, and sum up their gradients
+      --accumulate N    cut each batch of 64 into N micro-batches, from 1 [default] to 64, and sum their gradients
       --output FOLDER   where to write the picture and the record of the run [default: target/digits]
       --checkpoint FILE write checkpoints to FILE; Ctrl-C then saves and exits with code 130
-      --save-every N    write one every N steps, beside that of Ctrl-C and that at the end
-      --resume          go on from FILE, whose learning rate holds; other options are to be given again
+      --save-every N    also write one every N steps; one is always written on Ctrl-C and at the end
+      --resume          continue from FILE with its learning rate; other options must be given again
   -h, --help            print this and exit";
 
-/// What the program is asked to do.
+/// The settings of the program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     pub adapter: Option<String>,
@@ -41,7 +41,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the arguments behind the program's name; `--lr 0.1` and `--lr=0.1` are the same.
+    /// Parses the arguments after the program's name; `--lr 0.1` and `--lr=0.1` are the same.
     pub fn parse(arguments: impl IntoIterator<Item = String>, epochs: usize, lr: f64) -> Result<Self> {
         let mut options = Self {
             adapter: None,

@@ -1,4 +1,4 @@
-//! One diagram of the picture: a linear axis of training steps, a logarithmic one upwards.
+//! One diagram of the picture: a linear axis of training steps and a logarithmic vertical axis.
 
 use std::ops::Range;
 
@@ -34,7 +34,7 @@ pub struct Panel<'a, 'b> {
 }
 
 impl Panel<'_, '_> {
-    /// Where a value of a step is, in units of the layout.
+    /// The place of a step's value, in units of the layout.
     pub fn at(&self, step: usize, value: f64) -> (f64, f64) {
         let Frame { left, top, right, bottom } = self.frame;
         let first = self.steps.start as f64;
@@ -43,7 +43,7 @@ impl Panel<'_, '_> {
         (left + across * (right - left), bottom - up * (bottom - top))
     }
 
-    /// Draws a series that begins at step 0, broken where a value is not on the axis.
+    /// Draws a series that begins at step 0, with gaps where values are not on the axis.
     pub fn series(&self, values: &[f32], stroke: Stroke) -> Result<()> {
         let mut piece = Vec::new();
         for (step, value) in values.iter().enumerate().take(self.steps.end).skip(self.steps.start) {

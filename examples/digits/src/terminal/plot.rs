@@ -1,4 +1,4 @@
-//! The picture of a run: its loss with torch's laid over it, and how far they are apart.
+//! The picture of a run: its loss with torch's over it, and their difference.
 
 use std::ops::Range;
 use std::path::Path;
@@ -30,11 +30,11 @@ const LOSS_BOTTOM: f64 = 436.0;
 const DIFFERENCE_TOP: f64 = 506.0;
 const BOTTOM: f64 = SIZE.1 as f64 - 56.0;
 
-/// The steps that the recorded run's picture shows enlarged, where its loss leaves room for them.
+/// The steps that the recorded run's picture enlarges, if its loss leaves room for them.
 const ENLARGED: Range<usize> = 600..661;
 const ENLARGEMENT: Frame = Frame { left: 452.0, top: 138.0, right: RIGHT - 12.0, bottom: 248.0 };
 
-/// Writes the picture; without a comparison the loss takes all of it.
+/// Writes the picture. Without a comparison, the loss fills all of it.
 pub fn draw(path: &Path, run: &Run, torch: &TorchRun, comparison: Option<&Comparison>) -> Result<()> {
     write_png(path, |area| {
         draw_title(area, run)?;
@@ -106,7 +106,7 @@ fn draw_legend(area: &Area<'_>, frame: Frame, run: &Run, torch: &TorchRun) -> Re
     Ok(())
 }
 
-/// Shows some steps with more room for each, and where they are taken from.
+/// Enlarges some steps, and marks their place in the whole curve.
 fn draw_enlarged(panel: &Panel<'_, '_>, ours: &[f32], torch: &[f32]) -> Result<()> {
     let values = || ours[ENLARGED].iter().chain(&torch[ENLARGED]).map(|loss| f64::from(*loss));
     let log10 = log10_range(values(), -8.0..4.0);
@@ -129,7 +129,7 @@ fn draw_differences(area: &Area<'_>, comparison: &Comparison) -> Result<()> {
     let frame = Frame { left: LEFT, top: DIFFERENCE_TOP, right: RIGHT, bottom: BOTTOM };
     let differences = &comparison.differences;
     let shown = log10_range(differences.iter().copied().chain([LOSS_BOUND]), -11.0..4.0);
-    // Below the smallest difference is a lane for losses that are the same in every bit.
+    // Below the smallest difference is a lane for losses that are bit for bit equal.
     let lowest = shown.start.floor();
     let lane = lowest - 0.7;
     let panel = Panel { area, frame, steps: 0..differences.len(), log10: lane - 0.5..shown.end + 0.3 };
@@ -147,7 +147,7 @@ fn draw_differences(area: &Area<'_>, comparison: &Comparison) -> Result<()> {
     text(area, &summary, (frame.right, frame.top - 13.0), Face::new(16.0, INK).align(HPos::Right))
 }
 
-/// The range of the logarithms of all positive values, a little wider and kept within `most`.
+/// The range of the logarithms of all positive values, slightly widened and limited to `most`.
 fn log10_range(values: impl Iterator<Item = f64>, most: Range<f64>) -> Range<f64> {
     let (mut smallest, mut largest) = (most.end, most.start);
     for value in values.filter(|value| value.is_finite() && *value > 0.0) {

@@ -1,4 +1,4 @@
-//! What the user sees while the model trains.
+//! The progress display during training.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ const LINE_EVERY: usize = 5;
 pub struct Progress {
     bar: ProgressBar,
     epochs: usize,
-    /// Steps that an earlier run has taken.
+    /// Steps of an earlier run.
     before: u64,
     started: Instant,
 }
 
 impl Progress {
-    /// `before` steps were taken by an earlier run.
+    /// `before` is the number of steps of an earlier run.
     pub fn new(epochs: usize, steps_per_epoch: usize, before: u64) -> Result<Self> {
         let bar = if stderr().is_terminal() {
             ProgressBar::new((epochs * steps_per_epoch) as u64)
@@ -34,7 +34,7 @@ impl Progress {
         Ok(Self { bar, epochs, before, started: Instant::now() })
     }
 
-    /// An epoch is over: `steps` were made so far, and this was told of the gradients.
+    /// Reports the end of an epoch: the `steps` so far, and the statistics of the gradients.
     pub fn epoch(&self, steps: u64, curves: &Curves, gradients: &str) {
         let (epoch, loss) = (curves.accuracies.len(), curves.losses.last().copied().unwrap_or(f32::NAN));
         let accuracy = curves.accuracies.last().copied().unwrap_or(f64::NAN);
@@ -48,7 +48,7 @@ impl Progress {
         self.bar.set_position(steps);
     }
 
-    /// Removes the bar; the average rate over the whole run.
+    /// Removes the bar and returns the average rate of the whole run.
     pub fn finish(self, steps: u64) -> f64 {
         let rate = self.steps_per_second(steps);
         self.bar.finish_and_clear();

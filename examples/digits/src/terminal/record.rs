@@ -1,4 +1,4 @@
-//! What a run leaves behind.
+//! A run's results as files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use super::gradients::Gradients;
 
-/// A run in the terms of the recorded torch run; losses that are no numbers become null in the JSON.
+/// A run in the form of the recorded torch run; losses that are not numbers become null in the JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
     pub adapter: String,
-    /// The adapter in fewer words, for the picture.
+    /// A shorter name of the adapter, for the picture.
     #[serde(skip)]
     pub device: String,
     pub lr: f64,
@@ -31,7 +31,7 @@ impl Run {
         fs::write(path, json + "\n").with_context(|| format!("writing {}", path.display()))
     }
 
-    /// Why the run cannot be held to torch's recorded one, if so.
+    /// The reason why the run cannot be compared with torch's recorded one, if there is one.
     pub fn stands_alone(&self, torch: &TorchRun) -> Option<String> {
         if self.lr != torch.lr {
             return Some(format!("torch's recorded run has lr {:?}", torch.lr));
@@ -46,7 +46,7 @@ impl Run {
     }
 }
 
-/// The folder, or `target/digits` of the workspace; created if need be.
+/// The folder, by default the workspace's `target/digits`; created if it is missing.
 pub fn output_folder(wanted: Option<&Path>) -> Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let workspace = manifest.ancestors().nth(2).unwrap_or(manifest);
@@ -55,7 +55,7 @@ pub fn output_folder(wanted: Option<&Path>) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The path as seen from the current folder, where that is shorter.
+/// The path relative to the current folder, if that is shorter.
 pub fn shortened(path: &Path) -> String {
     let inside = std::env::current_dir().ok().and_then(|current| path.strip_prefix(current).ok().map(Path::to_owned));
     inside.unwrap_or_else(|| path.to_owned()).display().to_string()

@@ -1,4 +1,4 @@
-//! Checkpoints of a run: when they are due, and Ctrl-C.
+//! Checkpoints of a run: when to save, and Ctrl-C.
 
 use std::path::PathBuf;
 use std::process;
@@ -14,7 +14,7 @@ use super::options::Options;
 /// The exit code of a program that Ctrl-C ends.
 pub const INTERRUPTED: u8 = 130;
 
-/// Where checkpoints go and how often, if at all.
+/// The file for checkpoints and their frequency, if any.
 pub struct Saving {
     file: Option<PathBuf>,
     every: Option<u64>,
@@ -22,7 +22,7 @@ pub struct Saving {
 }
 
 impl Saving {
-    /// With a file to save to, Ctrl-C asks for a last checkpoint; a second one does not wait for it.
+    /// With a file for checkpoints, Ctrl-C requests a last checkpoint; a second Ctrl-C does not wait for it.
     pub fn new(options: &Options) -> Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
         if options.checkpoint.is_some() {
@@ -42,12 +42,12 @@ impl Saving {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Whether so many steps are a number to save at.
+    /// Whether a checkpoint is due after this many steps.
     pub fn is_due(&self, steps: u64) -> bool {
         self.every.is_some_and(|every| steps.is_multiple_of(every))
     }
 
-    /// Writes a checkpoint with the curves so far, all of whose losses must have been read.
+    /// Writes a checkpoint with the curves so far. All losses must have been read.
     pub fn save(&self, device: &wgpu::Device, trainer: &mut Trainer, curves: &Curves) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let saved = trainer.adam().save_checkpoint_with(file.clone(), &curves.contents()?);

@@ -1,4 +1,4 @@
-//! Runs on the host, and the files they are downloaded, opened and stored as.
+//! Runs on the host, and their files, for downloading, opening and storing.
 
 use digits::Curves;
 use wasm_bindgen::prelude::*;
@@ -18,7 +18,7 @@ impl Saved {
         self.0.steps as f64
     }
 
-    /// The file that the terminal program would write: with the loss of every step and the accuracy after every epoch.
+    /// The file that the terminal program would write, with the loss of every step and the accuracy after every epoch.
     pub fn checkpoint(&self, losses: Vec<f32>, accuracies: Vec<f64>) -> Result<Vec<u8>, JsError> {
         let mut saved = self.0.clone();
         drop_unused_maxima(&mut saved.adam);
@@ -26,7 +26,7 @@ impl Saved {
     }
 }
 
-/// A checkpoint that was read and found to be of a run of this model.
+/// A checkpoint that was read and contains a run of this model.
 #[wasm_bindgen]
 pub struct Opened {
     saved: digits::Saved,
@@ -44,7 +44,7 @@ impl Opened {
         Ok(Self { saved, curves })
     }
 
-    /// The run, to be restored.
+    /// The run, for `restore`.
     pub fn saved(&self) -> Saved {
         Saved(self.saved.clone())
     }
@@ -60,8 +60,8 @@ impl Opened {
     }
 }
 
-/// The page has a place for AMSGrad's maxima from the start, zero as long as it is off, so that it can be switched on at
-/// any step. Files of runs without it have none...
+/// Adds AMSGrad's maxima, which are zero while amsgrad is off. The page has them from the start, so that amsgrad can be
+/// switched on at any step. Files of runs without amsgrad have none...
 fn add_maxima(adam: &mut StateDict) {
     if uses_amsgrad(adam) {
         return;
@@ -72,7 +72,7 @@ fn add_maxima(adam: &mut StateDict) {
     }
 }
 
-/// ...and get none from the page.
+/// ...and the page writes none for them.
 fn drop_unused_maxima(adam: &mut StateDict) {
     if uses_amsgrad(adam) {
         return;

@@ -1,8 +1,8 @@
-//! What the page is given of a run: plain arrays.
+//! A report of a run for the page: plain arrays.
 
 use wasm_bindgen::prelude::*;
 
-/// What was read: `losses` always, the others where they were wanted, else undefined.
+/// The values that were read: `losses` always, the others if they were wanted, else undefined.
 #[wasm_bindgen(getter_with_clone)]
 pub struct Report {
     /// The losses of the steps since the last report.

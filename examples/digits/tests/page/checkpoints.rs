@@ -48,7 +48,7 @@ impl Page {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let files = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
-            // Under another name until it is whole.
+            // The browser uses another name until the file is complete.
             let whole =
                 files.iter().map(fs::DirEntry::path).find(|path| path.extension() == Some("safetensors".as_ref()));
             if let Some(file) = whole {
@@ -74,17 +74,17 @@ pub fn from_the_terminal(site: &Site) -> Result<()> {
     page.tab.choose_file("#file", &file)?;
     page.told("third epoch.safetensors opened: epoch 3, step 69")?;
     page.state("paused")?;
-    ensure!(page.losses()? == widened(&written.losses), "the losses are others");
+    ensure!(page.losses()? == widened(&written.losses), "the losses differ");
     let accuracy = page.number("accuracy")?;
-    // The same weights, but another adapter.
+    // The weights are the same, but the adapter differs.
     let last = written.accuracies.last().context("an accuracy")?;
     ensure!((accuracy - last).abs() < 1.5 / 360.0, "accuracy {accuracy}, not {last}");
     page.check()?;
 
-    // Not a step was taken: what is downloaded is the file.
+    // Without a step in between, the download equals the opened file.
     let again = page.download(site, &folder.join("again"))?;
     ensure!(again.ends_with("digits-step-69.safetensors"), "{}", again.display());
-    ensure!(fs::read(&again)? == fs::read(&file)?, "the download is not what was opened");
+    ensure!(fs::read(&again)? == fs::read(&file)?, "the download differs from the opened file");
 
     page.click("start")?;
     page.state("done")?;
@@ -92,7 +92,7 @@ pub fn from_the_terminal(site: &Site) -> Result<()> {
     page.shows("distance", "!== '–'").context("there is no distance from torch")?;
     page.check()?;
 
-    // In the middle of another run, and with options of its own, which AMSGrad may join later.
+    // Opened in the middle of another run, with the file's own options; AMSGrad can be switched on later.
     let fast = folder.join("fast.safetensors");
     terminal(&fast, &["--epochs", "2", "--lr", "0.01"])?;
     page.click("reset")?;
@@ -104,7 +104,7 @@ pub fn from_the_terminal(site: &Site) -> Result<()> {
     page.tab.eval::<serde_json::Value>("void (window.held = false)")?;
     page.told("fast.safetensors opened: epoch 2, step 46")?;
     page.state("paused")?;
-    ensure!(page.losses()? == widened(&curves(&fast)?.losses), "the losses are others");
+    ensure!(page.losses()? == widened(&curves(&fast)?.losses), "the losses differ");
     ensure!(page.value("lr")? == "0.01", "the learning rate is {}", page.value("lr")?);
     page.shows("distance", "=== '–'").context("compared with a torch run of another learning rate")?;
     page.click("amsgrad")?;
@@ -122,7 +122,7 @@ pub fn from_the_terminal(site: &Site) -> Result<()> {
 pub fn to_the_terminal(site: &Site) -> Result<()> {
     let folder = folder("to-the-terminal")?;
     let page = site.ready("?epochs=400")?;
-    // There is nothing to download yet.
+    // Nothing can be downloaded yet.
     page.click("download")?;
     page.click("start")?;
     page.past_step(30)?;
@@ -139,10 +139,10 @@ pub fn to_the_terminal(site: &Site) -> Result<()> {
         let steps = written.losses.len();
         ensure!(steps > 30 && steps <= losses.len(), "{shown}: {steps} losses of {}", losses.len());
         ensure!(file != at_rest || steps == losses.len(), "{shown}: {steps} losses of {}", losses.len());
-        ensure!(widened(&written.losses) == losses[..steps], "{shown}: the losses are others");
+        ensure!(widened(&written.losses) == losses[..steps], "{shown}: the losses differ");
         ensure!(written.accuracies.len() == steps / 23, "{shown}: {} accuracies", written.accuracies.len());
         let epochs = steps / 23 + 3;
-        // It fails if a loss is farther than 1e-5 from torch's.
+        // The program fails if a loss is farther than 1e-5 from torch's.
         terminal(&file, &["--resume", "--epochs", &epochs.to_string()])?;
         let gone_on = curves(&file)?;
         ensure!(gone_on.losses.len() == epochs * 23, "{shown}: {} losses", gone_on.losses.len());
@@ -151,7 +151,7 @@ pub fn to_the_terminal(site: &Site) -> Result<()> {
             ensure!(f64::from((ours - torch).abs()) < LOSS_BOUND, "{shown}, step {step}: loss {ours}, not {torch}");
         }
     }
-    // An option that is changed at rest is in the next file.
+    // An option that is changed while the run is paused is in the next file.
     page.tab.fill("#lr", "0.02")?;
     let changed = Checkpoint::open(page.download(site, &folder.join("changed"))?)?;
     let lr = changed.outline().param_groups[0].lr;
@@ -159,7 +159,7 @@ pub fn to_the_terminal(site: &Site) -> Result<()> {
     page.check()
 }
 
-/// A run of so many parameters of this shape, of one step.
+/// A run of one step, with parameters of these names and this shape.
 fn state(names: &[&str], shape: &[usize]) -> StateDict {
     let zeros = vec![0.0; shape.iter().product()];
     let entry =
@@ -223,7 +223,7 @@ pub fn bad_files(site: &Site) -> Result<()> {
         refused(name, said)?;
     }
     ensure!(page.tab.eval::<String>("document.body.dataset.state")? == "ready", "the page is not ready any more");
-    // On a phone the button is far below the line that tells what came of it.
+    // On a phone the button is far below the line with the result.
     page.tab.set_look(Look::NARROW.dark())?;
     page.tab.place_of("#open")?;
     page.tab.choose_file("#file", &folder.join(cases[1].0))?;
@@ -236,14 +236,14 @@ pub fn bad_files(site: &Site) -> Result<()> {
     page.until("document.body.dataset.step === '1' && document.body.dataset.state === 'paused'")?;
     ensure!(page.text("message-text")?.is_empty(), "the message stays: {}", page.text("message-text")?);
     page.click("start")?;
-    // While it trains.
+    // During training.
     for (name, _, said) in &cases[..3] {
         page.tab.choose_file("#file", &folder.join(name))?;
         refused(name, said)?;
     }
     page.state("done")?;
     page.check_losses(92)?;
-    // The same input takes a good file afterwards.
+    // The same input accepts a good file afterwards.
     page.tab.choose_file("#file", &good)?;
     page.told("good.safetensors opened: epoch 1, step 23")?;
     page.state("paused")?;

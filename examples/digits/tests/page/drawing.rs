@@ -1,4 +1,4 @@
-//! Digits drawn on the page's paper.
+//! Digits drawn on the page.
 
 use anyhow::{Result, ensure};
 use digits::{Dataset, Digit};
@@ -8,12 +8,12 @@ use crate::{KEEP_DEVICE, Page, Site};
 
 /// A pixel of the data set that counts as ink.
 const INK: f32 = 0.4;
-/// Digits drawn from pixels are clumsier than those they are drawn from.
+/// Digits drawn from pixels are harder to recognise than the originals.
 const LEAST_OF_TEN: usize = 8;
 
 type Stroke = Vec<(f64, f64)>;
 
-/// Strokes over the digit's dark pixels, from each to its right and lower neighbour: places from 0 to 1.
+/// Strokes over the digit's dark pixels, from each to its right and lower neighbour, in coordinates from 0 to 1.
 fn strokes(digit: &Digit) -> Vec<Stroke> {
     let ink = |x: usize, y: usize| x < 8 && y < 8 && digit.pixels[y * 8 + x] > INK;
     let place = |at: usize| 0.12 + 0.76 * (at as f64 + 0.5) / 8.0;
@@ -36,7 +36,7 @@ fn one_of_each() -> Result<Vec<Digit>> {
     Ok((0..10).filter_map(|class| test.iter().find(|digit| digit.label == class).cloned()).collect())
 }
 
-/// Draws a digit and tells which one the page takes it for.
+/// Draws a digit and returns the class that the page shows for it.
 fn draw(page: &Page, digit: &Digit, stroke: impl Fn(&[(f64, f64)]) -> Result<()>) -> Result<Option<u8>> {
     page.tab.click("#clear")?;
     page.until("document.body.dataset.digit === ''")?;
@@ -45,7 +45,7 @@ fn draw(page: &Page, digit: &Digit, stroke: impl Fn(&[(f64, f64)]) -> Result<()>
         let points: Vec<_> = points.iter().map(|(x, y)| (left + x * width, top + y * height)).collect();
         stroke(&points)?;
     }
-    // The last stroke has been seen, not only the first.
+    // The classification includes the last stroke, not only the first.
     page.until("document.body.dataset.digit !== '' && document.body.dataset.looked === 'true'")?;
     Ok(page.tab.eval::<String>("document.body.dataset.digit")?.parse().ok())
 }
@@ -83,7 +83,7 @@ pub fn sample(site: &Site) -> Result<()> {
     page.tab.click("#sample")?;
     page.until("document.body.dataset.digit !== ''")?;
     ensure!(page.text("verdict")?.starts_with("Looks like a "), "the verdict is {}", page.text("verdict")?);
-    // It is classified anew as the model learns.
+    // The digit is classified again as the model learns.
     page.tab.click("#start")?;
     page.state("done")?;
     page.tab.click("#clear")?;

@@ -26,14 +26,14 @@ pub fn step(site: &Site) -> Result<()> {
             exp_avg: [...step.after.expAvg], exp_avg_sq: [...step.after.expAvgSq] })",
     )?;
     ensure!(step.param.len() == 1000 && step.new_param.len() == 1000, "{} parameters", step.new_param.len());
-    // The page's options, and torch's defaults.
+    // The page's options, with torch's defaults.
     let (lr, beta1, beta2, eps, weight_decay) = (0.01, 0.9, 0.999, 1e-8, 0.1);
     for (i, (param, grad)) in step.param.iter().zip(&step.grad).enumerate() {
         let decayed = grad + weight_decay * param;
         let (exp_avg, exp_avg_sq) = ((1.0 - beta1) * decayed, (1.0 - beta2) * decayed * decayed);
         let denom = (exp_avg_sq / (1.0 - beta2)).sqrt() + eps;
         let new_param = param - lr / (1.0 - beta1) * exp_avg / denom;
-        // What is lost where the two nearly cancel counts too.
+        // The scale includes the rounding errors that remain where the two terms nearly cancel.
         let scale = grad.abs() + weight_decay * param.abs();
         let rows = [
             ("param", step.new_param[i], new_param, 1.0),

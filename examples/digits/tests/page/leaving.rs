@@ -1,4 +1,4 @@
-//! Pages that are left before the browser has stored what somebody did.
+//! Pages that are left before the browser has stored the user's changes.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,8 +9,9 @@ use serde_json::Value;
 use crate::checkpoints::{folder, terminal};
 use crate::{PATIENCE, Page, Site};
 
-/// IndexedDB takes `window.writes` more writes of this page; the next one is under way until the page is gone. A page that is
-/// opened when `sessionStorage.writes` is set begins with so many. `window.asked` has learning rate and epochs of each.
+/// IndexedDB accepts `window.writes` more writes of this page; the next one stays pending until the page is left. A
+/// page that is opened while `sessionStorage.writes` is set starts with that number. `window.asked` has learning rate
+/// and epochs of each write.
 const HANGING: &str = "window.writes = Number(sessionStorage.writes ?? Infinity);
     window.asked = [];
     const hang = store => { store.get('last').onsuccess = () => hang(store); };
@@ -26,7 +27,7 @@ const HANGING: &str = "window.writes = Number(sessionStorage.writes ?? Infinity)
     const { commit } = IDBTransaction.prototype;
     IDBTransaction.prototype.commit = function () { if (window.writes >= 0) commit.call(this); };";
 
-/// The stored record; null where there is none.
+/// The stored record; null if there is none.
 const RECORD: &str = "new Promise((resolve, reject) => {
     const asked = indexedDB.open('wgpu-adam digits');
     asked.onerror = () => reject(asked.error);
@@ -41,7 +42,7 @@ impl Page {
         self.tab.eval::<Value>(&format!("void ({script})")).map(drop)
     }
 
-    /// Waits until the browser has stored a run of which this is true.
+    /// Waits until the browser has stored a run that satisfies this condition.
     fn stored(&self, condition: &str) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let truth = format!("{RECORD}.then(record => Boolean(record && {condition}))");
@@ -52,14 +53,14 @@ impl Page {
         Ok(())
     }
 
-    /// All writes so far were of a run with this learning rate and so many epochs.
+    /// Checks that all writes so far had this learning rate and number of epochs.
     fn asked_for(&self, options: (f64, f64)) -> Result<()> {
         let asked: Vec<(f64, f64)> = self.tab.eval("window.asked")?;
         ensure!(!asked.is_empty() && asked.iter().all(|&each| each == options), "the browser was to store {asked:?}");
         Ok(())
     }
 
-    /// What the fields hold.
+    /// The values of the fields.
     fn options(&self) -> Result<Vec<String>> {
         self.tab.eval(
             "['lr', 'beta1', 'beta2', 'weight-decay', 'epochs'].map(id => document.getElementById(id).value)
@@ -72,12 +73,12 @@ impl Page {
     }
 }
 
-/// A run of two epochs, stored, in a page whose next write hangs.
+/// A run of two epochs, which is stored, in a page whose next write hangs.
 fn trained(site: &Site) -> Result<Page> {
     let page = site.forgetful_with("?epochs=2&pace=full", HANGING)?;
     page.click("start")?;
     page.state("done")?;
-    // The epoch's end and the run's may be two writes.
+    // The end of the epoch and the end of the run may be two writes.
     page.stored("record.options.epochs === 2")?;
     page.tab.navigate(&site.address(""))?;
     page.state("done")?;
@@ -92,7 +93,7 @@ const EDITED: [&str; 6] = ["0.02", "0.8", "0.99", "0.001", "7", "true"];
 
 pub fn edits(site: &Site) -> Result<()> {
     let page = trained(site)?;
-    // The first edit's write hangs; that of the others waits for it.
+    // The write of the first edit hangs; the write of the other edits waits for it.
     for (field, text) in EDITS {
         page.tab.fill(&format!("#{field}"), text)?;
     }
@@ -102,7 +103,7 @@ pub fn edits(site: &Site) -> Result<()> {
     page.told("Resumed at epoch 2, step 46")?;
     ensure!(page.options()? == EDITED, "the fields have {:?}", page.options()?);
     ensure!(page.pace()? == "full", "the pace is {}", page.pace()?);
-    // They are in force, too: what is stored of the optimizer is what it has.
+    // The edits also reached the optimizer: the stored state has its options.
     page.click("step")?;
     page.until("document.body.dataset.step === '47'")?;
     page.shows("distance", "!== '–'")?;
@@ -110,7 +111,7 @@ pub fn edits(site: &Site) -> Result<()> {
     page.told("Resumed at epoch 2, step 47")?;
     ensure!(page.options()? == EDITED, "after a step the fields have {:?}", page.options()?);
 
-    // A field that the focus is still in.
+    // A field that still has the focus.
     page.click("lr")?;
     page.run("document.activeElement.select()")?;
     for key in ["0", ".", "0", "5"] {
@@ -131,14 +132,14 @@ pub fn first_edits(site: &Site) -> Result<()> {
     page.tab.reload()?;
     page.state("ready")?;
     ensure!(page.options()? == EDITED, "the fields have {:?}", page.options()?);
-    // The address counts more.
+    // The address has priority.
     page.tab.navigate(&site.address("?epochs=1&pace=full"))?;
     page.state("ready")?;
     ensure!(page.options()?[4] == "1" && page.options()?[0] == "0.02", "the fields have {:?}", page.options()?);
     page.click("start")?;
     page.state("done")?;
     page.shows("distance", "=== '–'").context("compared with a torch run of another learning rate")?;
-    // Begun anew, without any of it.
+    // A new run has none of it.
     page.tab.navigate(&site.address("?resume=0"))?;
     page.state("ready")?;
     let torchs = ["0.003", "0.9", "0.999", "0", "40", "false"];
@@ -150,7 +151,7 @@ pub fn first_edits(site: &Site) -> Result<()> {
 }
 
 pub fn whole_run(site: &Site) -> Result<()> {
-    // The first write hangs, or the second, which then has nothing but the end of the first epoch before it.
+    // Either the first write hangs, or the second, after which only the end of the first epoch was stored.
     for writes in [0, 1] {
         let page = site.forgetful_with("?epochs=4&pace=full", HANGING)?;
         page.run(&format!("window.writes = {writes}"))?;
@@ -160,7 +161,7 @@ pub fn whole_run(site: &Site) -> Result<()> {
         page.state("done").with_context(|| format!("after {writes} writes"))?;
         page.check_losses(92)?;
         page.stored("record.options.epochs === 4")?;
-        // It is in IndexedDB now, and nowhere else.
+        // The run is now in IndexedDB only.
         page.until("!localStorage.getItem('wgpu-adam digits, last run')")?;
         page.tab.reload()?;
         page.state("done")?;
@@ -172,7 +173,7 @@ pub fn whole_run(site: &Site) -> Result<()> {
 
 pub fn resuming(site: &Site) -> Result<()> {
     let page = trained(site)?;
-    // The page stores what it has resumed. If it comes no further than the first write, that must be a whole one.
+    // The page stores the resumed run. If only the first write succeeds, it must be a complete one.
     page.run("sessionStorage.writes = 1")?;
     for _ in 0..3 {
         page.tab.reload()?;
@@ -207,7 +208,7 @@ pub fn reset(site: &Site) -> Result<()> {
     for in_training in [false, true] {
         let page = trained(site)?;
         if in_training {
-            // Its last steps never come back, so that it is left before the new run is there.
+            // The last steps never finish, so the page is left before the new run exists.
             page.tab.fill("#epochs", "400")?;
             page.when_past(60, "window.held = true")?;
             page.click("start")?;
@@ -226,7 +227,7 @@ pub fn reset(site: &Site) -> Result<()> {
 }
 
 pub fn late_answer(site: &Site) -> Result<()> {
-    // Later than the page is ready by far, or never.
+    // Long after the page is ready, or never.
     let late = "const { open } = IDBFactory.prototype;
         const late = Number(sessionStorage.late ?? 0);
         if (late) IDBFactory.prototype.open = function (...all) {
@@ -251,7 +252,7 @@ pub fn late_answer(site: &Site) -> Result<()> {
     page.state("ready")?;
     page.tab.fill("#lr", "0.02")?;
     page.run("delete sessionStorage.late")?;
-    // What could not be read was not deleted either.
+    // A run that could not be read was not deleted either.
     page.tab.reload()?;
     page.told("Resumed at epoch 1, step 23")?;
     ensure!(page.options()?[0] == "0.02", "the learning rate is {}", page.options()?[0]);

@@ -1,4 +1,4 @@
-//! Devices that go away, and browsers without any.
+//! Devices that are lost, and browsers without a device.
 
 use anyhow::{Context, Result, ensure};
 
@@ -17,7 +17,7 @@ pub fn lost_device(site: &Site) -> Result<()> {
     destroy()?;
     page.noticed("The GPU device was lost")?;
     ensure!(said()?.contains(&format!("kept up to step {}", losses.len())), "{}", said()?);
-    // Nothing that is clicked now may disturb it.
+    // No click may disturb the page now.
     for id in ["#start", "#step", "#reset", "#sample"] {
         page.tab.click(id)?;
     }
@@ -31,14 +31,14 @@ pub fn lost_device(site: &Site) -> Result<()> {
     page.tab.click("#start")?;
     page.noticed("The GPU device was lost")?;
     ensure!(said()?.contains("kept up to step"), "{}", said()?);
-    // It was training, and goes on.
+    // It was training, and continues.
     go_on()?;
     page.state("done")?;
     page.check_losses(115)?;
     page.check()
 }
 
-/// What was on its way fails before the page hears why.
+/// Pending work fails before the page is notified of the loss.
 pub fn told_late(site: &Site) -> Result<()> {
     let late = "const { get } = Object.getOwnPropertyDescriptor(GPUDevice.prototype, 'lost');
         Object.defineProperty(GPUDevice.prototype, 'lost', { get() {
@@ -51,7 +51,7 @@ pub fn told_late(site: &Site) -> Result<()> {
     page.noticed("Something went wrong")?;
     page.noticed("The GPU device was lost")?;
     page.tab.click("#notice-action")?;
-    // It was training, and goes on.
+    // It was training, and continues.
     page.state("done")?;
     page.check_losses(115)
 }

@@ -1,4 +1,4 @@
-//! Adam's options, changed while it trains, and those that cannot be.
+//! Adam's options, changed during training, and invalid ones.
 
 use anyhow::{Context, Result, ensure};
 
@@ -10,16 +10,16 @@ pub fn learning_rate(site: &Site) -> Result<()> {
     page.past_step(30)?;
     page.tab.fill("#lr", "0")?;
     ensure!(page.text("lr-note")?.contains("nothing is learned"), "{}", page.text("lr-note")?);
-    // A few steps with the old rate may be on their way.
+    // A few steps with the old rate may still be pending.
     let changed = page.losses()?.len() as u64 + 46;
     page.past_step(changed + 70)?;
     page.tab.fill("#lr", "0.01")?;
-    // However many steps that took.
+    // However many steps the change took.
     page.past_step(page.losses()?.len() as u64 + 200)?;
     page.tab.click("#pause")?;
     page.state("paused")?;
     let losses = page.losses()?;
-    // With a rate of 0 an epoch's mean does not change, but for the batches that its order makes; then it falls.
+    // With a rate of 0 an epoch's mean stays the same, apart from the effect of its batch order; then it falls.
     let mean = |from: usize| losses[from..from + 23].iter().sum::<f64>() / 23.0;
     let epoch = (changed as usize).div_ceil(23) * 23;
     let (first, second, last) = (mean(epoch), mean(epoch + 23), mean(losses.len() - 23));
@@ -37,7 +37,7 @@ pub fn learning_rate(site: &Site) -> Result<()> {
 
 pub fn refused(site: &Site) -> Result<()> {
     let page = site.ready("?epochs=2")?;
-    // Field, what is typed, what is said of it, what stays in force.
+    // Field, typed text, message, value that stays in effect.
     let cases = [
         ("lr", "-1", "at least 0", "0.003"),
         ("lr", "fast", "no number", "0.003"),

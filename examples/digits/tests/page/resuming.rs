@@ -1,4 +1,4 @@
-//! The run that the browser keeps for a reload.
+//! The run that the browser stores for a reload.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{KEEP_DEVICE, PATIENCE, PAUSE, Page, Site, shoot};
 
-/// The address that resumes by itself, of a run that is over soon.
+/// An address that resumes by itself, for a short run.
 const RESUMING: &str = "?epochs=6&pace=full";
-/// How many runs are stored. The page has made its database before.
+/// The number of stored runs. The page has created its database before.
 const STORED: &str = "new Promise((resolve, reject) => {
     const asked = indexedDB.open('wgpu-adam digits');
     asked.onerror = () => reject(asked.error);
@@ -20,7 +20,7 @@ const STORED: &str = "new Promise((resolve, reject) => {
 })";
 
 impl Site {
-    /// The page at an address that resumes, in a browser that has nothing to resume.
+    /// Opens the page at an address that resumes, in a browser without a stored run.
     fn forgetful(&self, query: &str) -> Result<Page> {
         self.forgetful_with(query, "")
     }
@@ -36,7 +36,7 @@ impl Site {
     }
 }
 
-/// Waits until the browser has forgotten the run.
+/// Waits until the browser has deleted the run.
 fn nothing_stored(page: &Page) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while page.tab.eval::<u32>(STORED)? > 0 {
@@ -46,7 +46,7 @@ fn nothing_stored(page: &Page) -> Result<()> {
     Ok(())
 }
 
-/// The losses of a run that nothing interrupts.
+/// The losses of an uninterrupted run.
 fn unbroken(site: &Site) -> Result<Vec<f64>> {
     let page = site.ready(RESUMING)?;
     page.click("start")?;
@@ -74,10 +74,10 @@ pub fn reload(site: &Site) -> Result<()> {
 
     page.click("start")?;
     page.state("done")?;
-    ensure!(page.losses()? == whole, "the run that was resumed has other losses than the unbroken");
+    ensure!(page.losses()? == whole, "the resumed run's losses differ from the uninterrupted run's");
     page.check()?;
 
-    // Options that are changed at rest are kept too, and the number of epochs with them.
+    // Options changed while paused are stored too, together with the number of epochs.
     page.tab.navigate(&site.address("?pace=full"))?;
     page.state("done")?;
     page.tab.fill("#lr", "0.02")?;
@@ -120,7 +120,7 @@ pub fn reload_in_training(site: &Site) -> Result<()> {
         page.tab.eval::<serde_json::Value>("void document.querySelector('[value=full]').click()")?;
         page.click("start")?;
         page.state("done")?;
-        ensure!(page.losses()? == whole, "{pace}: the run that was resumed has other losses than the unbroken");
+        ensure!(page.losses()? == whole, "{pace}: the resumed run's losses differ from the uninterrupted run's");
         page.check()?;
     }
     Ok(())
@@ -131,7 +131,7 @@ pub fn addresses(site: &Site) -> Result<()> {
     page.click("start")?;
     page.state("done")?;
     page.check()?;
-    // With a run of 23 steps stored: address, state, steps.
+    // With a stored run of 23 steps: address, state, steps.
     for (query, state, steps) in [
         ("?resume=1", "done", 23.0),
         ("", "done", 23.0),
@@ -209,7 +209,7 @@ pub fn no_storage(site: &Site) -> Result<()> {
     ] {
         let ready = name != "full";
         if !ready {
-            // A run that is resumed would be stored, and refused, before the click that closes the message.
+            // A resumed run would be stored, and refused, before the click that closes the message.
             nothing_stored(&site.ready("?resume=0")?)?;
         }
         let page = site.open("?epochs=2&pace=full&resume=1", &format!("{KEEP_DEVICE}{script}"))?;
@@ -221,7 +221,7 @@ pub fn no_storage(site: &Site) -> Result<()> {
         page.state("done")?;
         page.check_losses(46)?;
         if ready {
-            // Told once; a click has closed it.
+            // Reported once; a click has closed the message.
             ensure!(page.text("message-text")?.is_empty(), "{name}: told again: {}", page.text("message-text")?);
             page.tab.reload()?;
             page.state("ready")?;
@@ -231,7 +231,7 @@ pub fn no_storage(site: &Site) -> Result<()> {
         ensure!(page.notice()?.is_none(), "{name}: {:?}", page.notice()?);
         page.check()?;
     }
-    // A disk that is really full: there is room for the page, and none for a run.
+    // A disk that is really full: it has room for the page but not for a run.
     let page = site.forgetful("?epochs=2&pace=full")?;
     page.tab.set_quota(&site.server.url("/"), 1)?;
     page.click("start")?;

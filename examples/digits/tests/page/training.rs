@@ -1,4 +1,4 @@
-//! Runs from their start to their end.
+//! Complete runs.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use wgpu_adam_browser::pages;
 use crate::{LOSS_BOUND, PAUSE, Site, shoot};
 
 const LEAST_ACCURACY: f64 = 0.97;
-/// From the beginning of the load to the first loss on the page.
+/// From the start of loading to the first loss on the page.
 const FIRST_STEP_MS: f64 = 3000.0;
 const LARGEST_DOWNLOAD: usize = 250_000;
 
@@ -22,7 +22,7 @@ pub fn forty_epochs_follow_torch(site: &Site) -> Result<()> {
     waiting.check()?;
     drop(waiting);
 
-    // The page looks at its own clock: this program may be late.
+    // Measured by the page's own clock, because this program may be delayed.
     let clock = "new MutationObserver(() => {
             if (document.body?.dataset.step > 0) window.firstStep ??= performance.now();
         }).observe(document, { subtree: true, attributeFilter: ['data-step'] })";
@@ -56,7 +56,7 @@ pub fn buttons(site: &Site) -> Result<()> {
     page.state("ready")?;
     page.tab.click("#step")?;
     page.until("document.body.dataset.step === '1' && document.body.dataset.state === 'paused'")?;
-    // The second click on start comes while it trains, and is no second run.
+    // The second click on start happens during training and must not start a second run.
     page.when_past(3, "window.held = true")?;
     page.tab.click("#start")?;
     page.past_step(3)?;
@@ -67,7 +67,7 @@ pub fn buttons(site: &Site) -> Result<()> {
     let paused = page.losses()?.len();
     ensure!(paused > 30, "paused at step {paused}");
     page.check()?;
-    // What was submitted while it was paused would be counted too.
+    // Steps submitted during the pause would be counted too.
     page.tab.click("#step")?;
     page.until(&format!("document.body.dataset.step > {paused} && document.body.dataset.state === 'paused'"))?;
     ensure!(page.losses()?.len() == paused + 1, "it trained on while paused");
@@ -97,7 +97,7 @@ pub fn keyboard(site: &Site) -> Result<()> {
     for _ in 0..30 {
         page.tab.press("Tab", false)?;
         let id: String = page.tab.eval(&format!("String({focus})"))?;
-        // A ring must show where the focus is; the pace's inputs show it on their labels.
+        // A ring must show the focus; the pace's inputs show it on their labels.
         let ring = "(() => { const e = document.activeElement; const shown = e.name === 'pace' ? e.nextSibling : e;
             return getComputedStyle(shown).outlineStyle; })()";
         if id == "undefined" || id.is_empty() || order.contains(&id) {
@@ -145,7 +145,7 @@ pub fn keyboard(site: &Site) -> Result<()> {
 
 pub fn behind_another_tab(site: &Site) -> Result<()> {
     let other = site.ready("?epochs=1")?;
-    // Slow until it is hidden, so that it is not over before.
+    // Slow until the page is hidden, so that the run does not end before.
     let page = site.ready("?epochs=40&pace=watch")?;
     let visibility = || page.tab.eval::<String>("document.visibilityState");
     page.tab.bring_to_front()?;
@@ -159,7 +159,7 @@ pub fn behind_another_tab(site: &Site) -> Result<()> {
     page.tab.eval::<serde_json::Value>("void document.querySelector('[value=full]').click()")?;
     page.state("done")?;
     ensure!(visibility()? == "hidden", "the tab behind is {}", visibility()?);
-    // Nothing is drawn for nobody.
+    // A hidden page draws nothing.
     let drawn: f64 = page.text("steps")?.parse()?;
     ensure!(drawn < 920.0, "step {drawn} was drawn behind another tab");
     page.tab.bring_to_front()?;

@@ -1,4 +1,4 @@
-//! The classifier once more, in float64 on the CPU.
+//! The same classifier in float64 on the CPU.
 
 use digits::data::{CLASSES, Digit, PIXELS};
 use digits::model::HIDDEN;
@@ -10,7 +10,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// The weights that training begins with.
+    /// The initial weights of training.
     pub fn initial() -> Self {
         let widened = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
         Self {

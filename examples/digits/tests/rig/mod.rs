@@ -1,4 +1,4 @@
-//! Training runs on every adapter, or on the one that `WGPU_ADAPTER_NAME` describes.
+//! Training runs on every adapter, or on the one that matches `WGPU_ADAPTER_NAME`.
 
 #![allow(dead_code, reason = "each test uses a part")]
 
@@ -15,14 +15,14 @@ use wgpu_adam::{AdamConfig, GradientControl, TensorState};
 
 pub const STEPS_PER_EPOCH: usize = 23;
 
-/// A device of an adapter, and its name.
+/// An adapter's device, and its name.
 pub struct Gpu {
     pub name: String,
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
 }
 
-/// Fails where there is none.
+/// Fails if there is none.
 pub fn gpus() -> Vec<Gpu> {
     let adapters = match std::env::var("WGPU_ADAPTER_NAME") {
         Ok(wanted) => vec![adapters::choose(Some(&wanted)).unwrap()],
@@ -36,7 +36,7 @@ pub fn gpus() -> Vec<Gpu> {
     adapters.iter().map(open).collect()
 }
 
-/// A run, with what it has shown.
+/// A run and its results so far.
 pub struct Run<'a> {
     pub gpu: &'a Gpu,
     pub trainer: Trainer,
@@ -86,7 +86,7 @@ pub fn same_bits(case: &str, got: &Saved, want: &Saved) {
     for ((name, _), (got, want)) in PARAMETERS.iter().zip(tensors) {
         assert!(bits(got) == bits(want), "{case}: {name} differs");
     }
-    // A parameter whose steps were all skipped may have an entry, of zeros.
+    // A parameter whose steps were all skipped may have an entry with zeros.
     let nothing = |entry: &TensorState| {
         entry.step == 0 && entry.exp_avg.iter().chain(&entry.exp_avg_sq).all(|moment| moment.to_bits() == 0)
     };

@@ -1,4 +1,4 @@
-//! Names the browser that tests are run in and its WebGPU adapter; fails where there is none, with the reason.
+//! Prints the browser that tests run in and its WebGPU adapter. Fails with the reason if there is none.
 
 use anyhow::{Result, bail};
 use wgpu_adam_browser::{Browser, Look, Server};

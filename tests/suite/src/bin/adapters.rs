@@ -1,4 +1,4 @@
-//! Prints one line for each wgpu adapter that runs compute shaders; exits with 1 where there is none.
+//! Prints one line for each wgpu adapter that supports compute shaders. Exits with 1 if there is none.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The bodies in a page of a browser, which calls `run(name)`.
+//! The bodies in a browser page, whose script calls `run(name)`.
 
 #[cfg(target_family = "wasm")]
 mod page {
@@ -12,12 +12,12 @@ mod page {
         fn error(text: &str);
     }
 
-    /// A panic ends the program; without this nobody would learn why.
+    /// Prints panics: a panic ends the program, and without this the reason would be lost.
     pub fn tell_panics() {
         std::panic::set_hook(Box::new(|panic| error(&panic.to_string())));
     }
 
-    /// Runs a body on a device of its own: its outcome, passed, skipped or failed, and the reason.
+    /// Runs a body on a new device. Returns the outcome (passed, skipped or failed) and the reason.
     #[wasm_bindgen]
     pub async fn run(name: String) -> Vec<String> {
         let (outcome, reason) = match run_body(&name).await {
@@ -37,7 +37,7 @@ mod page {
         let gpu = Gpu::default_limits(&adapter.ok_or_else(|| anyhow::anyhow!("there is no adapter"))?).await?;
         let result = body(&gpu).await;
         let errors = gpu.check_errors();
-        // Otherwise its memory lives until JavaScript's garbage is collected.
+        // Otherwise the device's memory lives until JavaScript's garbage is collected.
         gpu.device.destroy();
         // A device error explains a failure better than its consequences do.
         errors.and(result)

@@ -1,4 +1,4 @@
-//! The last step count that is saved and loaded.
+//! The highest step count that can be saved and loaded.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointLoad, Error, GradientControl, StateDictError};
@@ -6,7 +6,8 @@ use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointLoad, Error, GradientC
 use super::Model;
 use crate::Gpu;
 
-/// 2^53 steps are loaded, from a file and from a dict, and counted on from; what comes behind them is not saved.
+/// 2^53 steps can be loaded, from a file and from a dict, and training continues from there; a higher count cannot be
+/// saved.
 pub async fn last_step(gpu: &Gpu) -> Result<()> {
     const LAST: u64 = 1 << 53;
     for skips in [false, true] {
@@ -19,7 +20,7 @@ pub async fn last_step(gpu: &Gpu) -> Result<()> {
         dict.state.get_mut(&0).context("an entry")?.step = LAST;
         let bytes = dict.to_safetensors(&CheckpointContents::new())?;
         model.adam.load_from(&Checkpoint::from_bytes(bytes)?, CheckpointLoad::State).await?;
-        ensure!(model.adam.state_dict().await? == dict, "another state than was loaded from a file");
+        ensure!(model.adam.state_dict().await? == dict, "the state differs from the one loaded from a file");
         model.adam.load_state_dict(&dict).await?;
         model.steps(3)?;
         let after = model.adam.state_dict().await?;

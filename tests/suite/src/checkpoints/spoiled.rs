@@ -1,4 +1,5 @@
-//! What large and infinite gradients leave: an element that rests is saved and loaded as any other, NaN only if asked for.
+//! State after large and infinite gradients: elements at rest are saved and loaded like any other, NaN only with
+//! permission.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{
@@ -8,11 +9,11 @@ use wgpu_adam::{
 use super::{Model, STAGING, TENSORS};
 use crate::{Gpu, twin::same_bits, values::values};
 
-/// The tensors that get a special gradient, the second with amsgrad, and the element that does.
+/// The tensors with a special gradient, of which the second has amsgrad, and the element that gets it.
 const HURT: [(&str, usize); 2] = [("0.weight", 2500), ("1.weight", 1001)];
 
 impl Model<'_> {
-    /// A step in which an element of each of [`HURT`] has this gradient.
+    /// A step in which one element of each of [`HURT`] has this gradient.
     fn hurt(&mut self, special: f32) -> Result<()> {
         self.write_grads()?;
         for (name, element) in HURT {
@@ -30,7 +31,8 @@ impl Model<'_> {
     }
 }
 
-/// A way to go on: from a file or a dict, whole or through small staging buffers. All values are in the file.
+/// Resumes in one of several ways: from a file or a dict, at once or through small staging buffers. The file contains
+/// all values.
 async fn resumed<'a>(gpu: &'a Gpu, bytes: &[u8], way: &str, options: &LoadOptions) -> Result<Model<'a>> {
     let mut other = Model::new(gpu, 100)?;
     other.steps(3)?;
@@ -52,7 +54,8 @@ async fn resumed<'a>(gpu: &'a Gpu, bytes: &[u8], way: &str, options: &LoadOption
 
 const WAYS: [&str; 4] = ["a file", "a file, small staging", "a dict", "a dict, small staging"];
 
-/// A finite gradient whose square overflows: the element rests, and the run is saved, loaded and goes on.
+/// A finite gradient whose square overflows: the element no longer moves, and the run can be saved, loaded and
+/// continued.
 pub async fn resting(gpu: &Gpu) -> Result<()> {
     let mut model = Model::new(gpu, 1)?;
     model.steps(2)?;
@@ -68,16 +71,16 @@ pub async fn resting(gpu: &Gpu) -> Result<()> {
     }
     let bytes = model.bytes().await?;
     let plain = model.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
-    ensure!(dict.to_safetensors(&CheckpointContents::new())? == plain, "the dict gives another file");
-    ensure!(StateDict::from_safetensors(plain)? == dict, "the file holds another state");
+    ensure!(dict.to_safetensors(&CheckpointContents::new())? == plain, "the dict's file differs");
+    ensure!(StateDict::from_safetensors(plain)? == dict, "the file's state differs");
     model.adam.set_staging_size(STAGING);
-    ensure!(model.bytes().await? == bytes, "through small staging buffers, another file");
+    ensure!(model.bytes().await? == bytes, "the file through small staging buffers differs");
     let before = model.params().await?;
     let mut others = Vec::new();
     for way in WAYS {
         let mut other = resumed(gpu, &bytes, way, &LoadOptions::default()).await.context(way)?;
         other.steps = model.steps;
-        ensure!(other.bytes().await? == bytes, "{way}: the file after loading is another");
+        ensure!(other.bytes().await? == bytes, "{way}: the file after loading differs");
         others.push((way, other));
     }
     model.steps(5)?;
@@ -94,8 +97,8 @@ pub async fn resting(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// NaN or infinity in a gradient: refused where it would be saved or loaded, with the way out; let pass where that is asked
-/// for, to the same bits.
+/// NaN or infinity in a gradient: saving and loading refuse the state, with an error that names the remedy. With
+/// permission they accept it, and the bits stay the same.
 pub async fn refused_unless_allowed(gpu: &Gpu) -> Result<()> {
     for (special, value) in [(f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf"), (f32::NAN, "NaN")] {
         let mut model = Model::new(gpu, 1)?;
@@ -124,7 +127,7 @@ pub async fn refused_unless_allowed(gpu: &Gpu) -> Result<()> {
             is_told(&refused.map(drop), "saved", SAVING)?;
         }
         let bytes = model.all_bytes().await?;
-        let checkpoint = Checkpoint::from_bytes(bytes.clone()).context("somebody must be able to look into it")?;
+        let checkpoint = Checkpoint::from_bytes(bytes.clone()).context("the file must open for inspection")?;
         let mut other = Model::new(gpu, 100)?;
         other.steps(1)?;
         let before = other.bytes().await?;
@@ -142,7 +145,7 @@ pub async fn refused_unless_allowed(gpu: &Gpu) -> Result<()> {
         for way in WAYS {
             let mut other = resumed(gpu, &bytes, way, &allowed).await.context(way)?;
             other.steps = model.steps;
-            ensure!(other.all_bytes().await? == bytes, "{special}, {way}: the file after loading is another");
+            ensure!(other.all_bytes().await? == bytes, "{special}, {way}: the file after loading differs");
             others.push((way, other));
         }
         model.steps(3)?;
@@ -151,15 +154,15 @@ pub async fn refused_unless_allowed(gpu: &Gpu) -> Result<()> {
             other.steps(3)?;
             ensure!(other.all_bytes().await? == want, "{special}, {way}: 3 steps later the files differ");
         }
-        // What was saved before is still good.
+        // The earlier file can still be loaded.
         model.adam.load_from(&Checkpoint::from_bytes(good.clone())?, CheckpointLoad::StateAndParams).await?;
-        ensure!(model.bytes().await? == good, "another file than the one that was loaded");
+        ensure!(model.bytes().await? == good, "the file differs from the loaded one");
         gpu.check_errors()?;
     }
     Ok(())
 }
 
-/// A parameter that starts anew is saved again, and with it the run.
+/// After the state of a parameter is reset, the parameter and the run can be saved again.
 pub async fn reset(gpu: &Gpu) -> Result<()> {
     let mut model = Model::new(gpu, 1)?;
     model.steps(2)?;
@@ -184,7 +187,7 @@ pub async fn reset(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Names are any text, also such as nobody should make files of.
+/// Names can be any text, even text that should never become a file name.
 pub async fn names(gpu: &Gpu) -> Result<()> {
     const NAMES: [&str; 14] = [
         "",
@@ -220,7 +223,7 @@ pub async fn names(gpu: &Gpu) -> Result<()> {
     let bytes = own.1.checkpoint_bytes(&contents).await?;
     let checkpoint = Checkpoint::from_bytes(bytes.clone())?;
     other.1.load_from(&checkpoint, CheckpointLoad::StateAndParams).await?;
-    ensure!(other.1.checkpoint_bytes(&contents).await? == bytes, "the file after loading is another");
+    ensure!(other.1.checkpoint_bytes(&contents).await? == bytes, "the file after loading differs");
     ensure!(checkpoint.state_dict()? == own.1.state_dict().await?, "another state");
     for both in [&mut own, &mut other] {
         step(both, 2)?;

@@ -1,4 +1,4 @@
-//! Bias corrections that the device makes itself, since it alone knows how many steps were skipped.
+//! Bias corrections that the device computes, because only the device knows how many steps were skipped.
 
 use anyhow::{Result, ensure};
 use wgpu_adam::GradientControl;
@@ -14,11 +14,11 @@ use crate::{
 };
 
 const BETAS: [f64; 9] = [0.0, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.99999];
-/// All steps up to here, then one in `STRIDE`, which shares no factor with a power of two.
+/// Tests all steps up to this one, then one in `STRIDE`, an odd number, so that it meets all residues of powers of two.
 const EVERY: u32 = 1 << 16;
 const STRIDE: u32 = 61;
 const LAST: u32 = 10_000_000;
-/// Steps of a dispatch: as many workgroups of 64 as any device allows.
+/// Steps per dispatch: as many workgroups of 64 as every device allows.
 const CHUNK: u32 = 1 << 18;
 
 const HARNESS: &str = "
@@ -32,8 +32,8 @@ const HARNESS: &str = "
         }
     }";
 
-/// Within one ULP of the host's in f64, and the bits of fixed point on the host, at 1, 2, 3 and so on, later at one step in
-/// 61, and around powers of two and ten.
+/// Within one ULP of the host's f64 result, and bit for bit the host's fixed-point result: at 1, 2, 3 and so on, later
+/// at one step in 61, and around powers of two and ten.
 pub async fn on_the_device(gpu: &Gpu) -> Result<()> {
     let mut steps: Vec<u32> = (1..=EVERY).chain((EVERY..=LAST).step_by(STRIDE as usize)).collect();
     let powers = (17..24).map(|power| 1_u32 << power).chain([100_000, 1_000_000, LAST - 2]);
@@ -106,7 +106,7 @@ async fn run(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, beta: f64, steps: &[u3
     Ok(read_all(gpu, &[vec![span]]).await?.remove(0))
 }
 
-/// A step at a high count, loaded, beside one whose bias corrections the host makes.
+/// A step at a high count, which was loaded, beside one whose bias corrections the host computes.
 pub async fn late_steps(gpu: &Gpu) -> Result<()> {
     let counting = GradientControl { skip_nonfinite: true, ..Default::default() };
     for (number, t) in [1_u64, 2, 9, 1000, 99_999, 9_999_999, (1 << 24) + 1, (1 << 32) + 5].into_iter().enumerate() {
@@ -135,7 +135,7 @@ pub async fn late_steps(gpu: &Gpu) -> Result<()> {
             }
             let want: Vec<f64> = moved[0].iter().copied().map(f64::from).collect();
             compare(&format!("step {t} + 1, beta2 {beta2}"), &moved[1], &want, |_, want| {
-                // Two roundings more in the step size, and one in eps: a few ULP of what a step moves.
+                // The step size has two more roundings, eps one: a few ULPs of the distance that a step moves.
                 ulp(want) + 4.0 * f64::from(f32::EPSILON) * 0.05
             })?;
         }

@@ -1,14 +1,14 @@
-//! Counts of skipped steps that outgrow their buffer while encoders are recorded, submitted and dropped.
+//! Counts of skipped steps that outgrow their buffer, while encoders are recorded, submitted and dropped.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{AdamConfig, GradientControl, ParamGroup, TensorArena, WgpuAdam};
 
 use crate::{Gpu, twin::storage};
 
-/// As many tensors as there is room for at first, and once it has grown.
+/// How many tensors the first buffer has room for, and how many after it has grown.
 const ROOM: [usize; 2] = [1024, 2048];
 
-/// What becomes of an encoder with a step in it.
+/// The fate of an encoder that holds a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
     Submitted,
@@ -18,12 +18,12 @@ enum Fate {
 }
 use Fate::{Dropped, Finished, Submitted};
 
-/// A lot of tensors of one element.
+/// Many tensors of one element.
 struct Many<'a> {
     gpu: &'a Gpu,
     adam: WgpuAdam,
     overflow: wgpu::Buffer,
-    /// Of each tensor, the steps that were recorded and not skipped: those of dropped encoders are counted.
+    /// For each tensor, the recorded steps that were not skipped. Steps in dropped encoders count.
     taken: Vec<u64>,
     name: String,
 }
@@ -38,7 +38,7 @@ impl<'a> Many<'a> {
         Ok(Self { gpu, adam, overflow, taken: vec![0; ROOM[0]], name })
     }
 
-    /// One tensor more than there is room for.
+    /// Adds tensors until there is one more than there is room for.
     fn grow(&mut self, time: usize) -> Result<()> {
         let count = ROOM[time - 1] - self.taken.len() + 1;
         let names = (0..count).map(|number| (format!("{time}.{number}"), [1]));
@@ -48,7 +48,7 @@ impl<'a> Many<'a> {
         Ok(())
     }
 
-    /// Records a step, to be skipped or not, into an encoder of its own, with the news of that.
+    /// Records a step, skipped or not, into a new encoder, with the commands that set `found_inf`.
     fn record(&mut self, overflows: bool) -> Result<wgpu::CommandEncoder> {
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         let news = storage(self.gpu, 4);
@@ -85,8 +85,8 @@ impl<'a> Many<'a> {
     }
 }
 
-/// Skipped steps before and after the growth, in encoders of every fate, recorded one by one and all before the first
-/// submit; the buffer grows once, and again before anything was submitted.
+/// Skipped steps before and after the growth, in encoders of every fate, recorded one by one or all before the first
+/// submit. The buffer grows once, and again before any submit.
 pub async fn outgrown(gpu: &Gpu) -> Result<()> {
     let fates: [&[Fate]; 6] = [
         &[Submitted, Submitted, Submitted],
@@ -105,7 +105,7 @@ pub async fn outgrown(gpu: &Gpu) -> Result<()> {
         many.grow(1)?;
         many.check("grown, before a step").await?;
         if at_once {
-            // Skipped steps in each, and a step of before the second growth among them.
+            // The first and the third step overflow; the first one is recorded before the second growth.
             let mut encoders = Vec::new();
             for (number, &fate) in fates.iter().enumerate() {
                 let overflows = number != 1;
@@ -114,7 +114,7 @@ pub async fn outgrown(gpu: &Gpu) -> Result<()> {
                     many.grow(2)?;
                 }
             }
-            // Those of the last growth have taken none of the first step.
+            // Tensors of the last growth were not there for the first step.
             let late = ROOM[0] + 1;
             for (number, (encoder, overflows, fate)) in encoders.into_iter().enumerate() {
                 many.end(encoder, overflows, fate);
@@ -134,7 +134,7 @@ pub async fn outgrown(gpu: &Gpu) -> Result<()> {
             many.step(overflows, Submitted)?;
         }
         many.check("two steps later").await?;
-        // What was moved is known to be by now; a parameter that starts anew misses nothing.
+        // By now the host knows that the counts were moved. A reset parameter starts with no skipped steps.
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         many.adam.record_reset_state(&mut encoder, many.adam.find("0.5").context("0.5")?)?;
         gpu.queue.submit([encoder.finish()]);

@@ -1,4 +1,4 @@
-//! What gradients are multiplied by and clamped to, and that they are left alone.
+//! Scaling and clamping of gradients, which must not change the gradients' own buffers.
 
 use anyhow::{Result, ensure};
 use wgpu_adam::{AdamConfig, GradientControl, LossScale, NormType, Param, WgpuAdam};
@@ -11,7 +11,7 @@ use crate::{
     twin::{same_bits, storage},
 };
 
-/// Sums of micro-batches of a scaled loss: the mean counts, in the norm too.
+/// Sums of micro-batches of a scaled loss: the step and the norm use the mean.
 pub async fn accumulated(gpu: &Gpu) -> Result<()> {
     let scales = [
         ("no scale", LossScale::None, 1.0),
@@ -47,7 +47,7 @@ pub async fn accumulated(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Each element clamped, after it was unscaled, and after the norm was clipped.
+/// Each element is clamped after unscaling and after clipping by norm.
 pub async fn by_value(gpu: &Gpu) -> Result<()> {
     for max_norm in [None, Some(30.0)] {
         for (loss_scale, scale) in [(LossScale::None, 1.0), (LossScale::Fixed(64.0), 64.0)] {
@@ -71,7 +71,7 @@ pub async fn by_value(gpu: &Gpu) -> Result<()> {
     infinite_by_value(gpu).await
 }
 
-/// As torch's clip_grad_value_ does, infinity becomes the largest value, and NaN stays.
+/// As in torch's clip_grad_value_, infinity becomes the largest value, and NaN stays NaN.
 async fn infinite_by_value(gpu: &Gpu) -> Result<()> {
     let control = GradientControl { clip_value: Some(0.5), ..Default::default() };
     let mut results = Vec::new();
@@ -91,7 +91,7 @@ async fn infinite_by_value(gpu: &Gpu) -> Result<()> {
     same_bits("infinity clipped by value", &results[0][..3], &results[1][..3])
 }
 
-/// Gradients are zero behind each step, taken or skipped; nothing beside them is.
+/// Gradients are zero after each step, taken or skipped; nothing beside them changes.
 pub async fn zeroed(gpu: &Gpu) -> Result<()> {
     let zero = GradientControl { zero_grad_after_step: true, ..Default::default() };
     let clipping = GradientControl { max_norm: Some(0.5), skip_nonfinite: true, ..zero };
@@ -102,7 +102,7 @@ pub async fn zeroed(gpu: &Gpu) -> Result<()> {
         for round in 0..6 {
             let case = format!("{name}: step {round}");
             let overflows = control.skip_nonfinite && round == 2;
-            // Every second step is on the zeros that the one before has left.
+            // Every second step uses the zeros that the step before left.
             if round % 2 == 0 {
                 rig.write_grads(round, 1.0);
             }
@@ -128,7 +128,7 @@ pub async fn zeroed(gpu: &Gpu) -> Result<()> {
         let around = read_f32(gpu, &askew, 0, 1024).await?;
         let (start, end) = (7, 7 + 66);
         let beside = around[..start].iter().chain(&around[end..]);
-        ensure!(beside.clone().all(|&x| x == 7.0), "{name}: what lies beside a gradient was cleared");
+        ensure!(beside.clone().all(|&x| x == 7.0), "{name}: data beside a gradient was cleared");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Step counts that only the device knows, of tensors that did not all miss the same steps.
+//! Step counts that only the device knows, of tensors that skipped different steps.
 
 use anyhow::{Result, ensure};
 use wgpu_adam::{GradientControl, LossScale, Moments, NormType};
@@ -21,7 +21,7 @@ const SKIP: GradientControl = GradientControl {
     zero_grad_after_step: false,
 };
 
-/// Steps both sides; the GPU skips what it is to skip.
+/// Steps both sides; the GPU skips the steps that overflow.
 fn step(rig: &mut Rig<'_>, round: u64, overflow: Option<usize>) -> Result<()> {
     rig.write_grads(round, 1.0);
     if let Some(index) = overflow {
@@ -34,10 +34,11 @@ fn step(rig: &mut Rig<'_>, round: u64, overflow: Option<usize>) -> Result<()> {
     Ok(())
 }
 
-/// Neighbours in one arena with equal counts on the host and different ones on the device.
+/// Neighbours in one arena with equal counts on the host and different counts on the device.
 pub async fn differ(gpu: &Gpu) -> Result<()> {
     let mut rig = Rig::in_arena(gpu, &[64, 64, 64, 64], SKIP)?;
-    // Who has a gradient in which step, and which steps are skipped. From step 2 on a1 and a2 are the same to the host.
+    // Which tensors have a gradient in each step, and whether it is skipped. From step 2 on the host has equal counts
+    // for a1 and a2.
     let plan: [(&[&str], bool); 7] = [
         (&["a0", "a1", "a3"], false),
         (&["a0", "a2", "a3"], true),
@@ -65,7 +66,8 @@ pub async fn differ(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Every control after every other, with overflows where they are skipped; then none, with the counts as they have become.
+/// Every control after every other, with overflows if they are skipped; then no control, with the counts as they are by
+/// then.
 pub async fn changes(gpu: &Gpu) -> Result<()> {
     let controls = [
         GradientControl::default(),
@@ -82,10 +84,10 @@ pub async fn changes(gpu: &Gpu) -> Result<()> {
     for first in controls {
         for control in [first].into_iter().chain(controls) {
             rig.adam.set_gradient_control(control)?;
-            ensure!(*rig.adam.gradient_control() == control, "the control given is not the control kept");
+            ensure!(*rig.adam.gradient_control() == control, "the stored control differs from the given one");
             let dynamic = matches!(control.loss_scale, LossScale::Dynamic { .. });
             round += 1;
-            // A dynamic scale begins anew whenever there was another between.
+            // A dynamic scale starts again from its initial value after another control was set in between.
             if (control.skip_nonfinite || dynamic) && round % 3 == 0 {
                 rig.write_grads(round, 1.0);
                 rig.poke_grad((round % 5) as usize, 0, f32::INFINITY);
@@ -121,7 +123,7 @@ pub async fn changes(gpu: &Gpu) -> Result<()> {
     rig.check("without control again").await
 }
 
-/// Tensors added, removed, replaced and reset, state loaded, between steps that are skipped.
+/// Tensors are added, removed, replaced and reset, and state is loaded, between skipped steps.
 pub async fn surgery(gpu: &Gpu) -> Result<()> {
     let mut rig = Rig::mixed(gpu, SKIP)?;
     let mut round = 0;
@@ -145,13 +147,13 @@ pub async fn surgery(gpu: &Gpu) -> Result<()> {
     gpu.queue.submit([encoder.finish()]);
     let index = rig.index("a3")?;
     let param: Vec<f32> = rig.tensors[index].reference.param.iter().map(|&x| x as f32).collect();
-    // The parameter is what it is, the reference's rounding apart.
+    // The parameter keeps its value, apart from the reference's rounding.
     let kept = rig.tensors[index].reference.param.clone();
     rig.tensors[index].reference = Reference { param: kept, ..Reference::new(&param) };
     go(&mut rig)?;
     rig.check("state reset").await?;
 
-    // A tensor in the place of another: counts from zero, whatever number it gets.
+    // A tensor that takes the place of another counts from zero, whichever number it gets.
     let gone = rig.id("alone of 5")?;
     rig.adam.remove_param(gone)?;
     let index = rig.index("alone of 5")?;
@@ -181,7 +183,7 @@ pub async fn surgery(gpu: &Gpu) -> Result<()> {
         rig.check(&format!("replaced, moments {what}")).await?;
     }
 
-    // What was saved has the device's counts, and they go on from there.
+    // The saved state has the device's counts, and loading continues from them.
     let dict = rig.adam.state_dict().await?;
     let saved: Vec<Reference> = rig.tensors.iter().map(|tensor| tensor.reference.clone()).collect();
     go(&mut rig)?;
@@ -195,11 +197,12 @@ pub async fn surgery(gpu: &Gpu) -> Result<()> {
     rig.check("after loading").await
 }
 
-/// A tensor that was replaced with its moments has missed what it had missed: not what a neighbour of its count has.
+/// A tensor replaced with its moments keeps its skipped steps, and does not get those of a neighbour with the same
+/// count.
 pub async fn replaced(gpu: &Gpu) -> Result<()> {
     for (case, given) in [("kept", false), ("given", true)] {
         let mut rig = Rig::in_arena(gpu, &[64, 64], SKIP)?;
-        // Both have stepped twice by the host's count; of a0's two steps one is skipped.
+        // Both have stepped twice according to the host; one of a0's two steps is skipped.
         let plan: [(&[&str], bool); 3] = [(&["a0", "a1"], false), (&["a0"], true), (&["a1"], false)];
         for (round, (present, skipped)) in plan.into_iter().enumerate() {
             for name in ["a0", "a1"] {
@@ -233,8 +236,8 @@ pub async fn replaced(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// State that was to be reset by an encoder that is never submitted: steps go on from moments that are there still, and
-/// count from 1.
+/// The encoder that should reset a state is never submitted: the moments stay, and steps continue from them and count
+/// from 1.
 pub async fn dropped_reset(gpu: &Gpu) -> Result<()> {
     let mut rig = Rig::in_arena(gpu, &[64, 9], SKIP)?;
     for (round, overflow) in [None, Some(0), Some(1), None].into_iter().enumerate() {
@@ -246,7 +249,8 @@ pub async fn dropped_reset(gpu: &Gpu) -> Result<()> {
         rig.adam.record_reset_state(&mut encoder, id)?;
     }
     drop(encoder);
-    // The host counts from 0 again, the device still knows of two skipped steps: of four only the last counts.
+    // The host counts from 0 again, while the device still has two skipped steps: of four steps only the last one
+    // counts.
     for (round, before) in (10..).zip([0, 0, 0, 1]) {
         for tensor in &mut rig.tensors {
             tensor.reference.step = before;
@@ -263,7 +267,7 @@ pub async fn dropped_reset(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Tensors without elements are skipped with the others, and alone.
+/// Tensors without elements are skipped together with others, and alone.
 pub async fn empty(gpu: &Gpu) -> Result<()> {
     for (case, lengths) in [("alone", &[0_u64, 0][..]), ("with another", &[0, 3])] {
         let mut rig = Rig::alone(gpu, lengths, SKIP)?;
@@ -279,7 +283,7 @@ pub async fn empty(gpu: &Gpu) -> Result<()> {
         let told = rig.adam.statistics().await?;
         ensure!((told.step, told.steps_taken, told.steps_skipped) == (4, 2, 2), "{case}: {told:?}");
     }
-    // Without a gradient there is nothing to decide about: no step, no statistics, and the scale stays as it is.
+    // Without a gradient there is nothing to decide: no step, no statistics, and no change of the scale.
     let mut rig = Rig::alone(gpu, &[3], GradientControl { loss_scale: LossScale::dynamic(), ..SKIP })?;
     rig.write_grads(1, 1.0);
     rig.adam.step()?;

@@ -1,4 +1,4 @@
-//! Norms of gradients and the factors made of them, against float64 and what torch recorded.
+//! Norms of gradients and the resulting factors, compared with float64 and torch's records.
 
 use anyhow::{Result, ensure};
 use serde::Deserialize;
@@ -12,9 +12,9 @@ use crate::{
     values::{value, values},
 };
 
-/// What a norm may be off float64's, relatively.
+/// The relative error that a norm may have against float64.
 pub const NORM_ERROR: f64 = 5e-7;
-/// The same for a factor: a norm, a sum and a quotient.
+/// The same for a factor, which is computed from a norm, a sum and a quotient.
 const FACTOR_ERROR: f64 = NORM_ERROR + 2.0 * f32::EPSILON as f64;
 
 /// `norms.json`: the README beside it describes it.
@@ -44,7 +44,7 @@ impl Row {
     }
 }
 
-/// The norm and the factor that the last step tells.
+/// Checks the norm and the factor that the last step reports.
 async fn check(rig: &Rig<'_>, case: &str, want: f64, factor: f64, allowed: f64) -> Result<()> {
     let told = rig.adam.statistics().await?;
     let off = relative(told.grad_norm, want);
@@ -63,12 +63,12 @@ pub async fn recorded(gpu: &Gpu) -> Result<()> {
     for row in &record.rows {
         if rigs.first().is_none_or(|rig| rig.tensors.iter().map(|t| t.length).ne(row.lengths.iter().copied())) {
             let make = |alone| if alone { Rig::alone } else { Rig::in_arena };
-            // Hundreds of buffers are slow to make, and show nothing that tens do not.
+            // Hundreds of buffers are slow to create, and test no more than tens.
             let places: &[bool] = if row.lengths.len() <= 30 { &[false, true] } else { &[false] };
             let rig = |&alone| make(alone)(gpu, &row.lengths, GradientControl::default());
             rigs = places.iter().map(rig).collect::<Result<_>>()?;
         }
-        // The largest magnitude is one of the gradients, whatever the order.
+        // The largest magnitude is exact, in whatever order it is found.
         let (norm_type, allowed) = match row.norm_type {
             Norm::Two => (NormType::Two, NORM_ERROR),
             Norm::Infinity => (NormType::Infinity, 0.0),
@@ -87,7 +87,7 @@ pub async fn recorded(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Sizes whose squares float32 cannot hold, alone and beside each other.
+/// Magnitudes whose squares float32 cannot hold, alone and beside each other.
 pub async fn extremes(gpu: &Gpu) -> Result<()> {
     let sizes: [&[f32]; 15] = [
         &[1e20],
@@ -110,23 +110,23 @@ pub async fn extremes(gpu: &Gpu) -> Result<()> {
     let mut rig = Rig::alone(gpu, &lengths, GradientControl::default())?;
     let scales = [(LossScale::None, 1.0), (LossScale::Fixed(1024.0), 1024.0), (LossScale::Fixed(0.1), 0.1)];
     for (number, sizes) in (0..).zip(sizes) {
-        // A size for each element in turn, and one for each tensor.
+        // One size per element in turn, or one per tensor.
         for by_tensor in [false, true] {
             for (index, &length) in lengths.iter().enumerate() {
                 let size = |i: usize| sizes[if by_tensor { index } else { i } % sizes.len()];
                 let grad = values(31 * number + index as u64, length).into_iter().enumerate();
-                // Nothing denormal, which adapters may flush.
+                // Avoids denormals, which adapters may flush.
                 rig.write_grad(index, grad.map(|(i, x)| size(i) * if x < 0.0 { x - 0.5 } else { x + 0.5 }).collect());
             }
             for (norm_type, name) in [(NormType::Two, "two"), (NormType::Infinity, "infinity")] {
                 for (loss_scale, scale) in scales {
                     let want = norm(rig.grads(), norm_type) / scale;
-                    // Neither infinite nor what adapters may flush.
+                    // Skips norms that are infinite or that adapters may flush.
                     if !(f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&want) {
                         continue;
                     }
                     let bound = want / 3.0;
-                    // A bound is an f32, and not a denormal one.
+                    // A bound is an f32, and must not be denormal.
                     let max_norm = (bound > 1e-37).then_some(bound);
                     rig.adam.set_gradient_control(GradientControl {
                         max_norm,
@@ -146,7 +146,7 @@ pub async fn extremes(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Sums of so many squares that adding them one after the other would lose digits.
+/// Sums of so many squares that adding them one by one would lose digits.
 pub async fn many(gpu: &Gpu) -> Result<()> {
     let lengths = [(1 << 22) + 3, 1000];
     let control = GradientControl { max_norm: Some(1.0), ..Default::default() };

@@ -1,4 +1,4 @@
-//! The same bits every time, however steps are submitted.
+//! The same bits in every run, however steps are submitted.
 
 use anyhow::{Result, ensure};
 use wgpu_adam::{GradientControl, LossScale, NormType, StepStatistics};
@@ -56,18 +56,19 @@ pub async fn repeats(gpu: &Gpu) -> Result<()> {
 const OVERFLOWS: [usize; 4] = [0, 4, 5, 8];
 const STEPS: u64 = 10;
 
-/// Ten steps with changes and overflows: what remains, what the last tells, and the scale behind each.
+/// Ten steps with changes and overflows. Returns the final state, the last step's statistics, and the scale after each
+/// step.
 async fn changing_run(gpu: &Gpu, submit_each: bool) -> Result<(Bits, StepStatistics, Vec<f32>)> {
     let control = GradientControl { max_norm: Some(0.5), loss_scale: DYNAMIC, ..Default::default() };
     let mut rig = Rig::mixed(gpu, control)?;
     let late = TwinTensor::alone(gpu, "late", 70);
     let room: u64 = rig.tensors.iter().map(|tensor| tensor.length).sum::<u64>() + late.length;
-    // Writes of the queue come before all that is recorded: each step copies its gradients from a buffer of its own.
+    // Writes of the queue run before all recorded commands, so each step copies its gradients from a separate buffer.
     let mut sources = Vec::new();
     for step in 0..STEPS {
         let mut grads: Vec<f32> = values(700 + step, room).into_iter().map(|x| x * 1024.0).collect();
         if OVERFLOWS.contains(&(step as usize)) {
-            // In one tensor or another.
+            // In a different tensor each time.
             grads[(step * 173) as usize] = f32::NEG_INFINITY;
         }
         let source = storage(gpu, room * 4);
@@ -82,7 +83,7 @@ async fn changing_run(gpu: &Gpu, submit_each: bool) -> Result<(Bits, StepStatist
             1 => rig.adam.set_lr(0, 0.003)?,
             2 => rig.adam.set_gradient_control(GradientControl { norm_type: NormType::Infinity, ..control })?,
             3 => rig.set_grad("a3", false)?,
-            // Adding a tensor between two overflows.
+            // Adds a tensor between two overflows.
             5 => late.take().map(|late| rig.add(late)).transpose()?.unwrap_or_default(),
             6 => rig.set_grad("a3", true)?,
             7 => rig.adam.set_betas(1, (0.5, 0.9))?,
@@ -119,14 +120,14 @@ pub async fn ten_steps(gpu: &Gpu) -> Result<()> {
     let (ten, also, also_scales) = changing_run(gpu, true).await?;
     let counts = (told.step, told.steps_taken, told.steps_skipped);
     ensure!(counts == (10, 6, 4), "{told:?}");
-    // Backs off at steps 1, 5, 6 and 9; grows after two in a row without: 3, 8.
+    // Backs off at steps 1, 5, 6 and 9. Grows after two steps in a row without overflow: 3, 8.
     let want = [512.0, 512.0, 1024.0, 1024.0, 512.0, 256.0, 256.0, 512.0, 256.0, 256.0];
     ensure!(scales == want, "scales {scales:?} instead of {want:?}");
     ensure!(told == also && scales == also_scales, "{told:?} and {also:?}, {scales:?} and {also_scales:?}");
     one.same("one encoder against ten", &ten)
 }
 
-/// Every kind of scale after every other in one encoder: what a backward pass reads is what its step divides by.
+/// Every kind of scale after every other in one encoder: a backward pass reads the same scale that its step divides by.
 pub async fn scales(gpu: &Gpu) -> Result<()> {
     let dynamic =
         |init| LossScale::Dynamic { init_scale: init, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 1 };
@@ -170,8 +171,8 @@ pub async fn scales(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// A device opened with small limits measures in more dispatches of folded grids, and steps to the same bits where the
-/// norm does not depend on an order.
+/// A device with small limits measures in more dispatches of folded grids. Its steps have the same bits if the norm
+/// does not depend on an order.
 pub async fn small_limits(gpu: &Gpu) -> Result<()> {
     // The ledger is bound as a whole.
     let small = gpu.small(small_workgroups(128 << 10)).await?;

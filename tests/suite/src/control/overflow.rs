@@ -1,4 +1,4 @@
-//! Gradients that are not finite, wherever they lie: the step is not taken, and nothing tells that it was there.
+//! Gradients that are not finite, at any place: the step is skipped and leaves no trace.
 
 use anyhow::{Result, ensure};
 use wgpu_adam::{GradientControl, LossScale, NormType};
@@ -9,10 +9,10 @@ use crate::{
     twin::{same_bits, storage},
 };
 
-/// NaN, quiet, signalling and negative, and the infinities.
+/// Quiet, signalling and negative NaN, and the infinities.
 const SPECIALS: [u32; 5] = [0x7fc0_0000, 0x7f80_0001, 0xffff_ffff, 0x7f80_0000, 0xff80_0000];
 
-/// First, last, middle, and one of the last quad or of what is left of it; without repeats.
+/// The first, last and middle element, and one of the last quad or of its remainder; without repeats.
 fn places(length: u64) -> Vec<u64> {
     let tail = (length - 1) / 4 * 4;
     let mut places = vec![0, length - 1, length / 2, tail];
@@ -34,7 +34,7 @@ pub async fn anywhere(gpu: &Gpu) -> Result<()> {
             if length == 0 || rig.tensors[index].grad_values.is_none() {
                 continue;
             }
-            // A clean step on both, before anything was skipped and after.
+            // A step without overflow on both, before the first skipped step and after it.
             for rig in [&mut rig, &mut partner] {
                 rig.write_grads(index as u64, 1.0);
                 rig.adam.step()?;
@@ -68,7 +68,7 @@ pub async fn anywhere(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// The largest numbers, the smallest, zeros of both signs: finite all of them.
+/// The largest numbers, the smallest, and zeros of both signs are all finite.
 pub async fn none(gpu: &Gpu) -> Result<()> {
     let control = GradientControl { skip_nonfinite: true, ..Default::default() };
     for (number, value) in [f32::MAX, -f32::MAX, f32::MIN_POSITIVE, 1e-45, -1e-45, 0.0, -0.0].into_iter().enumerate() {
@@ -88,7 +88,8 @@ pub async fn none(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Clipped and not skipped, a NaN makes all NaN, as in torch; and an infinite gradient zeros of the finite ones.
+/// If steps are not skipped, clipping with a NaN makes all gradients NaN, as in torch, and an infinite gradient makes
+/// the finite ones zero.
 pub async fn unskipped(gpu: &Gpu) -> Result<()> {
     let control = GradientControl { max_norm: Some(1.0), ..Default::default() };
     for (special, rest_is_nan) in [(f32::NAN, true), (f32::INFINITY, false), (f32::NEG_INFINITY, false)] {
@@ -111,13 +112,14 @@ pub async fn unskipped(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// A buffer of somebody else decides, behind what is recorded before the step and before what is recorded after it.
+/// An external buffer decides. A step reads the value that commands recorded before the step wrote, not the value that
+/// later commands write.
 pub async fn told(gpu: &Gpu) -> Result<()> {
     let outside = storage(gpu, 64);
     let says = |encoder: &mut wgpu::CommandEncoder, words: &wgpu::Buffer, index: u64| {
         encoder.copy_buffer_to_buffer(words, index * 4, &outside, 20, Some(4));
     };
-    // Anything that is not zero skips.
+    // Any value except zero skips the step.
     let words = [0.0, 1.0, 0.0, 2.0, f32::NAN, -0.0, -1.0, f32::INFINITY, 0.0];
     let source = storage(gpu, 64);
     gpu.queue.write_buffer(&source, 0, bytemuck::cast_slice(&words));
@@ -148,7 +150,7 @@ pub async fn told(gpu: &Gpu) -> Result<()> {
         gpu.queue.submit([encoder.finish()]);
         rig.bits().await?.same(name, &partner.bits().await?)?;
 
-        // Taken back: what the buffer holds matters no more.
+        // After `set_found_inf(None)` the buffer's content no longer matters.
         gpu.queue.write_buffer(&outside, 20, bytemuck::bytes_of(&1.0_f32));
         for rig in [&mut rig, &mut partner] {
             rig.adam.set_found_inf_to_none()?;

@@ -1,4 +1,5 @@
-//! Tensors that missed different steps are stepped as one again, once the device has answered which of these it skipped.
+//! Tensors that took part in different steps share a run again, once the device has reported which of these steps were
+//! skipped.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::GradientControl;
@@ -21,8 +22,8 @@ type Round = (&'static [&'static str], bool);
 
 const BOTH: &[&str] = &["a0", "a1"];
 
-/// Two neighbours, long enough for a dispatch each where they are not one run. Each case ends with steps of both, of which
-/// some answer has come; how many dispatches these take at the end.
+/// Two neighbours, each long enough for a separate dispatch if they do not share a run. Each case ends with steps of
+/// both, of which the host has received some answers, and expects a number of dispatches.
 pub async fn neighbours(gpu: &Gpu) -> Result<()> {
     let cases: [(&str, &[Round], usize); 8] = [
         ("together all the time", &[(BOTH, false), (BOTH, true), (BOTH, false)], 1),
@@ -78,8 +79,8 @@ fn step(rig: &mut Rig<'_>, round: &mut u64, skipped: Option<&str>) -> Result<()>
     Ok(())
 }
 
-/// Many tensors that miss steps at random, some skipped, while encoders are dropped, tensors reset, added and removed, and
-/// the host looks rarely.
+/// Many tensors miss steps at random, some steps are skipped, encoders are dropped, tensors are reset, added and
+/// removed, and the host rarely reads.
 pub async fn random(gpu: &Gpu) -> Result<()> {
     let mut rig = Rig::in_arena(gpu, &[3; 40], SKIP)?;
     let mut round = 0;
@@ -124,7 +125,7 @@ pub async fn random(gpu: &Gpu) -> Result<()> {
     rig.check("at the end").await
 }
 
-/// A question in an encoder that is dropped is asked again.
+/// A question in a dropped encoder is asked again.
 pub async fn dropped(gpu: &Gpu) -> Result<()> {
     let mut rig = Rig::in_arena(gpu, &[1 << 18, 1 << 18], SKIP)?;
     for name in BOTH {
@@ -143,6 +144,6 @@ pub async fn dropped(gpu: &Gpu) -> Result<()> {
         rig.adam.statistics().await?;
     }
     let got = rig.adam.dispatch_count();
-    ensure!(got == 1, "{got} dispatches behind questions that were dropped");
+    ensure!(got == 1, "{got} dispatches after dropped questions");
     Ok(())
 }

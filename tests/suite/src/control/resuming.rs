@@ -20,7 +20,7 @@ const DYNAMIC: GradientControl = GradientControl {
     zero_grad_after_step: false,
 };
 
-/// As the control above says.
+/// The same numbers as in the control above.
 const FRESH: GradScalerState =
     GradScalerState { scale: INIT, growth_factor: 1.5, backoff_factor: 0.375, growth_interval: 3, growth_tracker: 0 };
 
@@ -28,7 +28,7 @@ fn rig(gpu: &Gpu, control: GradientControl) -> Result<Rig<'_>> {
     Rig::in_arena(gpu, &[100, 3], control)
 }
 
-/// A step, skipped if it is to overflow.
+/// A step, which is skipped if it overflows.
 fn step(rig: &mut Rig<'_>, overflows: bool) -> Result<()> {
     rig.write_grads(1, 100.0);
     if overflows {
@@ -42,27 +42,27 @@ async fn scaler(adam: &WgpuAdam) -> Result<GradScalerState> {
     adam.state_dict().await?.grad_scaler.context("no scale in the dict")
 }
 
-/// What the backward pass would read.
+/// The scale that a backward pass would read.
 async fn bound(rig: &Rig<'_>) -> Result<f64> {
     let buffer = rig.adam.loss_scale_buffer().context("no buffer of the loss scale")?;
     Ok(read_f32(rig.gpu, buffer, 0, 1).await?[0].into())
 }
 
-/// A scale saved, and loaded where a dynamic one is in force, before one is, and where there is none.
+/// Saves a scale, and loads it in three situations: a dynamic scale is set, one is set later, none is set.
 pub async fn dicts(gpu: &Gpu) -> Result<()> {
     let mut first = rig(gpu, DYNAMIC)?;
     ensure!(scaler(&first.adam).await? == FRESH, "before the first step: {:?}", scaler(&first.adam).await?);
     for overflows in [false, false, true, false, false, false, false, false] {
         step(&mut first, overflows)?;
     }
-    // One back, one up, two since.
+    // Backed off once, grew once, then two steps.
     let saved = GradScalerState { scale: INIT * 0.375 * 1.5, growth_tracker: 2, ..FRESH };
     let dict = first.adam.state_dict().await?;
     ensure!(dict.grad_scaler == Some(saved), "{:?} instead of {saved:?}", dict.grad_scaler);
     ensure!(dict.to_string().ends_with("growth_interval 3, growth_tracker 2"), "{dict:?}");
     ensure!(dict.state[&0].step == 7, "step {}", dict.state[&0].step);
 
-    // Into a scale in force: all is the dict's, but the first scale.
+    // Loaded into a dynamic scale that is already set: everything comes from the dict, except the initial scale.
     let LossScale::Dynamic { init_scale: init, .. } = LossScale::dynamic() else { unreachable!() };
     let mut second = rig(gpu, GradientControl { loss_scale: LossScale::dynamic(), ..DYNAMIC })?;
     let buffer = second.adam.loss_scale_buffer().cloned();
@@ -74,16 +74,17 @@ pub async fn dicts(gpu: &Gpu) -> Result<()> {
     let replaced = LossScale::Dynamic { init_scale: init, growth_factor, backoff_factor, growth_interval };
     let control = *second.adam.gradient_control();
     ensure!(control == GradientControl { loss_scale: replaced, ..DYNAMIC }, "{control:?}");
-    ensure!(second.adam.state_dict().await? == dict, "what was loaded is not what is saved");
-    // A control of the same first scale lets it go on.
+    ensure!(second.adam.state_dict().await? == dict, "the saved state differs from the loaded one");
+    // A control with the same initial scale continues the current scale.
     second.adam.set_gradient_control(GradientControl { max_norm: Some(1e9), ..control })?;
     step(&mut second, false)?;
     let grown = GradScalerState { scale: f64::from((saved.scale * 1.5) as f32), growth_tracker: 0, ..saved };
     ensure!(scaler(&second.adam).await? == grown, "{:?}", scaler(&second.adam).await?);
     let told = second.adam.statistics().await?;
-    ensure!((told.step, told.steps_taken, told.steps_skipped) == (2, 1, 1), "counts went on: {told:?}");
+    ensure!((told.step, told.steps_taken, told.steps_skipped) == (2, 1, 1), "counts: {told:?}");
 
-    // Before there is one: kept, saved again, and gone on from, with the growth of the control.
+    // Loaded before a dynamic scale is set: the scale is kept, saved again, and continued later with the control's
+    // growth.
     for between in [None, Some(GradientControl::default()), Some(fixed(8.0)), Some(clipped())] {
         let mut third = rig(gpu, GradientControl::default())?;
         third.adam.load_state_dict(&dict).await?;
@@ -100,14 +101,14 @@ pub async fn dicts(gpu: &Gpu) -> Result<()> {
         ensure!(bound(&third).await? == saved.scale, "{between:?}: the buffer holds {}", bound(&third).await?);
         step(&mut third, false)?;
         ensure!(scaler(&third.adam).await?.growth_tracker == 3, "{between:?}");
-        // Used up: another begins anew.
+        // The kept scale was used; the next dynamic scale starts from its initial value.
         third.adam.set_gradient_control(GradientControl::default())?;
-        ensure!(third.adam.state_dict().await?.grad_scaler.is_none(), "{between:?}: a scale that is not in force");
+        ensure!(third.adam.state_dict().await?.grad_scaler.is_none(), "{between:?}: a scale although none is set");
         third.adam.set_gradient_control(DYNAMIC)?;
         ensure!(scaler(&third.adam).await? == FRESH, "{between:?}: {:?}", scaler(&third.adam).await?);
     }
 
-    // A dict without one leaves the scale in force alone, and takes away one that was kept.
+    // A dict without a scale does not change the current scale, and discards a kept one.
     let without = StateDict { grad_scaler: None, ..dict.clone() };
     second.adam.load_state_dict(&without).await?;
     ensure!(scaler(&second.adam).await? == grown, "{:?}", scaler(&second.adam).await?);
@@ -116,7 +117,7 @@ pub async fn dicts(gpu: &Gpu) -> Result<()> {
     fourth.adam.load_state_dict(&without).await?;
     ensure!(fourth.adam.state_dict().await? == without, "a scale of the dict before");
 
-    // A dict that is refused, for its scale or for another reason, changes neither.
+    // A dict that is refused, because of its scale or for another reason, changes neither.
     let mut wrong = [dict.clone(), dict.clone()];
     wrong[0].grad_scaler = Some(GradScalerState { scale: f64::NAN, ..saved });
     wrong[1].param_groups[0].lr = Some(-1.0);
@@ -138,14 +139,14 @@ fn clipped() -> GradientControl {
     GradientControl { max_norm: Some(1.0), skip_nonfinite: true, ..Default::default() }
 }
 
-/// Steps recorded before a dict is asked for show in it, once submitted; those recorded or submitted later do not, nor does
-/// a control that is set later.
+/// A dict contains the steps that were recorded before the call, once they are submitted. It does not contain steps
+/// recorded or submitted later, nor a control that is set later.
 pub async fn moment(gpu: &Gpu) -> Result<()> {
     let mut rig = rig(gpu, DYNAMIC)?;
     step(&mut rig, false)?;
     step(&mut rig, false)?;
     let (dict, file) = (rig.adam.state_dict(), rig.adam.checkpoint_bytes(&CheckpointContents::new()));
-    // Grows, and backs off; then another scale altogether.
+    // The scale grows and backs off; then another scale is set.
     step(&mut rig, false)?;
     step(&mut rig, true)?;
     let after = rig.adam.state_dict();
@@ -160,7 +161,7 @@ pub async fn moment(gpu: &Gpu) -> Result<()> {
     ensure!(after.grad_scaler == want && after.state[&0].step == 3, "{after:?}");
     ensure!(scaler(&rig.adam).await?.scale == 32768.0, "{:?}", scaler(&rig.adam).await?);
 
-    // As everything else in it, not of steps that are recorded and not submitted.
+    // Like the rest of the dict, the scale excludes steps that are recorded and not submitted.
     let mut encoder = gpu.device.create_command_encoder(&Default::default());
     rig.adam.record_step(&mut encoder)?;
     let refused = rig.adam.state_dict().await;
@@ -168,8 +169,8 @@ pub async fn moment(gpu: &Gpu) -> Result<()> {
     gpu.queue.submit([encoder.finish()]);
     ensure!(scaler(&rig.adam).await?.growth_tracker == 0, "{:?}", scaler(&rig.adam).await?);
 
-    // A step recorded before a dict is loaded and submitted behind that has the state that is given up, and the scale that
-    // is loaded: its backward pass has it too.
+    // A step that is recorded before a dict is loaded, and submitted after that, uses the old state and the loaded
+    // scale. Its backward pass reads the loaded scale too.
     rig.adam.set_gradient_control(DYNAMIC)?;
     rig.adam.load_state_dict(&dict).await?;
     rig.poke_grad(0, 0, f32::NAN);
@@ -183,7 +184,7 @@ pub async fn moment(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Through files of our own and of a later torch, with small staging and with large, and kept where nobody uses it.
+/// Through our own files and those of a later torch, with small and large staging buffers; an unused scale is kept.
 pub async fn files(gpu: &Gpu) -> Result<()> {
     for staging in [4096, 64 << 20] {
         let mut first = Rig::in_arena(gpu, &[3000, 17], DYNAMIC)?;
@@ -196,28 +197,29 @@ pub async fn files(gpu: &Gpu) -> Result<()> {
         let bytes = first.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
         let checkpoint = Checkpoint::from_bytes(bytes.clone())?;
         ensure!(checkpoint.state_dict()? == dict, "{staging}: the file holds {:?}", checkpoint.state_dict()?);
-        ensure!(bytes == dict.to_safetensors(&CheckpointContents::new())?, "{staging}: the dict makes another file");
+        ensure!(bytes == dict.to_safetensors(&CheckpointContents::new())?, "{staging}: the dict's file differs");
         for control in [DYNAMIC, GradientControl::default()] {
             let mut second = Rig::in_arena(gpu, &[3000, 17], control)?;
             second.adam.set_staging_size(staging);
             second.adam.load_from(&checkpoint, CheckpointLoad::State).await?;
             let again = second.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
-            ensure!(again == bytes, "{staging}: the file after loading is another, {control:?}");
+            ensure!(again == bytes, "{staging}: the file after loading differs, {control:?}");
         }
     }
 
-    // What is unknown in it is kept, where the scale itself is; the scale of a file that is kept is not the optimizer's.
+    // Unknown keys of the entry are kept while there is a scale. Without one the entry is dropped, although `keep`
+    // has it.
     let mut rig = rig(gpu, DYNAMIC)?;
     step(&mut rig, false)?;
     let dict = rig.adam.state_dict().await?;
     let text = String::from_utf8_lossy(&dict.to_safetensors(&CheckpointContents::new())?).into_owned();
     let key = r#"{\"_growth_tracker\":1,"#;
     ensure!(text.matches(key).count() == 1, "no {key} in {text}");
-    // As long as before: an interval of 3 in place of 3 and so on would move the data.
+    // `with_unknown` adapts the header's length to the additional key.
     let unknown = dict.to_safetensors(&CheckpointContents::new().metadata("x", "y"))?;
     let unknown = with_unknown(&unknown, key)?;
     let checkpoint = Checkpoint::from_bytes(unknown)?;
-    ensure!(checkpoint.state_dict()? == dict, "an unknown key has changed {:?}", checkpoint.state_dict()?);
+    ensure!(checkpoint.state_dict()? == dict, "an unknown key changed {:?}", checkpoint.state_dict()?);
     rig.adam.load_from(&checkpoint, CheckpointLoad::State).await?;
     let kept = rig.adam.checkpoint_bytes(&CheckpointContents::new().keep(&checkpoint)).await?;
     let kept = Checkpoint::from_bytes(kept)?;
@@ -225,7 +227,7 @@ pub async fn files(gpu: &Gpu) -> Result<()> {
     ensure!(entry.contains(r#""_future":[1,2]"#) && kept.state_dict()? == dict, "{entry}");
     rig.adam.set_gradient_control(GradientControl::default())?;
     let without = rig.adam.checkpoint_bytes(&CheckpointContents::new().keep(&checkpoint)).await?;
-    ensure!(!Checkpoint::from_bytes(without)?.metadata().contains_key("grad_scaler"), "a scale that is not in force");
+    ensure!(!Checkpoint::from_bytes(without)?.metadata().contains_key("grad_scaler"), "a scale although none is set");
 
     let own = CheckpointContents::new().metadata("grad_scaler", "{}");
     let refused = rig.adam.checkpoint_bytes(&own).await;
@@ -244,7 +246,7 @@ fn with_unknown(bytes: &[u8], key: &str) -> Result<Vec<u8>> {
     Ok([&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat())
 }
 
-/// A scale so low that nothing can be divided by it is not saved: a run that loads the rest begins with a new one.
+/// A scale so low that dividing by it fails is not saved. A run that loads the rest starts with the initial scale.
 pub async fn exhausted(gpu: &Gpu) -> Result<()> {
     let backoff_factor = 1e-20;
     let loss_scale = LossScale::Dynamic { init_scale: 1.0, growth_factor: 2.0, backoff_factor, growth_interval: 3 };

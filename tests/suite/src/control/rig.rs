@@ -1,4 +1,4 @@
-//! An optimizer under control beside the float64 reference, on tensors of every kind.
+//! An optimizer under gradient control beside the float64 reference, on tensors of every kind.
 
 use std::collections::BTreeMap;
 
@@ -20,13 +20,13 @@ pub struct Rig<'a> {
     pub gpu: &'a Gpu,
     pub adam: WgpuAdam,
     pub tensors: Vec<TwinTensor>,
-    /// Of each tensor, the largest gradient that has reached a moment.
+    /// For each tensor, the largest gradient that entered a moment.
     largest: Vec<f64>,
     /// The sum of the learning rates of the steps taken.
     moved: f64,
 }
 
-/// All that a skipped step must leave as it is: step counts, and values down to their bits.
+/// Everything that a skipped step must not change: step counts, and the bits of all values.
 pub struct Bits {
     steps: BTreeMap<String, u64>,
     values: Vec<(String, Vec<f32>)>,
@@ -59,13 +59,13 @@ impl<'a> Rig<'a> {
             .collect();
         let mut adam = WgpuAdam::new(&gpu.device, &gpu.queue, made, config)?;
         adam.set_gradient_control(control)?;
-        ensure!(*adam.gradient_control() == control, "the control given is not the control kept");
+        ensure!(*adam.gradient_control() == control, "the stored control differs from the given one");
         let tensors: Vec<TwinTensor> = groups.into_iter().flat_map(|(tensors, _)| tensors).collect();
         let largest = vec![0.0; tensors.len()];
         Ok(Self { gpu, adam, tensors, largest, moved: 0.0 })
     }
 
-    /// Tensors of buffers of their own, in one group.
+    /// Tensors in separate buffers, in one group.
     pub fn alone(gpu: &'a Gpu, lengths: &[u64], control: GradientControl) -> Result<Self> {
         let tensor = |(number, &length): (usize, &u64)| TwinTensor::alone(gpu, &format!("t{number}"), length);
         Self::new(gpu, vec![(lengths.iter().enumerate().map(tensor).collect(), |group| group)], control)
@@ -76,8 +76,8 @@ impl<'a> Rig<'a> {
         Self::new(gpu, vec![(arena(gpu, lengths)?, |group| group)], control)
     }
 
-    /// Every kind of tensor: in an arena, alone, among other things, beside its gradient in one buffer, long enough for
-    /// a dispatch of its own, empty, and without a gradient; in groups that run different code.
+    /// Every kind of tensor: in an arena, alone, among other data, beside its gradient in one buffer, long enough for a
+    /// separate dispatch, empty, and without a gradient; in groups with different variants of the code.
     pub fn mixed(gpu: &'a Gpu, control: GradientControl) -> Result<Self> {
         let mut plain = arena(gpu, &[1, 3, 64, 257, 1000])?;
         plain.push(TwinTensor::alone(gpu, "long", (1 << 18) + 5));
@@ -111,7 +111,7 @@ impl<'a> Rig<'a> {
         self.tensors.iter().position(|tensor| tensor.name == name).with_context(|| format!("no tensor {name}"))
     }
 
-    /// New gradients for all that have one, `scale` times numbers from -1 to 1.
+    /// Writes new gradients for all tensors that have one, `scale` times numbers from -1 to 1.
     pub fn write_grads(&mut self, round: u64, scale: f32) {
         for index in 0..self.tensors.len() {
             let stream = 5000 + 101 * round + index as u64;
@@ -120,7 +120,7 @@ impl<'a> Rig<'a> {
         }
     }
 
-    /// A new gradient, if the tensor has one.
+    /// Writes a new gradient, if the tensor has one.
     pub fn write_grad(&mut self, index: usize, grad: Vec<f32>) {
         let tensor = &mut self.tensors[index];
         if tensor.grad_values.is_some() {
@@ -140,7 +140,7 @@ impl<'a> Rig<'a> {
         self.tensors.iter().filter_map(|tensor| tensor.grad_values.as_ref()).flatten().copied().map(f64::from)
     }
 
-    /// Steps the reference, on gradients that `change` makes of those written.
+    /// Steps the reference with gradients to which `change` is applied.
     pub fn took(&mut self, change: impl Fn(f64) -> f64) -> Result<()> {
         let mut lr = 0.0_f64;
         for group in self.adam.param_groups() {
@@ -175,7 +175,7 @@ impl<'a> Rig<'a> {
         Ok(named)
     }
 
-    /// Holds parameters, moments, and the step counts of the device against the reference.
+    /// Compares parameters, moments, and the device's step counts with the reference.
     pub async fn check(&self, case: &str) -> Result<()> {
         let state = self.by_name(self.adam.state_dict().await?)?;
         let params = read_all(self.gpu, &self.spans(|tensor| &tensor.param)).await?;
@@ -191,7 +191,7 @@ impl<'a> Rig<'a> {
                 steps * ulp(size) + 32.0 * self.moved * epsilon
             })?;
             let Some(entry) = state.get(name) else { continue };
-            // A gradient is multiplied once more than without control, by a factor of some roundings.
+            // Gradient control multiplies a gradient once more, by a factor with a few roundings.
             let bound = |size: f64| (4.0 * steps + 12.0) * epsilon * size;
             let lost = f64::from(f32::MIN_POSITIVE);
             let (first, second) = (bound(*largest), bound(largest * largest) + lost);
@@ -219,12 +219,12 @@ impl<'a> Rig<'a> {
         Ok(Bits { steps, values })
     }
 
-    /// What the gradients' buffers hold.
+    /// The content of the gradients' buffers.
     pub async fn read_grads(&self) -> Result<Vec<Vec<f32>>> {
         read_all(self.gpu, &self.spans(|tensor| &tensor.grad)).await
     }
 
-    /// That the gradients are as they were written.
+    /// Checks that the gradients still have their written values.
     pub async fn grads_untouched(&self, case: &str) -> Result<()> {
         for (tensor, got) in self.tensors.iter().zip(self.read_grads().await?) {
             if let Some(want) = &tensor.grad_values {
@@ -242,7 +242,7 @@ impl<'a> Rig<'a> {
         self.tensors.iter().map(span).collect()
     }
 
-    /// Takes a gradient away on both sides, or gives it back.
+    /// Removes a gradient on both sides, or restores it.
     pub fn set_grad(&mut self, name: &str, present: bool) -> Result<()> {
         let (id, index) = (self.id(name)?, self.index(name)?);
         let tensor = &mut self.tensors[index];
@@ -256,7 +256,7 @@ impl<'a> Rig<'a> {
         Ok(())
     }
 
-    /// Drops a tensor that the optimizer has no more.
+    /// Drops a tensor that the optimizer no longer has.
     pub fn forget(&mut self, index: usize) {
         self.tensors.remove(index);
         self.largest.remove(index);
@@ -271,7 +271,7 @@ impl<'a> Rig<'a> {
     }
 }
 
-/// Tensors called after their numbers, side by side.
+/// Tensors named by their numbers, side by side.
 pub fn arena(gpu: &Gpu, lengths: &[u64]) -> Result<Vec<TwinTensor>> {
     let name = |number: usize| format!("a{number}");
     let shapes = lengths.iter().enumerate().map(|(number, &length)| (name(number), [length as usize]));
@@ -284,7 +284,7 @@ pub fn arena(gpu: &Gpu, lengths: &[u64]) -> Result<Vec<TwinTensor>> {
     lengths.iter().enumerate().map(tensor).collect()
 }
 
-/// How far `got` is from `want`, relatively; both zero is no distance.
+/// The relative distance of `got` from `want`; 0 if both are zero.
 pub fn relative(got: f32, want: f64) -> f64 {
     let off = (f64::from(got) - want).abs();
     if off == 0.0 { 0.0 } else { off / want.abs() }

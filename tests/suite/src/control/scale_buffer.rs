@@ -1,4 +1,4 @@
-//! A backward pass that reads the loss scale where it lives, and overflows as f16 would.
+//! A backward pass that reads the loss scale from its buffer, and overflows as f16 would.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{GradientControl, LossScale};
@@ -6,7 +6,7 @@ use wgpu_adam::{GradientControl, LossScale};
 use super::rig::Rig;
 use crate::{Gpu, twin::storage, values::values};
 
-/// Multiplies by the scale what a backward pass would; `base` ends in an infinity, which WGSL cannot write.
+/// Multiplies by the scale, as a backward pass would. `base` ends in an infinity, because WGSL has no literal for it.
 const BACKWARD: &str = "
     @group(0) @binding(0) var<ACCESS> scale: f32;
     @group(0) @binding(1) var<storage, read> base: array<f32>;
@@ -23,7 +23,7 @@ const LENGTH: u64 = 100;
 const STEPS: u32 = 60;
 const INTERVAL: u32 = 5;
 
-/// 60 steps in one encoder: the scale comes down from where everything overflows, and then goes up and down.
+/// 60 steps in one encoder: the scale comes down from a value where everything overflows, and then moves up and down.
 pub async fn backward(gpu: &Gpu, access: &str) -> Result<()> {
     let init = f32::from_bits(0x4d80_0000); // 2^28
     let control = GradientControl {
@@ -79,7 +79,7 @@ pub async fn backward(gpu: &Gpu, access: &str) -> Result<()> {
         if largest * scale > 65504.0 {
             (scale, tracker) = (scale * 0.5, 0);
         } else {
-            // A power of two comes and goes without a trace.
+            // Scaling by a power of two and back is exact.
             rig.took(|grad| grad)?;
             (taken, tracker) = (taken + 1, tracker + 1);
             if tracker == INTERVAL {

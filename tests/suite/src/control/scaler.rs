@@ -1,4 +1,4 @@
-//! torch.amp.GradScaler's recorded runs: the scale, the growth tracker and the step counts are equal after every step.
+//! Recorded runs of torch.amp.GradScaler: scale, growth tracker and step counts are equal after every step.
 
 use std::iter::Peekable;
 use std::slice::Iter;
@@ -32,7 +32,7 @@ struct Run {
     changes: Vec<(u64, String, u32)>,
 }
 
-/// What torch has after a step.
+/// torch's values after a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Scaler {
     scale: f32,
@@ -57,7 +57,7 @@ impl Run {
         GradientControl { loss_scale, ..Default::default() }
     }
 
-    /// Products with these factors are the same in float32 as rounded from float64, which torch computes them in.
+    /// Whether products with these factors are equal in float32 and rounded from float64, in which torch computes them.
     fn is_exact(&self) -> bool {
         [self.growth_factor, self.backoff_factor].iter().all(|&factor| f64::from(factor as f32) == factor)
     }
@@ -67,7 +67,7 @@ impl Run {
         self.init_scale < 1e30
     }
 
-    /// Each step: the scale before it, what is after it, whether it overflows, its gradients.
+    /// Each step: the scale before it, the values after it, whether it overflows, its gradients.
     fn steps(&self) -> Result<Vec<Step>> {
         let mut changes = self.changes.iter().peekable();
         let mut now = Scaler { scale: self.init_scale as f32, tracker: 0 };
@@ -131,7 +131,7 @@ fn split<'v>(lengths: &[u64], mut values: &'v [f32]) -> Vec<&'v [f32]> {
     parts
 }
 
-/// Steps the reference as torch's optimizer did.
+/// Steps the reference like torch's optimizer.
 fn step_reference(rig: &mut Rig<'_>, run: &Run, step: &Step) -> Result<()> {
     if step.overflows {
         return Ok(());
@@ -162,7 +162,7 @@ async fn finish(rig: &Rig<'_>, run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// A step a submit, with a look at everything after each.
+/// One step per submit; everything is checked after each.
 pub async fn recorded(gpu: &Gpu) -> Result<()> {
     for run in runs()?.iter().filter(|run| !run.overflows.is_empty()) {
         let mut rig = rig(gpu, run)?;
@@ -183,7 +183,7 @@ pub async fn recorded(gpu: &Gpu) -> Result<()> {
             if run.is_exact() {
                 ensure!(got == step.after, "{case}: {got:?} instead of {:?}", step.after);
             } else {
-                // Each change rounds the factor and the product.
+                // Each change of the scale rounds the factor and the product.
                 let off = relative(got.scale, step.after.scale.into());
                 let allowed = step.number as f64 * f64::from(f32::EPSILON);
                 ensure!(got.tracker == step.after.tracker && off <= allowed, "{case}: {got:?}, {:?}", step.after);
@@ -197,7 +197,7 @@ pub async fn recorded(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// A hundred steps an encoder; what each leaves in the scale's buffer is copied behind it.
+/// A hundred steps per encoder, which also copies the scale after each step.
 pub async fn in_batches(gpu: &Gpu) -> Result<()> {
     for run in runs()?.iter().filter(|run| run.is_exact()) {
         let mut rig = rig(gpu, run)?;

@@ -1,4 +1,4 @@
-//! What steps tell of themselves, late and without anybody waiting.
+//! Statistics of steps, which arrive later and without waiting.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{GradientControl, LossScale};
@@ -16,7 +16,7 @@ const CLIP: GradientControl = GradientControl {
     zero_grad_after_step: false,
 };
 
-/// Lets callbacks come in that are due: by itself in a browser.
+/// Runs callbacks that are due; a browser does so by itself.
 fn poll(gpu: &Gpu) -> Result<()> {
     if cfg!(not(target_family = "wasm")) {
         gpu.device.poll(wgpu::PollType::wait_indefinitely()).context("polling")?;
@@ -24,11 +24,11 @@ fn poll(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// The latest that came, and the last one waited for.
+/// The latest statistics that arrived, and the awaited ones of the last step.
 pub async fn told(gpu: &Gpu) -> Result<()> {
     let mut rig = Rig::mixed(gpu, CLIP)?;
     ensure!(rig.adam.latest_statistics().is_none(), "statistics before the first step");
-    ensure!(rig.adam.statistics().await.is_err(), "waiting for what was never recorded");
+    ensure!(rig.adam.statistics().await.is_err(), "waiting for statistics of no step");
     let mut last = 0;
     for step in 1..=40_u64 {
         rig.write_grads(step, 1.0);
@@ -37,7 +37,7 @@ pub async fn told(gpu: &Gpu) -> Result<()> {
             rig.poke_grad(0, 0, f32::NAN);
         }
         rig.adam.step()?;
-        // Sometimes nobody lets anything come in for a while.
+        // In some steps nobody polls.
         if step % 10 > 3 {
             let waited = rig.adam.statistics().await?;
             ensure!(waited.step == step && waited.found_inf == overflows, "step {step}: {waited:?}");
@@ -51,7 +51,7 @@ pub async fn told(gpu: &Gpu) -> Result<()> {
             ensure!(latest.step >= last && latest.step <= step, "{} after {last}, at {step}", latest.step);
             last = latest.step;
             if latest.step == step {
-                // A norm that is not a number is not equal to itself.
+                // Compared as text, because a NaN norm does not equal itself.
                 let same = format!("{latest:?}") == format!("{waited:?}");
                 ensure!(same, "{latest:?} is the latest, {waited:?} was waited for");
             }
@@ -59,7 +59,7 @@ pub async fn told(gpu: &Gpu) -> Result<()> {
     }
     ensure!(last >= 30, "the latest statistics are those of step {last} of 40");
 
-    // Copied when it was asked for: later steps do not change it.
+    // Statistics are copied at the request: later steps do not change them.
     rig.write_grads(99, 1.0);
     rig.adam.step()?;
     let of_41 = rig.adam.statistics();
@@ -70,7 +70,7 @@ pub async fn told(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Hundreds of steps in one encoder and without a poll: nothing waits or fails, and what comes later is told.
+/// Hundreds of steps in one encoder and without a poll: nothing waits or fails, and later steps are reported.
 pub async fn unread(gpu: &Gpu) -> Result<()> {
     let mut rig = Rig::in_arena(gpu, &[100, 3], CLIP)?;
     rig.write_grads(1, 1.0);
@@ -82,7 +82,7 @@ pub async fn unread(gpu: &Gpu) -> Result<()> {
     for _ in 0..500 {
         rig.adam.step()?;
     }
-    // Encoders that are never submitted, as encoders and as command buffers.
+    // Encoders that are dropped, either before or after `finish`.
     for number in 0..40 {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         rig.adam.record_step(&mut encoder)?;
@@ -92,7 +92,7 @@ pub async fn unread(gpu: &Gpu) -> Result<()> {
     poll(gpu)?;
     let waited = rig.adam.statistics().await?;
     ensure!(waited.step == 800 && waited.steps_taken == 800, "{waited:?}");
-    // The buffers have come back: a step from here on is told.
+    // The buffers were returned, so statistics of further steps arrive.
     rig.adam.step()?;
     poll(gpu)?;
     rig.adam.step()?;
@@ -112,8 +112,8 @@ pub async fn none(gpu: &Gpu) -> Result<()> {
         rig.took(|grad| grad)?;
     }
     poll(gpu)?;
-    ensure!(rig.adam.latest_statistics().is_none(), "statistics of what was not measured");
-    ensure!(rig.adam.loss_scale_buffer().is_none(), "a loss scale that nobody asked for");
-    ensure!(rig.adam.statistics().await.is_err(), "statistics of what was not measured, waited for");
+    ensure!(rig.adam.latest_statistics().is_none(), "statistics without gradient control");
+    ensure!(rig.adam.loss_scale_buffer().is_none(), "a loss scale without gradient control");
+    ensure!(rig.adam.statistics().await.is_err(), "statistics without gradient control, waited for");
     rig.check("no control").await
 }

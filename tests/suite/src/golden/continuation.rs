@@ -1,4 +1,4 @@
-//! A folder `checkpoint/`: a checkpoint of torch's, and what torch made of it in the steps that followed.
+//! A folder `checkpoint/`: a checkpoint of torch's, and torch's results of the following steps.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ enum Op {
     Checkpoint { name: String, torch_f32_error: BTreeMap<String, TorchError> },
 }
 
-/// How close the worst tensor came to its bounds, of which 1 is the most.
+/// The largest fraction of each bound that was used; 1 is the limit.
 #[derive(Debug, Default)]
 pub struct Shares {
     pub tensors: usize,
@@ -52,7 +52,7 @@ impl std::fmt::Display for Shares {
 }
 
 /// Loads the checkpoint into an optimizer with other options, writes it back bit for bit, continues with the recorded
-/// gradients, and compares each result with the recorded ones.
+/// gradients, and compares each result with torch's.
 pub async fn continue_run(gpu: &Gpu, folder: &Folder<'_>) -> Result<Shares> {
     let manifest: Manifest = serde_json::from_str(folder.manifest).context("reading the manifest")?;
     let recorded = SafeTensors::deserialize(folder.continuation).context("reading the continuation")?;
@@ -82,7 +82,7 @@ pub async fn continue_run(gpu: &Gpu, folder: &Folder<'_>) -> Result<Shares> {
 }
 
 impl Shares {
-    /// Step counts exactly; the rest by the rules of the finite cases.
+    /// Step counts must be equal; the rest follows the rules of the finite cases.
     fn judge(&mut self, tensor: &str, got: &[f32], want: &[f64], torch: TorchError) -> Result<()> {
         self.tensors += 1;
         ensure!(got.len() == want.len(), "{} elements, not {}", got.len(), want.len());
@@ -107,7 +107,7 @@ impl Shares {
     }
 }
 
-/// An optimizer over the parameters that a checkpoint has.
+/// An optimizer over a checkpoint's parameters.
 struct Model<'a> {
     gpu: &'a Gpu,
     arena: TensorArena,
@@ -135,7 +135,8 @@ impl<'a> Model<'a> {
         Ok(Checkpoint::from_bytes(bytes)?)
     }
 
-    /// Every tensor comes back with the same bits, and the groups with every option, also those that only torch knows.
+    /// Every tensor is written back with the same bits, and the groups with every option, including options that only
+    /// torch knows.
     async fn written_back(&self, original: &Checkpoint) -> Result<()> {
         let written = self.checkpoint().await?;
         let tensors = |checkpoint: &Checkpoint| -> Vec<String> {
@@ -145,7 +146,7 @@ impl<'a> Model<'a> {
         for name in tensors(original) {
             ensure!(written.tensor(&name)? == original.tensor(&name)?, "{name} has changed");
         }
-        // What an older torch does not mention is false when it is written by us.
+        // Options that an older torch lacks are written as false.
         let complete = |dict: &StateDict| {
             let mut dict = dict.clone();
             for group in &mut dict.param_groups {
@@ -174,7 +175,7 @@ impl<'a> Model<'a> {
     }
 }
 
-/// A tensor of f32 or f64, which is exact in f64.
+/// A tensor of f32 or f64, converted to f64 exactly.
 fn floats(tensors: &SafeTensors<'_>, name: &str) -> Result<Vec<f64>> {
     let view = tensors.tensor(name).with_context(|| name.to_owned())?;
     let f32s = view.data().chunks_exact(4).map(|word| f32::from_le_bytes(std::array::from_fn(|i| word[i])).into());

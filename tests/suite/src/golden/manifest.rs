@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::Deserialize;
 use wgpu_adam::{AdamConfig, NormType};
 
-/// A case without its numbers.
+/// A case without its data.
 #[derive(Debug, Deserialize)]
 pub struct Manifest {
     pub name: String,
@@ -17,7 +17,7 @@ pub struct Manifest {
     pub timeline: Vec<Op>,
 }
 
-/// What kind of numbers a case has, and so by which rules results are judged.
+/// The kind of numbers in a case, which decides the rules for judging results.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum Tag {
@@ -45,7 +45,7 @@ impl ParamSpec {
     }
 }
 
-/// Where the initial value and the gradients of a parameter come from.
+/// The source of a parameter's initial value and gradients.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
@@ -90,7 +90,7 @@ pub enum Op {
         /// The bound of a `clip_grad_norm_` before the step.
         clip_norm: Option<f64>,
         norm_type: Option<Norm>,
-        /// What that returned in float64.
+        /// The value that `clip_grad_norm_` returned in float64.
         grad_norm: Option<f64>,
     },
     Set {
@@ -142,7 +142,7 @@ impl Algorithm {
     }
 }
 
-/// The options an operation mentions.
+/// The options in an operation.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Options {
     pub lr: Option<f64>,
@@ -155,7 +155,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// These options, and those of `base` where they say nothing.
+    /// These options, with those of `base` for missing ones.
     pub fn over(&self, base: &AdamConfig) -> AdamConfig {
         AdamConfig {
             lr: self.lr.unwrap_or(base.lr),
@@ -176,26 +176,26 @@ pub struct GroupSpec {
     pub options: Options,
 }
 
-/// What torch had at a checkpoint, apart from the numbers in the tensors file.
+/// torch's values at a checkpoint, apart from the numbers in the tensors file.
 #[derive(Debug, Deserialize)]
 pub struct Expected {
     pub name: String,
-    /// None where no state exists yet.
+    /// None if there is no state yet.
     pub steps: BTreeMap<String, Option<u64>>,
     pub param_groups: Vec<PackedGroup>,
-    /// By parameter and key; None where no element is finite.
+    /// By parameter and key; None if no element is finite.
     torch_f32_error: BTreeMap<String, BTreeMap<Key, Option<TorchError>>>,
 }
 
 impl Expected {
-    /// The error of torch's float32 run; none where no element is finite.
+    /// The error of torch's float32 run; none if no element is finite.
     pub fn torch_error(&self, id: &str, key: Key) -> TorchError {
         let error = self.torch_f32_error.get(id).and_then(|keys| keys.get(&key));
         error.copied().flatten().unwrap_or_default()
     }
 }
 
-/// A group as a state dict has it.
+/// A group as in a state dict.
 #[derive(Debug, Deserialize)]
 pub struct PackedGroup {
     /// Parameters numbered in group order.
@@ -204,7 +204,7 @@ pub struct PackedGroup {
     pub options: Options,
 }
 
-/// How far torch's float32 run is from the float64 reference, over all finite elements of the tensor.
+/// The distance of torch's float32 run from the float64 reference, over all finite elements of the tensor.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub struct TorchError {
     pub norm_rel: f64,

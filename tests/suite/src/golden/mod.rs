@@ -1,4 +1,4 @@
-//! The golden cases: what was done to torch's optimizer, and what came out.
+//! The golden cases: the operations on torch's optimizer, and the results.
 
 pub mod continuation;
 mod manifest;
@@ -18,14 +18,14 @@ pub struct Case {
     manifest: Manifest,
     tensors: Vec<u8>,
     metadata: Metadata,
-    /// Where the numbers begin in `tensors`.
+    /// Offset of the numbers in `tensors`.
     data_start: usize,
 }
 
-/// Which of torch's two runs a result is from.
+/// The one of torch's two runs that a result comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Run {
-    /// Float32 parameters: what torch computes.
+    /// Float32 parameters: torch's own result.
     F32,
     /// Float64 parameters: the reference.
     F64,
@@ -36,7 +36,7 @@ impl Case {
     pub fn parse(manifest_json: &str, tensors: Vec<u8>) -> Result<Self> {
         let manifest: Manifest = serde_json::from_str(manifest_json).context("reading a manifest")?;
         let (header, metadata) = SafeTensors::read_metadata(&tensors).context("reading the tensors of a case")?;
-        // Eight bytes with the length of the header come first.
+        // The first eight bytes hold the length of the header.
         let data_start = 8 + header;
         ensure!(tensors.len() == data_start + metadata.data_len(), "the tensors of {} are cut off", manifest.name);
         if let Some(rule) = &manifest.rule {
@@ -45,7 +45,7 @@ impl Case {
         Ok(Self { manifest, tensors, metadata, data_start })
     }
 
-    /// Loads a case from its folder; the name may lead into a folder of it.
+    /// Loads a case from its folder; the name may include a subfolder.
     #[cfg(not(target_family = "wasm"))]
     pub fn load(folder: impl AsRef<std::path::Path>, name: &str) -> Result<Self> {
         #[derive(serde::Deserialize)]
@@ -86,7 +86,7 @@ impl Case {
         })
     }
 
-    /// The names behind packed ids: the parameters of all groups, as state dicts number them.
+    /// The names of packed ids: the parameters of all groups, as state dicts number them.
     pub fn packed_names(&self) -> Vec<&str> {
         let mut names = Vec::new();
         for op in &self.manifest.timeline {
@@ -103,7 +103,7 @@ impl Case {
         Ok(&self.manifest.params[self.position(id)?])
     }
 
-    /// The value a parameter starts with.
+    /// The initial value of a parameter.
     pub fn initial(&self, id: &str) -> Result<Vec<f32>> {
         self.input(0, id, || format!("init.{id}"))
     }
@@ -113,18 +113,18 @@ impl Case {
         self.input(n, id, || format!("grad.{n}.{id}"))
     }
 
-    /// A moment that `load_state` loads, if it does.
+    /// A moment for `load_state`; none if the case has none.
     pub fn loaded(&self, id: &str, key: Key) -> Result<Option<Vec<f32>>> {
         let name = format!("load.{id}.{key}");
         self.metadata.info(&name).map(|_| self.floats(&name)).transpose()
     }
 
-    /// True where torch had this tensor at a checkpoint.
+    /// Whether torch had this tensor at a checkpoint.
     pub fn has_result(&self, checkpoint: &str, id: &str, key: Key) -> bool {
         self.metadata.info(&result_name(Run::F32, checkpoint, id, key)).is_some()
     }
 
-    /// A result of torch's, exact in float64; only the samples of sampled parameters.
+    /// A result of torch's, exact in float64; for sampled parameters the samples only.
     pub fn result(&self, run: Run, checkpoint: &str, id: &str, key: Key) -> Result<Vec<f64>> {
         let name = result_name(run, checkpoint, id, key);
         match run {
@@ -133,7 +133,7 @@ impl Case {
         }
     }
 
-    /// Picks the elements that the results of this parameter have.
+    /// Selects the elements that the results of this parameter contain.
     pub fn sample<'a, T: Copy>(&self, id: &str, full: &'a [T]) -> Result<Cow<'a, [T]>> {
         let spec = self.param(id)?;
         ensure!(full.len() == spec.elements(), "{} values for the {} of {id}", full.len(), spec.elements());
@@ -143,7 +143,7 @@ impl Case {
         })
     }
 
-    /// The flat indices that the results of a sampled parameter have; none for whole parameters.
+    /// The flat indices in the results of a sampled parameter; none for whole parameters.
     pub fn sample_indices(&self, id: &str) -> Result<Option<Vec<usize>>> {
         let spec = self.param(id)?;
         if !spec.sampled {
@@ -152,7 +152,7 @@ impl Case {
         let indices = self.words(&format!("index.{id}"), Dtype::I64, i64::from_le_bytes)?;
         let inside = |i: i64| usize::try_from(i).ok().filter(|&i| i < spec.elements());
         let indices: Option<Vec<usize>> = indices.into_iter().map(inside).collect();
-        Ok(Some(indices.with_context(|| format!("index.{id} leads out of the tensor"))?))
+        Ok(Some(indices.with_context(|| format!("index.{id} points outside the tensor"))?))
     }
 
     fn position(&self, id: &str) -> Result<usize> {
@@ -182,7 +182,7 @@ impl Case {
     fn words<T, const N: usize>(&self, name: &str, dtype: Dtype, from: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
         let info = self.metadata.info(name).with_context(|| format!("{} has no tensor {name}", self.name()))?;
         if info.dtype != dtype {
-            bail!("{name} holds {:?} and not {dtype:?}", info.dtype);
+            bail!("{name} holds {:?} instead of {dtype:?}", info.dtype);
         }
         let (start, end) = info.data_offsets;
         let bytes = &self.tensors[self.data_start + start..self.data_start + end];

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use super::manifest::{ParamSpec, Rule};
 
 impl Rule {
-    /// Initial value (step 0) or gradient of the parameter at this position of the manifest. Exact in float32.
+    /// The initial value (step 0) or the gradient of the parameter at this position of the manifest. Exact in float32.
     pub fn values(&self, step: u64, position: usize, elements: usize) -> Result<Vec<f32>> {
         let seed = parse_hex(&self.seed)?;
         let (log2, mask) = if step == 0 { (self.init_log2, 0) } else { (self.grad_log2, self.grad_spread_mask) };
@@ -14,13 +14,13 @@ impl Rule {
             let x = scramble(seed.wrapping_add(stream.wrapping_add(i).wrapping_mul(0x9E37_79B9_7F4A_7C15)));
             let mantissa = (x >> 40) as f64 - f64::from(1 << 23);
             let exponent = log2 - 23 - (x & mask) as i32;
-            // A product with a power of two: exact, and exact again as a float32.
+            // A product with a power of two: exact in float64, and exact as a float32.
             (mantissa * power_of_two(exponent)) as f32
         };
         Ok((0..elements as u64).map(value).collect())
     }
 
-    /// Compares the first values with the bits that the manifest has for them.
+    /// Compares the first values with their bits in the manifest.
     pub(super) fn check(&self, params: &[ParamSpec]) -> Result<()> {
         for (id, want) in &self.first_values_f32_bits {
             let position = params.iter().position(|param| param.id == *id);
@@ -28,7 +28,7 @@ impl Rule {
             for (step, want) in [(0, &want.init), (1, &want.grad_1)] {
                 let values = self.values(step, position, want.len())?;
                 let bits: Vec<String> = values.iter().map(|value| format!("0x{:08x}", value.to_bits())).collect();
-                ensure!(bits == *want, "the rule gives {bits:?} for {id} in step {step}, and not {want:?}");
+                ensure!(bits == *want, "the rule gives {bits:?} for {id} in step {step} instead of {want:?}");
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The device lost before what changes, saves or loads an optimizer.
+//! The device is lost before a call that changes, saves or loads an optimizer.
 
 use wgpu_adam::{
     Checkpoint, CheckpointContents, CheckpointLoad, Error, Moments, Param, ParamGroup, StateDict, TensorArena, ZeroGrad,
@@ -9,7 +9,7 @@ use super::running::{
     Point, Running, buffer, lost, made, param, points, steady,
 };
 
-/// In steady state, with more state than the least of staging buffers holds.
+/// In steady state, with more state than the smallest staging buffer holds.
 fn large(device: &wgpu::Device, queue: &wgpu::Queue) -> Running {
     let mut running = steady(device, queue);
     let arena = TensorArena::new(device, [("large", [5000])]).unwrap();

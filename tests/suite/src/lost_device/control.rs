@@ -1,4 +1,4 @@
-//! The device lost under gradient control: where it is made and changed, where it decides, where it is asked.
+//! The device is lost under gradient control: when control is set and changed, when it decides, when it is read.
 
 use wgpu_adam::{CheckpointContents, Error, GradientControl, LossScale, ParamGroup, TensorArena};
 
@@ -36,7 +36,7 @@ fn lost(device: &wgpu::Device, queue: &wgpu::Queue) -> Running {
     running
 }
 
-/// So many tensors that one more outgrows the buffer of counts.
+/// So many tensors that adding one outgrows the buffer of counts.
 fn many(device: &wgpu::Device, queue: &wgpu::Queue) -> Running {
     let mut running = controlled(device, queue);
     let arena = TensorArena::new(device, (0..1022).map(|number| (format!("m{number}"), [1]))).unwrap();

@@ -1,4 +1,4 @@
-//! A run that goes on where a lost device left it.
+//! A run that continues from the state at a lost device.
 
 use anyhow::{Result, ensure};
 use wgpu_adam::{AdamConfig, Error, StateDict, TensorArena, WgpuAdam};
@@ -8,7 +8,7 @@ use crate::{Gpu, readback::read_tensor, twin::same_bits, values::values};
 const LENGTHS: [(&str, u64); 3] = [("a", 1000), ("b", 33), ("c", 7)];
 const STEPS: u64 = 10;
 
-/// Steps `from..to` of one run, on tensors of these values.
+/// Steps `from..to` of one run, on tensors with these values.
 async fn go_on(gpu: &Gpu, from: u64, to: u64, start: &Carried) -> Result<(TensorArena, WgpuAdam)> {
     let shapes = LENGTHS.map(|(name, length)| (name, [length as usize]));
     let arena = TensorArena::new(&gpu.device, shapes)?;
@@ -29,7 +29,7 @@ async fn go_on(gpu: &Gpu, from: u64, to: u64, start: &Carried) -> Result<(Tensor
     Ok((arena, adam))
 }
 
-/// What an application keeps.
+/// The data that an application keeps.
 struct Carried {
     params: Vec<Vec<f32>>,
     dict: Option<StateDict>,
@@ -53,7 +53,7 @@ pub async fn goes_on(gpu: &Gpu) -> Result<()> {
     let kept = carried(&lost, &arena, &adam).await?;
     adam.step()?;
     lost.device.destroy();
-    // It may go on for a while without noticing.
+    // The first steps may succeed without noticing the loss.
     let _ = adam.step();
     let refused = adam.state_dict().await;
     let is_told = match &refused {

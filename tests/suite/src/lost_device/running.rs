@@ -1,22 +1,22 @@
-//! An optimizer up to a point, its device, and what is due when that is lost there.
+//! An optimizer before a point, its device, and the expected result when the device is lost there.
 
 use futures::future::LocalBoxFuture;
 use wgpu_adam::{AdamConfig, Error, Moments, Param, TensorArena, WgpuAdam};
 
-/// What is due.
+/// The expected result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// No error: nothing is made, so nothing tells of the loss.
+    /// No error: the call creates nothing, so nothing reveals the loss.
     Fine,
     /// `Error::DeviceLost`.
     Refused,
-    /// One or the other, whichever was first.
+    /// Either is correct, because it depends on timing.
     Either,
 }
 
 impl Expect {
-    /// Whether the result is what was due. A browser makes things on a lost device without a word, so what is refused
-    /// elsewhere may go unnoticed there.
+    /// Whether the result is as expected. A browser creates objects on a lost device without an error, so a call that
+    /// is refused elsewhere may succeed there.
     pub fn is_met_by(self, result: &Result<(), Error>) -> bool {
         match result {
             Ok(()) => self != Self::Refused || cfg!(target_family = "wasm"),
@@ -34,11 +34,11 @@ impl Expect {
 pub struct Point {
     pub name: &'static str,
     pub expect: Expect,
-    /// Loses the device and goes on.
+    /// Loses the device and continues.
     pub run: for<'a> fn(&'a wgpu::Device, &'a wgpu::Queue) -> LocalBoxFuture<'a, Result<(), Error>>,
 }
 
-/// Rows of a table of points; what each does may wait.
+/// Rows of a table of points. Each point may be async.
 macro_rules! points {
     ($($expect:expr, $name:expr, |$device:pat_param, $queue:pat_param| $run:expr;)*) => {
         &[$(Point {
@@ -77,7 +77,7 @@ pub fn made(device: &wgpu::Device, queue: &wgpu::Queue) -> Running {
     Running { device: device.clone(), queue: queue.clone(), arena, adam }
 }
 
-/// In steady state, and then lost.
+/// In steady state, then with the device lost.
 pub fn lost(device: &wgpu::Device, queue: &wgpu::Queue) -> Running {
     let mut running = steady(device, queue);
     running.lose();
@@ -116,7 +116,7 @@ impl Running {
         self.queue.submit([encoder.finish()]);
     }
 
-    /// Records into an encoder and submits it, whatever comes of the recording.
+    /// Records into an encoder and submits it, even if recording fails.
     pub fn recording(
         mut self,
         record: impl FnOnce(&mut WgpuAdam, &mut wgpu::CommandEncoder, &TensorArena) -> Result<(), Error>,

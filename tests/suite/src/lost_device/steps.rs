@@ -1,4 +1,4 @@
-//! The device lost in construction and between steps.
+//! The device is lost during construction and between steps.
 
 use wgpu_adam::{AdamConfig, Error, Param, WgpuAdam};
 

@@ -1,4 +1,4 @@
-//! Arenas that cannot be made, and tensors that an arena does not have.
+//! Arenas that cannot be created, and tensors that an arena does not have.
 
 use wgpu_adam::{Error, TensorArena};
 

@@ -1,24 +1,24 @@
-//! Gradient control out of range, and buffers that cannot tell of infinities.
+//! Gradient control out of range, and buffers that cannot hold `found_inf`.
 
 use wgpu::BufferUsages as Usage;
 use wgpu_adam::{AdamConfig, Error, GradientControl, LossScale, WgpuAdam};
 
 use super::{Row, row};
 
-/// Values of an option that are refused, and their setter.
+/// Values of an option that are refused, and the option's setter.
 struct Refused {
     option: &'static str,
     values: &'static [f64],
     set: fn(&mut GradientControl, f64),
 }
 
-/// Neither 0 nor infinite as an f32.
+/// Values that are refused where a positive number is required; as an f32 it must be neither 0 nor infinite.
 const POSITIVE: &[f64] = &[0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e39, 1e-60];
 
-/// Nor is what gradients are multiplied by: 1e-38 is a denormal.
+/// Values that are refused for divisors: their reciprocal must not be 0, denormal or infinite; 1e-38 is a denormal.
 const DIVISOR: &[f64] = &[0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e39, 1e-60, 1e38, 1e-39];
 
-/// Gradients can be divided by 64 times this.
+/// Gradients can be divided by 64 times this: the reciprocal, 2^-126, is not denormal.
 const LARGE: f64 = (1_u128 << 120) as f64;
 
 fn dynamic(init: f64, growth_factor: f64, backoff_factor: f64, growth_interval: u32) -> LossScale {
@@ -77,12 +77,12 @@ pub(super) fn rows() -> Vec<Row> {
     for Refused { option, values, set } in TABLE {
         for &value in values {
             let mistake = move |case: &mut super::Case<'_>| {
-                // With much else that is right.
+                // Together with other settings that are valid.
                 let mut control = GradientControl { max_norm: Some(0.1), skip_nonfinite: true, ..Default::default() };
                 set(&mut control, value);
                 let before = *case.subject.adam.gradient_control();
                 let result = case.subject.adam.set_gradient_control(control);
-                // Accepting it is what the row would report.
+                // If the control is accepted, return success, so that the row fails.
                 if *case.subject.adam.gradient_control() != before { Ok(()) } else { result }
             };
             let text = format!("invalid {option}: {value}; it must be ");
@@ -90,7 +90,7 @@ pub(super) fn rows() -> Vec<Row> {
         }
     }
     rows.extend(found_inf());
-    // A browser tells of it later.
+    // A browser reports it later.
     if cfg!(not(target_family = "wasm")) {
         rows.extend(of_another_device());
     }
@@ -174,7 +174,7 @@ fn of_another_device() -> Vec<Row> {
                 let mut adam = WgpuAdam::new(&c.gpu.device, &c.gpu.queue, c.subject.params(), AdamConfig::default())?;
                 adam.set_found_inf((&buffer, 4))?;
                 let refused = adam.set_found_inf((c.elsewhere, 0));
-                // The one that was there is copied still.
+                // The earlier buffer is still copied.
                 let mut encoder = c.gpu.device.create_command_encoder(&Default::default());
                 adam.record_step(&mut encoder)?;
                 drop(encoder.finish());

@@ -1,4 +1,4 @@
-//! State dicts that do not fit, or hold what cannot be.
+//! State dicts that do not fit, or contain invalid values.
 
 use futures::FutureExt as _;
 use wgpu_adam::{
@@ -12,7 +12,7 @@ const A: u64 = 0;
 const B: u64 = 1;
 const C: u64 = 3;
 
-/// What is wrong with a dict, how it is made so, the pattern of the error, a part of the message.
+/// What is wrong with a dict, the change that makes it so, the pattern of the error, a part of the message.
 type Wrong = (&'static str, fn(&mut StateDict), fn(&Error) -> bool, &'static str, &'static str);
 
 macro_rules! wrong {
@@ -248,7 +248,7 @@ fn entries() -> Vec<Wrong> {
 /// Sets a number of a loss scale.
 type Set = fn(&mut GradScalerState, f64);
 
-/// Values that a loss scale's numbers cannot have; that the scale in force stays as it is, is tested with others.
+/// Invalid values of a loss scale's numbers. Other tests check that the current scale does not change.
 const SCALERS: [(&str, &[f64], Set); 5] = [
     ("scale", &[0.0, -2.0, f64::NAN, f64::INFINITY, 1e39, 1e-39, 1e-60], |s, value| s.scale = value),
     ("growth_factor", &[1.0, -2.0, f64::NAN, f64::INFINITY, 1.0 + 1e-9], |s, value| s.growth_factor = value),

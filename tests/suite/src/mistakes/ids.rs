@@ -1,4 +1,4 @@
-//! Parameters and groups that the optimizer does not have, and amsgrad where it comes too late.
+//! Parameters and groups that the optimizer does not have, and amsgrad that is turned on too late.
 
 use wgpu_adam::{Error, Moments, Param, ParamId, WgpuAdam};
 

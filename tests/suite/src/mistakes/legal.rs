@@ -1,4 +1,4 @@
-//! What looks like a mistake and is none.
+//! Calls that look like mistakes and are legal.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{AdamConfig, GradientControl, LossScale, Moments, Param, ParamGroup, StateDict, WgpuAdam, ZeroGrad};
@@ -53,7 +53,7 @@ pub(super) async fn empty(gpu: &Gpu) -> Result<()> {
             gpu.queue.submit([encoder.finish()]);
             ensure!(adam.param(id)?.step == 2, "{case}: {} steps", adam.param(id)?.step);
         }
-        // Everything taken away.
+        // Everything is removed.
         for id in adam.param_groups().iter().flat_map(|group| group.params().to_vec()).collect::<Vec<_>>() {
             adam.remove_param(id).context(case)?;
         }
@@ -87,7 +87,7 @@ pub(super) async fn unusual(gpu: &Gpu) -> Result<()> {
     let mut subject = Subject::new(gpu)?;
     subject.adam.step()?;
     let before = subject.adam.state_dict().await?;
-    // A prefix that all names have is no difference; without names, parameters match by position.
+    // A prefix that all names share makes no difference; without names, parameters match by position.
     type Change = fn(&mut StateDict);
     let changes: [(&str, Change); 3] = [
         ("its own", |_| {}),

@@ -1,11 +1,11 @@
-//! Hyperparameters out of range, in every way that they come in.
+//! Hyperparameters out of range, through every call that accepts them.
 
 use futures::FutureExt as _;
 use wgpu_adam::{AdamConfig, Error, ParamGroup, StateGroup, WgpuAdam};
 
 use super::{Case, Row, row};
 
-/// Values of an option that are refused, and their setter.
+/// Values of an option that are refused, and the option's setter.
 struct Refused {
     option: &'static str,
     values: &'static [f64],
@@ -23,7 +23,7 @@ const TABLE: [Refused; 5] = [
     Refused { option: "beta2", values: BETAS, set: |config, value| config.betas.1 = value },
 ];
 
-/// A way in: its name, the group that the error tells, and how it gives options.
+/// A call that accepts options: its name, the group in the error, and the call.
 type Way = (&'static str, Option<usize>, fn(&mut Case<'_>, AdamConfig) -> Result<(), Error>);
 
 const WAYS: [Way; 5] = [
@@ -33,7 +33,7 @@ const WAYS: [Way; 5] = [
     ("a setter", Some(1), |case, config| {
         let (adam, good) = (&mut case.subject.adam, AdamConfig::default());
         let AdamConfig { lr, betas, eps, weight_decay, .. } = config;
-        // The one that differs. NaN differs from everything.
+        // The option that differs from its default. NaN differs from everything.
         match config {
             _ if lr != good.lr => adam.set_lr(1, lr),
             _ if betas != good.betas => adam.set_betas(1, betas),

@@ -1,4 +1,4 @@
-//! Parameters that lie where they cannot, in every way that they come in.
+//! Parameters at invalid places, through every call that accepts them.
 
 use wgpu::BufferUsages as Usage;
 use wgpu_adam::{AdamConfig, Error, Moments, Param, ParamGroup, WgpuAdam};
@@ -14,7 +14,7 @@ macro_rules! bad {
     };
 }
 
-/// The names under which the bad ones go are free, unless that is what is bad.
+/// Bad parameters have unused names, unless the name is what is bad.
 fn bad() -> Vec<Bad> {
     vec![
         bad!(
@@ -147,7 +147,7 @@ fn bad() -> Vec<Bad> {
     ]
 }
 
-/// A way in of a parameter, behind or among good ones.
+/// A call that accepts a parameter, after or among good ones.
 type Way = (&'static str, fn(&mut Case<'_>, Param) -> Result<(), Error>);
 
 const WAYS: [Way; 4] = [
@@ -174,7 +174,7 @@ const WAYS: [Way; 4] = [
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for (name, param, is_kind, kind, text) in bad() {
-        // In a browser it is `ready` that tells what only the device knows.
+        // In a browser `ready` reports the errors that only the device knows.
         if cfg!(target_family = "wasm") && kind.contains("Device") {
             continue;
         }

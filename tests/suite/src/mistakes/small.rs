@@ -1,4 +1,4 @@
-//! Mistakes that only devices with small limits make ones.
+//! Mistakes only on devices with small limits.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{AdamConfig, Error, GradientControl, LossScale, Moments, Param, ParamGroup, TensorArena, WgpuAdam};
@@ -10,8 +10,8 @@ use crate::{
     twin::{Twin, TwinTensor, same_bits, storage},
 };
 
-/// Bytes of a binding, and elements of the pool from a parameter to a gradient that is too far away by 4 bytes: a quad
-/// of both must be within one binding, wherever that may begin.
+/// Bytes of a binding, and the distance in elements from a parameter to a gradient that is 4 bytes too far away: one
+/// binding must contain a quad of both, wherever the binding may begin.
 const BINDING: u64 = 1024;
 
 pub(super) async fn bindings(gpu: &Gpu) -> Result<()> {
@@ -91,7 +91,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// A limit, and a change of the least limits that puts it below what is needed.
+/// A limit, and a change that puts it below the required minimum.
 type Below = (&'static str, fn(&mut wgpu::Limits));
 
 const TOO_SMALL: [Below; 11] = [
@@ -128,7 +128,7 @@ pub(super) async fn devices(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// A control for which the device is too small is refused at once: what was in force stays, and so does everything else.
+/// A control that needs a larger device is refused at once: the current control stays, and so does everything else.
 pub(super) async fn controls(gpu: &Gpu) -> Result<()> {
     let limits = wgpu::Limits { max_buffer_size: 8 << 20, ..crate::placing::small_workgroups(64 << 10) };
     let small = gpu.small(limits).await?;
@@ -152,8 +152,8 @@ pub(super) async fn controls(gpu: &Gpu) -> Result<()> {
             if let Some(set) = set {
                 let error = set(&mut twin.adam).err().with_context(|| format!("{case}: it was accepted"))?;
                 ensure!(matches!(error, Error::DeviceLimit { .. }), "{case}: {error}");
-                ensure!(*twin.adam.gradient_control() == none, "{case}: it is in force");
-                ensure!(twin.adam.loss_scale_buffer().is_none(), "{case}: it has left its buffers");
+                ensure!(*twin.adam.gradient_control() == none, "{case}: it was set");
+                ensure!(twin.adam.loss_scale_buffer().is_none(), "{case}: its buffers were kept");
                 twin.adam.set_gradient_control(none).with_context(|| format!("{case}: withdrawn"))?;
             }
             if step == 1 {
@@ -173,7 +173,8 @@ pub(super) async fn controls(gpu: &Gpu) -> Result<()> {
     for (case, set) in refused {
         same_bits(case, &run(Some(set), case).await?, &want)?;
     }
-    // What measures nothing fits: a found_inf from outside. A group for which it would not fit any more is refused.
+    // A control that measures nothing fits: a found_inf from outside. Adding a group for which it would no longer fit
+    // is refused.
     let mut twin = Twin::new(&small, vec![TwinTensor::alone(&small, "small", 99)], AdamConfig::default())?;
     twin.adam.set_found_inf((&found_inf, 0))?;
     twin.adam.set_gradient_control(skip)?;
@@ -182,7 +183,7 @@ pub(super) async fn controls(gpu: &Gpu) -> Result<()> {
     let error = twin.adam.add_param_group(ParamGroup::new([large.as_param()])).err().context("a group too large")?;
     ensure!(matches!(error, Error::DeviceLimit { .. }), "a group too large: {error}");
     twin.step()?;
-    // The remedy that the message names, and the group fits.
+    // After the remedy in the message, the group fits.
     twin.adam.set_gradient_control(none)?;
     twin.adam.add_param_group(ParamGroup::new([large.as_param()]))?;
     twin.tensors.push(large);

@@ -1,4 +1,4 @@
-//! The optimizer that mistakes are made on: of every kind of tensor one, in groups that differ.
+//! The optimizer for mistakes: one tensor of every kind, in groups that differ.
 
 use std::collections::HashMap;
 
@@ -13,25 +13,25 @@ use crate::{
     values::values,
 };
 
-/// `a`, `b` and the empty `none` lie in an arena and `c`, with amsgrad, alone; `d` lies among other things of `pool`, as
-/// does its gradient; nobody can write to the gradient of `e`.
+/// `a`, `b` and the empty `none` lie in an arena. `c`, with amsgrad, has separate buffers. `d` and its gradient lie
+/// among other data of `pool`. The gradient of `e` cannot be written.
 pub struct Subject {
     pub adam: WgpuAdam,
     pub arena: TensorArena,
     pub pool: wgpu::Buffer,
     pub c: (wgpu::Buffer, wgpu::Buffer),
     pub e: (wgpu::Buffer, wgpu::Buffer),
-    /// Of all parameters, and of `gone`, which was removed.
+    /// The ids of all parameters, and of `gone`, which was removed.
     pub ids: HashMap<&'static str, ParamId>,
     round: u64,
 }
 
-/// Elements of `c`, and those of `d` in the pool: its beginning, that of its gradient, its length.
+/// The length of `c`; and for `d` its offset in the pool, its gradient's offset and its length.
 pub const C: u64 = 33;
 pub const D: (u64, u64, u64) = (3, 101, 17);
 /// Elements of the pool.
 const POOL: u64 = 1024;
-/// As many groups as it has.
+/// The number of groups.
 pub const GROUPS: usize = 4;
 
 impl Subject {
@@ -65,7 +65,7 @@ impl Subject {
         Ok(subject)
     }
 
-    /// All parameters, as they were given to the optimizer.
+    /// All parameters, as the optimizer received them.
     pub fn params(&self) -> Vec<Param> {
         Self::params_of(&self.arena, &self.pool, &self.c, &self.e)
     }
@@ -83,7 +83,7 @@ impl Subject {
         params
     }
 
-    /// New gradients, the same ones for every subject in the same round.
+    /// Writes new gradients, the same ones for every subject in the same round.
     pub fn write_grads(&mut self, gpu: &Gpu) {
         self.round += 1;
         let arena_grad = |name| self.arena.grad_buffer(name).ok().map(|grad| (grad, self.arena_length(name)));
@@ -99,7 +99,7 @@ impl Subject {
         self.arena.param(name).ok().and_then(|binding| binding.size).map_or(0, |size| size.get() / 4)
     }
 
-    /// All that a mistake could change.
+    /// Everything that a mistake could change.
     pub async fn snapshot(&self, gpu: &Gpu) -> Result<Snapshot> {
         let groups = self.adam.param_groups().to_vec();
         let mut tensors = Vec::new();
@@ -137,7 +137,7 @@ impl Subject {
     }
 }
 
-/// Filled when it is made, and for no copy after that.
+/// A buffer that is filled at creation and is no copy target afterwards.
 fn unwritable(gpu: &Gpu, values: &[f32]) -> Result<wgpu::Buffer> {
     let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
         label: Some("unwritable"),
@@ -153,7 +153,7 @@ fn unwritable(gpu: &Gpu, values: &[f32]) -> Result<wgpu::Buffer> {
     Ok(buffer)
 }
 
-/// What the optimizer tells of a parameter.
+/// What the optimizer reports about a parameter.
 #[derive(Clone, Debug, PartialEq)]
 struct Known {
     name: String,
@@ -170,7 +170,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether another snapshot, of the same subject, is the same.
+    /// Fails if another snapshot of the same subject differs.
     pub fn same(&self, after: &Self) -> Result<()> {
         ensure!(self.groups == after.groups, "groups: {:?} instead of {:?}", after.groups, self.groups);
         for (before, after) in self.tensors.iter().zip(&after.tensors) {
@@ -179,7 +179,7 @@ impl Snapshot {
         self.same_run(after)
     }
 
-    /// Whether another subject is in the same state.
+    /// Fails if another subject is in a different state.
     pub fn same_run(&self, other: &Self) -> Result<()> {
         let configs = |snapshot: &Self| snapshot.groups.iter().map(|group| *group.config()).collect::<Vec<_>>();
         ensure!(configs(self) == configs(other), "options: {:?} instead of {:?}", configs(other), configs(self));

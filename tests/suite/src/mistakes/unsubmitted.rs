@@ -1,4 +1,4 @@
-//! State dicts of steps that are recorded and not submitted: found, and only those.
+//! State dicts while steps are recorded and not submitted: these steps are detected, and no others.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{Error, Param, ParamGroup, StateDict};
@@ -47,18 +47,18 @@ pub(super) async fn found(gpu: &Gpu) -> Result<()> {
     gpu.queue.submit([second]);
     let submitted = subject.adam.state_dict().await.context("both submitted")?;
 
-    // Steps recorded behind the call are not meant.
+    // Steps recorded after the call do not count.
     let before = subject.adam.state_dict();
     let encoder = recorded(gpu, &mut subject, 1)?;
     ensure!(before.await.context("a step recorded behind the call")? == submitted, "it is not the state at the call");
     gpu.queue.submit([encoder.finish()]);
 
-    // A copy that nobody waits for, and a step that is never made.
+    // A copy that is dropped, and a step that is never submitted.
     drop(subject.adam.state_dict());
     drop(recorded(gpu, &mut subject, 1)?);
     subject.adam.state_dict().await.context("after an encoder was dropped")?;
 
-    // Slots are given up for larger ones: what was leased of the old is out still.
+    // Larger slots replace the old ones, whose leases are still out.
     let encoder = recorded(gpu, &mut subject, 1)?;
     for number in 0..20 {
         let param = Param::new(format!("more {number}"), [1], &storage(gpu, 4), &storage(gpu, 4));

@@ -5,8 +5,8 @@ use wgpu_adam::{AdamConfig, LoadOptions, Param, ParamGroup, StateMatching, Tenso
 
 use crate::{Gpu, golden::Key, readback::read_state, twin::same_bits, values::values};
 
-/// Names of the saved parameters and of the optimizer's, and the saved name that each of these gets its state from; or a part
-/// of the error.
+/// The names of the saved parameters, the names of the optimizer's, and for each of the latter the saved name that its
+/// state comes from; or a part of the error.
 type Case = (&'static str, &'static [&'static str], &'static [&'static str], StateMatching, Want);
 
 enum Want {
@@ -127,7 +127,7 @@ pub async fn cases(gpu: &Gpu) -> Result<()> {
             }
         }
     }
-    // Without names on a side there is nothing to match by but the position.
+    // If either side has no names, parameters can only match by position.
     for (saved_named, current_named) in [(false, true), (true, false), (false, false)] {
         let case = format!("names in the dict {saved_named}, in the optimizer {current_named}");
         let (_arena, mut old) = adam(gpu, &["b", "a"], saved_named)?;
@@ -142,7 +142,7 @@ pub async fn cases(gpu: &Gpu) -> Result<()> {
     names_of_one_group(gpu).await
 }
 
-/// Names that only some groups of the dict have are not enough to match by.
+/// Names in only some of the dict's groups are not enough for matching.
 async fn names_of_one_group(gpu: &Gpu) -> Result<()> {
     let groups = |arena: &TensorArena| arena.params().into_iter().map(|param| ParamGroup::new([param])).collect();
     let new = |groups: Vec<ParamGroup>| WgpuAdam::new(&gpu.device, &gpu.queue, groups, AdamConfig::default());

@@ -1,4 +1,4 @@
-//! State dicts: what they are made of, and that two optimizers go on from one in step.
+//! State dicts: their content, and two optimizers that continue from one in parallel.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{AdamConfig, Param, ParamGroup, StateDict, StateGroup, WgpuAdam};
@@ -14,7 +14,7 @@ use crate::{
     values::values,
 };
 
-/// Some steps, a dict into another optimizer over copied parameters, as many steps of both.
+/// Some steps, a dict into another optimizer over copied parameters, then the same number of steps of both.
 pub async fn in_parallel(gpu: &Gpu, steps: u64) -> Result<()> {
     for (case, config) in configurations() {
         let mut one = Twin::new(gpu, problem(gpu, "problem", Layout::Own).into(), config)?;
@@ -22,7 +22,7 @@ pub async fn in_parallel(gpu: &Gpu, steps: u64) -> Result<()> {
         for number in 0..steps {
             backward(&mut one).await?;
             one.adam.step()?;
-            // What the other one has done before does not matter.
+            // The other optimizer's earlier steps do not matter.
             if number < steps / 4 {
                 two.step()?;
             }
@@ -46,7 +46,7 @@ pub async fn in_parallel(gpu: &Gpu, steps: u64) -> Result<()> {
             }
             same_dicts(&case, &two.adam.state_dict().await?, &one.adam.state_dict().await?)?;
         }
-        // Neither loading nor steps behind it reach the dict.
+        // Neither loading nor later steps change the dict.
         same_dicts(&format!("{case}: the dict afterwards"), &dict, &kept)?;
         let count = two.adam.param(two.id("problem.bias")?)?.step;
         ensure!(count == 2 * steps, "{case}: {count} steps");
@@ -54,7 +54,7 @@ pub async fn in_parallel(gpu: &Gpu, steps: u64) -> Result<()> {
     Ok(())
 }
 
-/// No state before the first step, and some after it.
+/// No state before the first step, and state after it.
 pub async fn beginning(gpu: &Gpu) -> Result<()> {
     for (case, config) in configurations() {
         let mut twin = Twin::new(gpu, problem(gpu, "problem", Layout::Own).into(), config)?;
@@ -68,7 +68,7 @@ pub async fn beginning(gpu: &Gpu) -> Result<()> {
             ensure!(entry.exp_avg.iter().any(|m| *m != 0.0), "{case}: entry {id} has no exp_avg");
             ensure!(entry.max_exp_avg_sq.is_some() == config.amsgrad, "{case}: max_exp_avg_sq of entry {id}");
         }
-        // A fresh dict takes a run back to its beginning.
+        // A fresh dict resets a run to its beginning.
         twin.adam.load_state_dict(&fresh).await?;
         same_dicts(&format!("{case}: back at the beginning"), &twin.adam.state_dict().await?, &fresh)?;
     }
@@ -98,7 +98,7 @@ pub fn shapes(gpu: &Gpu, names: Option<[&str; 6]>) -> Result<WgpuAdam> {
 
 pub const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
-/// Ids count over all groups, names or not; and a dict of either kind is loaded by an optimizer of either kind.
+/// Ids count over all groups, with or without names. An optimizer of either kind loads a dict of either kind.
 pub async fn packed_ids(gpu: &Gpu) -> Result<()> {
     for saved in [None, Some(NAMES)] {
         let mut adam = shapes(gpu, saved)?;
@@ -131,14 +131,14 @@ pub async fn packed_ids(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Names for the parameters of a dict.
+/// Names the parameters of a dict.
 fn name(dict: &mut StateDict, names: [&str; 6]) {
     for group in dict.param_groups.iter_mut().filter(|group| !group.params.is_empty()) {
         group.param_names = Some(group.params.iter().map(|&id| names[id as usize].to_owned()).collect());
     }
 }
 
-/// A dict is on the host: a run goes on where another device left it, to the same bits.
+/// A dict lies on the host: a run continues on another device with the same bits.
 pub async fn another_device(gpu: &Gpu) -> Result<()> {
     let other = Gpu::open(&gpu.adapter, wgpu::Limits::downlevel_defaults()).await?;
     for (case, config) in configurations() {

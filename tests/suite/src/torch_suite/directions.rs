@@ -1,4 +1,4 @@
-//! The problem of torch's suite: the loss |W x + b|^2 falls, and rises where it is to be maximized.
+//! The problem of torch's suite: the loss |W x + b|^2 falls, or rises with maximize.
 
 use anyhow::{Result, ensure};
 use wgpu_adam::{ParamGroup, TensorBuffer};
@@ -12,15 +12,15 @@ use crate::{
 
 const ROWS: u64 = 10;
 const COLUMNS: u64 = 5;
-/// The bias has a learning rate of its own where it is a group of its own.
+/// The learning rate of the bias when it is in a separate group.
 const BIAS_LR: f64 = 0.01;
 
-/// Where weight and bias lie.
+/// The placement of weight and bias.
 #[derive(Clone, Copy, Debug)]
 pub enum Layout {
-    /// In buffers of their own: what is contiguous in torch.
+    /// In separate buffers: torch's contiguous tensors.
     Own,
-    /// At odd offsets in one buffer with their gradients, in the place of torch's strides.
+    /// At odd offsets in one buffer with their gradients, instead of torch's strides.
     Offsets,
 }
 
@@ -41,8 +41,8 @@ pub fn problem(gpu: &Gpu, name: &str, layout: Layout) -> [TwinTensor; 2] {
     }
 }
 
-/// The loss, and its gradients by weight and by bias. A mean, not torch's sum: gradients near 1 are what
-/// [`Twin::check`] allows for.
+/// The loss, and its gradients for weight and bias. A mean instead of torch's sum, because [`Twin::check`] expects
+/// gradients of about 1.
 fn loss(weight: &[f32], bias: &[f32]) -> (f64, [Vec<f32>; 2]) {
     let x: Vec<f64> = values(77, COLUMNS).into_iter().map(f64::from).collect();
     let rows = ROWS as f64;
@@ -56,7 +56,7 @@ fn loss(weight: &[f32], bias: &[f32]) -> (f64, [Vec<f32>; 2]) {
     (loss, [weight_grad, bias_grad])
 }
 
-/// Writes the gradients of a twin whose tensors are weights and biases in turns. Returns the loss of each pair.
+/// Writes the gradients of a twin whose tensors alternate between weights and biases. Returns the loss of each pair.
 pub async fn backward(twin: &mut Twin<'_>) -> Result<Vec<f64>> {
     let params = read_params(twin).await?;
     let mut losses = Vec::new();
@@ -70,12 +70,12 @@ pub async fn backward(twin: &mut Twin<'_>) -> Result<Vec<f64>> {
 }
 
 /// Every configuration with every schedule, contiguous and not. One optimizer has all problems of a configuration, each
-/// a group of its own, so groups do not disturb each other either.
+/// in a separate group, so this also tests that groups do not affect each other.
 pub async fn one_group(gpu: &Gpu, steps: i32) -> Result<()> {
     run(gpu, steps, false).await
 }
 
-/// The same with weight and bias in groups of their own, the bias with its own learning rate.
+/// The same with weight and bias in separate groups, the bias with its own learning rate.
 pub async fn two_groups(gpu: &Gpu, steps: i32) -> Result<()> {
     run(gpu, steps, true).await
 }
@@ -107,7 +107,7 @@ async fn run(gpu: &Gpu, steps: i32, split: bool) -> Result<()> {
                 losses.push(loss);
             }
             for (number, ((_, schedule, _), losses)) in cases.iter().zip(&losses).enumerate() {
-                // torch's plateau hears of a loss behind the step that it led to.
+                // torch's plateau schedule sees a step's loss after the step.
                 let factor = schedule(t, &losses[..t as usize]);
                 twin.adam.set_lr(each * number, config.lr * factor)?;
                 if split {

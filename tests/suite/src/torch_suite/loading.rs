@@ -1,4 +1,4 @@
-//! Loading: what a dict changes, what it leaves, what it need not have.
+//! Loading: what a dict changes, what it does not change, and what it may omit.
 
 use anyhow::{Result, ensure};
 use wgpu_adam::{AdamConfig, Error, LoadOptions, ParamGroup, StateDict, StateDictError, StateMatching, WgpuAdam};
@@ -27,7 +27,7 @@ fn stepped(gpu: &Gpu, config: AdamConfig) -> Result<Twin<'_>> {
     Ok(twin)
 }
 
-/// Options that a dict does not have are false, whatever the constructor was told.
+/// Options that a dict lacks become false, whatever the constructor set.
 pub async fn older_versions(gpu: &Gpu) -> Result<()> {
     let all_on = AdamConfig { amsgrad: true, maximize: true, lr: 0.5, ..AdamConfig::adamw() };
     let config = AdamConfig { weight_decay: 0.1, lr: 0.01, ..Default::default() };
@@ -54,7 +54,8 @@ pub async fn older_versions(gpu: &Gpu) -> Result<()> {
     check(&twin, "the step after loading", config.lr).await
 }
 
-/// Whichever side has names, the optimizer has them afterwards; if both have other ones it keeps its own.
+/// If either side has names, the optimizer has them afterwards. If both have different names, the optimizer keeps its
+/// own.
 pub async fn names(gpu: &Gpu) -> Result<()> {
     let others = ["u", "v", "w", "x", "y", "z"];
     for (saved, current, want) in [
@@ -62,7 +63,7 @@ pub async fn names(gpu: &Gpu) -> Result<()> {
         (Some(NAMES), None, Some(NAMES)),
         (None, Some(NAMES), Some(NAMES)),
         (Some(NAMES), Some(NAMES), Some(NAMES)),
-        // By position, when asked for. torch would take the dict's names.
+        // By position, on request. torch would take the dict's names.
         (Some(NAMES), Some(others), Some(others)),
     ] {
         let case = format!("saved {saved:?}, current {current:?}");
@@ -83,7 +84,7 @@ pub async fn names(gpu: &Gpu) -> Result<()> {
             ensure!(name == want, "{case}: parameter {number} is called {name:?} instead of {want:?}");
             ensure!(want.is_none_or(|name| loaded.find(name) == Some(id)), "{case}: {want:?} is not found");
         }
-        // Loaded or kept, they are saved and loaded once more.
+        // Whether loaded or kept, the names are saved and loaded again.
         let again = loaded.state_dict().await?;
         ensure!(again.state == dict.state, "{case}: the state has changed");
         loaded.load_state_dict(&again).await?;
@@ -92,7 +93,7 @@ pub async fn names(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Our own rule: the same names in another order match by name. torch would give each parameter another's state.
+/// Our own rule: the same names in another order match by name. torch would give each parameter the state of another.
 pub async fn by_name(gpu: &Gpu) -> Result<()> {
     for (case, config) in configurations() {
         let mut twin = stepped(gpu, config)?;
@@ -105,7 +106,7 @@ pub async fn by_name(gpu: &Gpu) -> Result<()> {
         check(&twin, &format!("{case}: loaded"), config.lr).await?;
         twin.step()?;
         check(&twin, &format!("{case}: stepped"), config.lr).await?;
-        // Some names of each side: a mistake more likely than a wish.
+        // If only some names match, this is more likely a mistake than intended.
         let mut partly = dict.clone();
         partly.param_groups[0].param_names = Some(vec!["a".into(), "c".into()]);
         let (only_saved, only_current) = (vec!["c".into()], vec!["b".into()]);
@@ -120,7 +121,7 @@ pub async fn by_name(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// What is saved replaces what the optimizer was made with, but not as defaults of groups to come.
+/// Saved options replace the constructor's, except as defaults for groups added later.
 pub async fn saved_options(gpu: &Gpu) -> Result<()> {
     let made =
         AdamConfig { lr: 0.5, betas: (0.5, 0.5), eps: 0.1, amsgrad: true, maximize: true, ..AdamConfig::adamw() };
@@ -145,7 +146,7 @@ pub async fn saved_options(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// The whole state is replaced: what has no entry begins anew.
+/// Loading replaces the whole state: a parameter without an entry starts again.
 pub async fn without_state(gpu: &Gpu) -> Result<()> {
     for (case, config) in configurations() {
         for kept in [vec![0], vec![1], vec![]] {

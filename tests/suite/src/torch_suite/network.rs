@@ -1,5 +1,5 @@
-//! A small network and a 0-dim parameter, by every configuration: what torch's suite steps by each of its
-//! implementations and compares, we step wherever tensors may lie and compare, with float64 as well.
+//! A small network and a 0-dim parameter, with every configuration. torch's suite compares its implementations on them;
+//! here different placements of the tensors are compared with each other, and with float64.
 
 use anyhow::{Result, ensure};
 use wgpu_adam::{AdamConfig, Param, TensorArena, WgpuAdam};
@@ -58,7 +58,7 @@ fn forward(weight: &[f32], bias: &[f32], input: &[f64]) -> Vec<f64> {
     .collect()
 }
 
-/// A layer's gradients by weight, bias and input, given its input, its output and the gradient by that.
+/// A layer's gradients for weight, bias and input, from its input, its output and the gradient of its output.
 fn backward(weight: &[f32], input: &[f64], output: &[f64], grad: &[f64]) -> (Vec<f32>, Vec<f32>, Vec<f64>) {
     let sums: Vec<f64> = output.iter().zip(grad).map(|(y, grad)| grad * y * (1.0 - y)).collect();
     let weight_grad = sums.iter().flat_map(|sum| input.iter().map(move |x| (sum * x) as f32)).collect();
@@ -136,7 +136,7 @@ async fn run(gpu: &Gpu, case: &str, layout: Layout, config: AdamConfig) -> Resul
             _ => {}
         }
         for ((name, after), (_, before)) in after.iter().zip(&before).filter(|_| !(2..=4).contains(&number)) {
-            // The maximum may stay what it was.
+            // The maximum may be unchanged.
             ensure!(after != before || name.ends_with("max_exp_avg_sq"), "{case}: {name} has not changed");
         }
         results.push(after);

@@ -1,9 +1,9 @@
-//! Learning rate schedules of torch's suite as plain functions: they reach an optimizer by `set_lr`.
+//! Learning rate schedules of torch's suite as plain functions; `set_lr` applies them.
 
-/// By what the first learning rate is multiplied after `t` steps, given the loss before each of them.
+/// The factor of the initial learning rate after `t` steps, given the loss before each of them.
 pub type Schedule = fn(i32, &[f64]) -> f64;
 
-/// The combinations of torch's suite, and none.
+/// The combinations in torch's suite, and no schedule.
 pub const SCHEDULES: [(&str, Schedule); 8] = [
     ("no schedule", |_, _| 1.0),
     ("exponential", |t, _| exponential(t)),
@@ -23,7 +23,7 @@ fn constant(t: i32) -> f64 {
     if t < 4 { 0.4 } else { 1.0 }
 }
 
-/// A tenth after each 11 losses without a new least one, which must be less by a ten thousandth.
+/// A tenth after every 11 losses without a new minimum, which must be lower by a ten thousandth.
 fn plateau(losses: &[f64]) -> f64 {
     let (mut least, mut waited, mut factor) = (f64::INFINITY, 0, 1.0);
     for &loss in losses {
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn factors_are_those_of_torch() {
-        // After 0, 1, 4, 12 and 24 steps, if the loss rises: by hand.
+        // After 0, 1, 4, 12 and 24 steps, with a rising loss: computed by hand.
         let wanted: [[f64; 5]; 8] = [
             [1.0; 5],
             [1.0, 0.9, 0.6561, 0.282_429_536_481, 0.079_766_443_076_872_5],

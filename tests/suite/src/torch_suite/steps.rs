@@ -1,4 +1,4 @@
-//! What single options and missing gradients do to a step.
+//! Effects of single options and of missing gradients on a step.
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{AdamConfig, Error, Param, ParamGroup, WgpuAdam};
@@ -14,7 +14,7 @@ use crate::{
     twin::{Twin, TwinTensor, same_bits},
 };
 
-/// The weight decays and the bias does not.
+/// The weight decays; the bias does not.
 pub async fn weight_decay_of_a_group(gpu: &Gpu) -> Result<()> {
     for (case, config) in configurations() {
         let [weight, bias] = problem(gpu, "problem", Layout::Own);
@@ -52,7 +52,7 @@ pub async fn weight_decay_of_a_group(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// A group with a learning rate of its own moves; one with the optimizer's of 1e-28 does not, in no bit.
+/// A group with its own learning rate moves. A group with the optimizer's rate of 1e-28 keeps all its bits.
 pub async fn lr_of_a_group(gpu: &Gpu) -> Result<()> {
     for (case, config) in configurations() {
         for own_first in [true, false] {
@@ -86,7 +86,7 @@ pub async fn lr_of_a_group(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// A step without any gradient is none: no count, no decay, no state. From the beginning, and after steps.
+/// A step without any gradient does nothing: no count, no decay, no state. Both at the start and after other steps.
 pub async fn no_gradients(gpu: &Gpu) -> Result<()> {
     for (case, config) in configurations() {
         let mut twin = Twin::new(gpu, problem(gpu, "problem", Layout::Own).into(), config)?;
@@ -124,7 +124,7 @@ pub async fn no_gradients(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// Gradients of zeros leave parameters that do not decay as they are, in every bit; the others shrink.
+/// With zero gradients, parameters without decay keep all their bits; the others shrink.
 pub async fn zero_gradients(gpu: &Gpu) -> Result<()> {
     for (case, config) in configurations() {
         for weight_decay in [0.0, 0.1] {
@@ -151,7 +151,8 @@ pub async fn zero_gradients(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// On before the first step, off, on again; and refused behind steps without, which then go on.
+/// Amsgrad on before the first step, then off, then on again. After steps without it, turning it on is refused, and
+/// the run continues unaffected.
 pub async fn amsgrad_toggles(gpu: &Gpu) -> Result<()> {
     let mut twin =
         Twin::new(gpu, vec![TwinTensor::alone(gpu, "a", 70)], AdamConfig { lr: 0.01, ..Default::default() })?;
