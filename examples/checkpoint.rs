@@ -10,9 +10,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use wgpu_adam::{
-    AdamConfig, Checkpoint, CheckpointContents, CheckpointLoad, Param, ParamGroup, StateGroup, WgpuAdam, wgpu,
-};
+use wgpu_adam::{AdamConfig, Checkpoint, CheckpointContents, Param, ParamGroup, StateGroup, WgpuAdam, wgpu};
 use wgpu_adam_suite::Gpu;
 use wgpu_adam_suite::adapter::{adapters, select};
 
@@ -53,8 +51,8 @@ async fn through_gpu(checkpoint: &Checkpoint, out: &Path, adapter: Option<&str>)
     let groups: Vec<ParamGroup> =
         checkpoint.outline().param_groups.iter().map(|saved| group(&gpu, checkpoint, saved)).collect::<Result<_>>()?;
     let mut adam = WgpuAdam::new(&gpu.device, &gpu.queue, groups, AdamConfig::default())?;
-    adam.load_from(checkpoint, CheckpointLoad::StateAndParams).await?;
-    adam.save_checkpoint_with(out, &CheckpointContents::new().params().keep(checkpoint)).await?;
+    adam.load_from(checkpoint).await?;
+    adam.save_checkpoint_with(out, &CheckpointContents::new().keep(checkpoint)).await?;
     println!("\nwritten from {}: {}", gpu.adapter_name, out.display());
     Ok(())
 }

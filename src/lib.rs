@@ -46,8 +46,6 @@ pub use error::checkpoint::CheckpointError;
 pub use error::state_dict::StateDictError;
 pub use error::tensor::TensorLabel;
 pub use optimizer::WgpuAdam;
-#[cfg(feature = "safetensors")]
-pub use optimizer::checkpoint::CheckpointLoad;
 pub use optimizer::gradients::ZeroGrad;
 pub use optimizer::state::{ParamInfo, ParamState, StatePiece};
 pub use optimizer::surgery::Moments;

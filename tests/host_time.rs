@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use pollster::block_on;
 use wgpu_adam::{
-    AdamConfig, Checkpoint, CheckpointContents, CheckpointLoad, GradientControl, Moments, Param, ParamGroup, ParamId,
-    TensorArena, WgpuAdam, ZeroGrad, wgpu,
+    AdamConfig, Checkpoint, CheckpointContents, GradientControl, Moments, Param, ParamGroup, ParamId, TensorArena,
+    WgpuAdam, ZeroGrad, wgpu,
 };
 
 const FEW: usize = 8_000;
@@ -106,14 +106,14 @@ const VERBS: [Verb; 21] = [
     }),
     ("checkpoint_bytes", |m| {
         let adam = m.stepped();
-        timed(|| block_on(adam.checkpoint_bytes(&CheckpointContents::new().params())).unwrap())
+        timed(|| block_on(adam.checkpoint_bytes(&CheckpointContents::new())).unwrap())
     }),
     ("load_from", |m| {
         let mut adam = m.stepped();
-        let bytes = block_on(adam.checkpoint_bytes(&CheckpointContents::new().params())).unwrap();
+        let bytes = block_on(adam.checkpoint_bytes(&CheckpointContents::new())).unwrap();
         timed(|| {
             let checkpoint = Checkpoint::from_bytes(bytes).unwrap();
-            block_on(adam.load_from(&checkpoint, CheckpointLoad::StateAndParams)).unwrap();
+            block_on(adam.load_from(&checkpoint)).unwrap();
         })
     }),
     ("find, each", |m| {

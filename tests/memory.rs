@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use folder::Folder;
 use pollster::block_on;
-use wgpu_adam::{AdamConfig, Checkpoint, CheckpointContents, CheckpointLoad, Param, WgpuAdam, wgpu};
+use wgpu_adam::{AdamConfig, Checkpoint, CheckpointContents, LoadOptions, Param, WgpuAdam, wgpu};
 use wgpu_adam_suite::Gpu;
 use wgpu_adam_suite::adapter::{adapters, select};
 
@@ -105,10 +105,10 @@ fn checkpoints_stream() {
     let folder = Folder::new("memory");
     let (first, second) = (folder.path().join("first.safetensors"), folder.path().join("second.safetensors"));
     let mut figures = Vec::new();
-    let with_values = CheckpointContents::new().params();
-    for (load, contents, [save_name, load_name]) in [
-        (CheckpointLoad::State, CheckpointContents::new(), ["save", "load"]),
-        (CheckpointLoad::StateAndParams, with_values, ["save with parameters", "load with parameters"]),
+    let with_values = CheckpointContents::new();
+    for (options, contents, [save_name, load_name]) in [
+        (LoadOptions::new().optimizer_only(), CheckpointContents::optimizer_only(), ["save", "load"]),
+        (LoadOptions::new(), with_values, ["save with parameters", "load with parameters"]),
     ] {
         let (saved, resident, on_gpu) = growth(&gpu, || adam.save_checkpoint_with(&first, &contents));
         saved.unwrap();
@@ -117,7 +117,7 @@ fn checkpoints_stream() {
         finish();
         let (loaded, resident, on_gpu) = growth(&gpu, || async {
             let checkpoint = Checkpoint::open(&first)?;
-            adam.load_from(&checkpoint, load).await
+            adam.load_from_with(&checkpoint, &options).await
         });
         loaded.unwrap();
         figures.push((load_name, resident, on_gpu));

@@ -20,9 +20,16 @@ use std::time::Duration;
 use folder::Folder;
 use pollster::block_on;
 use run::{Run, partials, saved};
-use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointError, CheckpointLoad, Error, LoadOptions};
+use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointError, Error, LoadOptions};
 
 /// A link stays a link, and the new file has the old file's permissions.
+/// Loads the optimizer's state.
+fn load(run: &mut Run, path: &Path) -> Result<Checkpoint, Error> {
+    let checkpoint = Checkpoint::open(path)?;
+    block_on(run.adam.load_from_with(&checkpoint, &LoadOptions::new().optimizer_only()))?;
+    Ok(checkpoint)
+}
+
 #[test]
 fn links_and_permissions_stay() {
     use std::os::unix::fs::PermissionsExt;
@@ -129,7 +136,7 @@ fn odd_names() {
             run.save(&path).unwrap_or_else(|error| panic!("{case}: {error}"));
             assert_eq!(saved(&path), save, "{case}");
         }
-        let loaded = block_on(run.adam.load_checkpoint(&path)).unwrap_or_else(|error| panic!("{case}: {error}"));
+        let loaded = load(&mut run, &path).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert_eq!(loaded.outline().state[&0].step, 2, "{case}");
     }
     assert!(partials(folder.path()).is_empty());
@@ -204,21 +211,22 @@ fn a_spoiled_state_is_not_saved() {
         };
         let refused = run.save(&path);
         assert!(refused.as_ref().is_err_and(is_told), "{value} in {key}: {refused:?}");
-        let refused = block_on(run.adam.state_dict()).unwrap().to_safetensors(&CheckpointContents::new()).map(drop);
+        let refused =
+            block_on(run.adam.state_dict()).unwrap().to_safetensors(&CheckpointContents::optimizer_only()).map(drop);
         assert!(refused.as_ref().is_err_and(is_told), "{value} in {key}, a dict: {refused:?}");
         assert!(fs::read(&path).unwrap() == good, "{value} in {key}: the file has changed");
         assert!(partials(folder.path()).is_empty(), "{value} in {key}: the partial file is still there");
         write(&run, moment, 0.0);
     }
     write(&run, piece.exp_avg, f32::NAN);
-    block_on(run.adam.save_checkpoint_with(&path, &CheckpointContents::new().allow_nonfinite())).unwrap();
-    let refused = block_on(run.adam.load_checkpoint(&path)).map(drop);
+    block_on(run.adam.save_checkpoint_with(&path, &CheckpointContents::optimizer_only().allow_nonfinite())).unwrap();
+    let refused = load(&mut run, &path).map(drop);
     assert!(matches!(refused, Err(Error::SpoiledState { element: 70_000, .. })), "{refused:?}");
-    let options = LoadOptions::default().allow_nonfinite();
-    block_on(run.adam.load_from_with(&Checkpoint::open(&path).unwrap(), CheckpointLoad::State, &options)).unwrap();
+    let options = LoadOptions::new().optimizer_only().allow_nonfinite();
+    block_on(run.adam.load_from_with(&Checkpoint::open(&path).unwrap(), &options)).unwrap();
     write(&run, piece.exp_avg, 0.0);
     write(&run, piece.exp_avg_sq, f32::INFINITY);
     run.save(&path).unwrap();
-    block_on(run.adam.load_checkpoint(&path)).unwrap();
+    load(&mut run, &path).unwrap();
     assert!(Path::new(&path).exists() && Checkpoint::open(&path).is_ok());
 }

@@ -10,8 +10,8 @@ use std::process::Command;
 use folder::Folder;
 use pollster::block_on;
 use wgpu_adam::{
-    AdamConfig, Checkpoint, CheckpointContents, CheckpointLoad, GradScalerState, GradientControl, LossScale, Param,
-    ParamGroup, StepStatistics, TensorArena, WgpuAdam, wgpu,
+    AdamConfig, Checkpoint, CheckpointContents, GradScalerState, GradientControl, LossScale, Param, ParamGroup,
+    StepStatistics, TensorArena, WgpuAdam, wgpu,
 };
 use wgpu_adam_suite::Gpu;
 use wgpu_adam_suite::adapter::adapters;
@@ -183,7 +183,7 @@ impl Run {
     }
 
     fn save(&self, path: &Path) {
-        block_on(self.adam.save_checkpoint_with(path, &CheckpointContents::new().params())).unwrap();
+        block_on(self.adam.save_checkpoint_with(path, &CheckpointContents::new())).unwrap();
         self.gpu.check_errors().unwrap();
     }
 }
@@ -201,7 +201,7 @@ fn second_half() {
     let control = control(&std::env::var(CONTROL).unwrap());
     let mut run = Run::new(open(adapter.parse().unwrap()).unwrap(), HALF, control);
     let checkpoint = Checkpoint::open(path(FROM)).unwrap();
-    block_on(run.adam.load_from(&checkpoint, CheckpointLoad::StateAndParams)).unwrap();
+    block_on(run.adam.load_from(&checkpoint)).unwrap();
     run.steps(HALF, 2 * HALF);
     run.save(&path(TO));
 }

@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::CheckpointTensor;
 
-/// What a checkpoint is to hold beside the optimizer's state; by default nothing.
-#[derive(Clone, Debug, Default)]
+/// What a checkpoint holds: by default the whole run, which is the optimizer's state and the parameters' values.
+///
+/// ```
+/// use wgpu_adam::CheckpointContents;
+/// let contents = CheckpointContents::new().with_metadata("epoch", "7");
+/// ```
+#[derive(Clone, Debug)]
 pub struct CheckpointContents {
     pub(super) params: bool,
     pub(super) metadata: BTreeMap<String, String>,
@@ -15,18 +20,26 @@ pub struct CheckpointContents {
     pub(super) allow_nonfinite: bool,
 }
 
+impl Default for CheckpointContents {
+    fn default() -> Self {
+        let (metadata, tensors) = (BTreeMap::new(), BTreeMap::new());
+        Self { params: true, metadata, tensors, kept: None, allow_nonfinite: false }
+    }
+}
+
 impl CheckpointContents {
-    /// Nothing beside the state: torch's `optimizer.state_dict()`.
+    /// The whole run: the optimizer's state with the loss scale, and the values of its parameters as `model.NAME`. The
+    /// parameters' buffers then need the usage `COPY_SRC`, which an arena's have.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The values of the optimizer's parameters too, as `model.NAME`. Their buffers then need the usage `COPY_SRC`.
+    /// The optimizer's state alone, torch's `optimizer.state_dict()`: for models that are saved elsewhere. A run cannot be
+    /// resumed from such a file alone.
     #[must_use]
-    pub fn params(mut self) -> Self {
-        self.params = true;
-        self
+    pub fn optimizer_only() -> Self {
+        Self { params: false, ..Self::default() }
     }
 
     /// State that infinite or NaN gradients have spoiled too, as torch saves it; else that is an
@@ -41,7 +54,7 @@ impl CheckpointContents {
     /// An entry of metadata: an epoch, a seed. Replaces one of the same key. `optimizer`, `grad_scaler` and
     /// `wgpu_adam.version`, the dict's own, are refused when the file is written.
     #[must_use]
-    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn with_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
         self
     }
@@ -50,7 +63,7 @@ impl CheckpointContents {
     /// optimizer's state under a name of its own, values of another shape than their parameter's and the name
     /// `__metadata__` are refused when the file is written.
     #[must_use]
-    pub fn tensor(mut self, name: impl Into<String>, tensor: CheckpointTensor) -> Self {
+    pub fn with_tensor(mut self, name: impl Into<String>, tensor: CheckpointTensor) -> Self {
         self.tensors.insert(name.into(), tensor);
         self
     }

@@ -101,7 +101,9 @@ impl Layout {
             }
         }
         if contents.params {
-            let unknown = CheckpointError::header("a state dict has no values of parameters to write");
+            let unknown = CheckpointError::header(
+                "a state dict has no values of parameters to write; ask for CheckpointContents::optimizer_only",
+            );
             for (&id, shape) in shapes.ok_or(unknown)? {
                 let name = by_id.get(&id).map_or("", String::as_str);
                 tensors.push(fed(names::model(name), shape, Part { id, plane: None })?);

@@ -42,6 +42,12 @@ impl Checkpoint {
         self.spoiled.get(&id)
     }
 
+    /// An error if the file has the values of none of these parameters.
+    pub(crate) fn check_has_values(&self, mut ids: impl ExactSizeIterator<Item = u64>) -> Result<(), CheckpointError> {
+        let has_values = ids.len() == 0 || ids.any(|id| self.header.tensors.contains_key(&self.model_name(id)));
+        if has_values { Ok(()) } else { Err(CheckpointError::NoParameters) }
+    }
+
     /// Whether the file has the values of a parameter of this shape.
     pub(crate) fn check_values(&self, id: u64, shape: &[usize]) -> Result<(), CheckpointError> {
         let name = self.model_name(id);

@@ -33,6 +33,14 @@ pub enum CheckpointError {
         problem: String,
     },
 
+    /// The optimizer's state alone, where a run is to be loaded.
+    #[error(
+        "the checkpoint has the optimizer's state and no values of parameters (model.NAME), so a run cannot go on from it; give \
+         the parameters their values yourself and load with LoadOptions::optimizer_only, or save the whole run with \
+         save_checkpoint"
+    )]
+    NoParameters,
+
     /// A tensor without which the checkpoint is not whole.
     #[error("the checkpoint has no tensor \"{name}\", {reason}")]
     Missing {

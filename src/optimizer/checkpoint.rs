@@ -15,20 +15,17 @@ use crate::state_dict::spoiled::NOT_LOADED;
 use crate::transfer::readback::{Readback, Source};
 use crate::transfer::upload::{Target, What};
 
-/// What is taken from a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CheckpointLoad {
-    /// The optimizer's state, as by [`load_state_dict`](WgpuAdam::load_state_dict).
-    State,
-    /// The state, and the parameters' values, `model.NAME`, into the parameters' buffers, which then need the usage
-    /// `COPY_DST`. Every parameter's must be in the file, as F32.
-    StateAndParams,
-}
-
 impl WgpuAdam {
-    /// Writes the optimizer's state to a file, in whose place it comes when it is whole and on the disk: whatever happens
-    /// meanwhile, the file there is the old one or the new one.
+    /// Saves the run to a file: the parameters' values, the optimizer's state, the loss scale. Submits the copies when it is
+    /// called. The file appears when it is whole and on the disk: until then, whatever happens, the old file is there.
+    ///
+    /// ```no_run
+    /// # async fn demo(adam: &mut wgpu_adam::WgpuAdam) -> Result<(), wgpu_adam::Error> {
+    /// adam.save_checkpoint("run.safetensors").await?;
+    /// // And in another process, with the same model:
+    /// adam.load_checkpoint("run.safetensors").await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// Streams tensor by tensor: the host holds no more of it than a few MiB and the
     /// [staging buffers](Self::set_staging_size). What is saved is the state at the call, and the future borrows nothing;
@@ -38,7 +35,7 @@ impl WgpuAdam {
     /// The future writes files while it is polled.
     ///
     /// # Errors
-    /// As for [`state_dict`](Self::state_dict); whatever the system refuses; [`SpoiledState`](Error::SpoiledState) if moments
+    /// As for [`state_dict`](Self::state_dict); parameters' buffers without `COPY_SRC`; whatever the system refuses; [`SpoiledState`](Error::SpoiledState) if moments
     /// are not finite, which torch would save: gradients were infinite or NaN, and no step was skipped for it
     /// ([`CheckpointContents::allow_nonfinite`] saves them). The file that is there stays in all of these cases but one: if
     /// only the folder cannot be flushed, as the message says, the new file is in its place, which a crash may undo.
@@ -50,11 +47,11 @@ impl WgpuAdam {
         self.save_checkpoint_with(path, &CheckpointContents::new())
     }
 
-    /// As [`save_checkpoint`](Self::save_checkpoint), with whatever else is to be in the file.
+    /// As [`save_checkpoint`](Self::save_checkpoint), with what else is to be in the file, or with the optimizer's state
+    /// alone.
     ///
     /// # Errors
-    /// As for [`save_checkpoint`](Self::save_checkpoint); parameters' buffers without `COPY_SRC` where their values are
-    /// wanted; a tensor or an entry of metadata given under a name that is the optimizer's own, or that could not be read
+    /// As for [`save_checkpoint`](Self::save_checkpoint); a tensor or an entry of metadata given under a name that is the optimizer's own, or that could not be read
     /// again.
     #[cfg(not(target_family = "wasm"))]
     pub fn save_checkpoint_with<P: AsRef<std::path::Path>>(
@@ -91,8 +88,8 @@ impl WgpuAdam {
         }
     }
 
-    /// Loads the optimizer's state from a file, all of which is verified before anything changes. Returns the file, for
-    /// whatever else is in it.
+    /// Goes on with the run that a file holds: parameters' values, optimizer's state, loss scale. All of the file is verified
+    /// before anything changes. Returns the checkpoint, for its metadata and other tensors.
     ///
     /// Streams as [`save_checkpoint`](Self::save_checkpoint). Matching and memory are as for
     /// [`load_state_dict`](Self::load_state_dict).
@@ -102,42 +99,36 @@ impl WgpuAdam {
     #[cfg(not(target_family = "wasm"))]
     pub async fn load_checkpoint(&mut self, path: impl AsRef<std::path::Path>) -> Result<Checkpoint, Error> {
         let checkpoint = Checkpoint::open(path)?;
-        self.load_from(&checkpoint, CheckpointLoad::State).await?;
+        self.load_from(&checkpoint).await?;
         Ok(checkpoint)
     }
 
-    /// Loads from a checkpoint that was opened before. The future is to be awaited to its end: dropped in between, it leaves
-    /// a part of the state behind.
+    /// As [`load_checkpoint`](Self::load_checkpoint), from a checkpoint that was opened before. Await the future to its end:
+    /// dropped in between, it leaves a part of the run behind.
     ///
-    /// Values of parameters, if they are loaded, are written behind all that was submitted before.
+    /// Values of parameters are written behind all that was submitted before.
     ///
     /// # Errors
-    /// As for [`load_state_dict`](Self::load_state_dict); values that are wanted and not in the file, or not of the
-    /// parameter's shape, or whose buffer lacks `COPY_DST`. Nothing has changed then, unless the device was lost or
-    /// the file was written to while buffers were filled.
-    pub async fn load_from(&mut self, checkpoint: &Checkpoint, load: CheckpointLoad) -> Result<(), Error> {
-        self.load_from_with(checkpoint, load, &LoadOptions::new()).await
+    /// As for [`load_state_dict`](Self::load_state_dict);
+    /// [`NoParameters`](crate::CheckpointError::NoParameters) for a file with the optimizer's state alone; values of
+    /// another shape than the parameter's, or whose buffer lacks `COPY_DST`. Nothing has changed then, unless the device was
+    /// lost or the file was written to while buffers were filled.
+    pub async fn load_from(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        self.load_from_with(checkpoint, &LoadOptions::new()).await
     }
 
-    /// As [`load_from`](Self::load_from), with options: what belongs to which parameter, and what passes.
+    /// As [`load_from`](Self::load_from), with options: which entry belongs to which parameter, whether spoiled state is
+    /// loaded, whether the optimizer's state is loaded alone.
     ///
     /// # Errors
     /// As for [`load_from`](Self::load_from).
-    pub async fn load_from_with(
-        &mut self,
-        checkpoint: &Checkpoint,
-        load: CheckpointLoad,
-        options: &LoadOptions,
-    ) -> Result<(), Error> {
+    pub async fn load_from_with(&mut self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<(), Error> {
         // The moments were looked at when the checkpoint was opened.
         let loading = self.plan_loading(checkpoint.outline(), options.matching, |_, _, _| Ok(()))?;
         if !options.allow_nonfinite {
             self.check_spoiled(checkpoint, loading.ids())?;
         }
-        let values = match load {
-            CheckpointLoad::State => Vec::new(),
-            CheckpointLoad::StateAndParams => self.value_targets(checkpoint, loading.ids())?,
-        };
+        let values = if options.optimizer_only { Vec::new() } else { self.value_targets(checkpoint, loading.ids())? };
         self.load_staged(loading, values, checkpoint).await
     }
 
@@ -183,6 +174,7 @@ impl WgpuAdam {
 
     /// Where values in a file go, by the parameter's number and its id in the file.
     fn value_targets(&self, checkpoint: &Checkpoint, ids: &HashMap<u32, u64>) -> Result<Vec<Target>, Error> {
+        checkpoint.check_has_values(ids.values().copied())?;
         let mut targets = Vec::new();
         for (&param, &id) in ids {
             let tensor = self.registry.tensor(param).ok_or(Error::NoSuchParam)?;

@@ -18,6 +18,8 @@ pub struct LoadOptions {
     /// Whether state that infinite or NaN gradients have spoiled is loaded, as torch does: NaN, and an infinite `exp_avg`.
     /// Default: false. See [`Error::SpoiledState`](crate::Error::SpoiledState).
     pub allow_nonfinite: bool,
+    /// Whether a checkpoint's values of parameters are left in it. Default: false. A state dict has none.
+    pub optimizer_only: bool,
 }
 
 impl LoadOptions {
@@ -39,6 +41,14 @@ impl LoadOptions {
     #[must_use]
     pub fn allow_nonfinite(mut self) -> Self {
         self.allow_nonfinite = true;
+        self
+    }
+
+    /// Loads the optimizer's state alone from a checkpoint: for parameters that have their values from elsewhere, or a file
+    /// that has none.
+    #[must_use]
+    pub fn optimizer_only(mut self) -> Self {
+        self.optimizer_only = true;
         self
     }
 }

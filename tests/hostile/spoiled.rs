@@ -97,7 +97,7 @@ fn any_name() {
 pub fn goes_round(checkpoint: &Checkpoint) -> Result<Option<First>, String> {
     let dict = checkpoint.state_dict().map_err(|error| format!("not read: {error}"))?;
     let first = first(&dict);
-    let contents = CheckpointContents::new().keep(checkpoint);
+    let contents = CheckpointContents::optimizer_only().keep(checkpoint);
     match (dict.to_safetensors(&contents), first) {
         (Ok(_), None) => {}
         (Err(Error::SpoiledState { key, count, elements, element, tensor, .. }), Some((id, own, ..))) => {

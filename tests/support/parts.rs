@@ -58,8 +58,9 @@ impl Parts {
     /// A file of 9 tensors: the state, `model.a`, and a foreign tensor.
     pub fn good() -> Self {
         let tensor = |shape: &[usize], values: &[f32]| CheckpointTensor::f32(shape, values).unwrap();
-        let contents =
-            CheckpointContents::new().tensor("model.a", tensor(&[2, 3], &[1.0; 6])).tensor("curve", tensor(&[0], &[]));
+        let contents = CheckpointContents::optimizer_only()
+            .with_tensor("model.a", tensor(&[2, 3], &[1.0; 6]))
+            .with_tensor("curve", tensor(&[0], &[]));
         Self::of(&good_dict().to_safetensors(&contents).unwrap())
     }
 

@@ -38,7 +38,9 @@ impl Run {
         self.saves += 1;
         self.adam.step().unwrap();
         let mark = CheckpointTensor::f32([ELEMENTS], &vec![self.saves as f32; ELEMENTS])?;
-        let contents = CheckpointContents::new().tensor("mark", mark).metadata("save", self.saves.to_string());
+        let contents = CheckpointContents::optimizer_only()
+            .with_tensor("mark", mark)
+            .with_metadata("save", self.saves.to_string());
         block_on(self.adam.save_checkpoint_with(path, &contents))
     }
 }

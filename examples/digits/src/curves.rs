@@ -18,14 +18,14 @@ pub struct Curves {
 impl Curves {
     /// The content of a checkpoint beside Adam's state: the model's parameters and the curves.
     pub fn contents(&self) -> Result<CheckpointContents> {
-        self.add_to(CheckpointContents::new().params())
+        self.add_to(CheckpointContents::new())
     }
 
     pub(crate) fn add_to(&self, contents: CheckpointContents) -> Result<CheckpointContents> {
         let accuracies = self.accuracies.iter().flat_map(|accuracy| accuracy.to_le_bytes()).collect();
         Ok(contents
-            .tensor(LOSSES, CheckpointTensor::f32([self.losses.len()], &self.losses)?)
-            .tensor(ACCURACIES, CheckpointTensor::new(Dtype::F64, [self.accuracies.len()], accuracies)?))
+            .with_tensor(LOSSES, CheckpointTensor::f32([self.losses.len()], &self.losses)?)
+            .with_tensor(ACCURACIES, CheckpointTensor::new(Dtype::F64, [self.accuracies.len()], accuracies)?))
     }
 
     /// The curves in a checkpoint.

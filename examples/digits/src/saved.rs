@@ -23,9 +23,9 @@ impl Saved {
     pub fn to_checkpoint(&self, curves: &Curves) -> Result<Vec<u8>> {
         let losses = curves.losses.len();
         ensure!(losses as u64 == self.steps, "{losses} losses of a run at step {}", self.steps);
-        let mut contents = curves.add_to(CheckpointContents::new())?;
+        let mut contents = curves.add_to(CheckpointContents::optimizer_only())?;
         for ((name, shape), values) in PARAMETERS.iter().zip(&self.parameters) {
-            contents = contents.tensor(in_file(name), CheckpointTensor::f32(*shape, values)?);
+            contents = contents.with_tensor(in_file(name), CheckpointTensor::f32(*shape, values)?);
         }
         Ok(self.adam.to_safetensors(&contents)?)
     }

@@ -1,7 +1,7 @@
 //! The training loop, one step at a time.
 
 use anyhow::{Context, Result, ensure};
-use wgpu_adam::{AdamConfig, Checkpoint, CheckpointLoad, TensorArena, TensorBuffer, WgpuAdam};
+use wgpu_adam::{AdamConfig, Checkpoint, TensorArena, TensorBuffer, WgpuAdam};
 
 use crate::data::{CLASSES, Dataset, PIXELS};
 use crate::model::{HIDDEN, Model, PARAMETERS};
@@ -64,7 +64,7 @@ impl Trainer {
     /// position in the order of the batches. Adam has counted fewer steps if some were skipped.
     pub async fn resume(&mut self, checkpoint: &Checkpoint, steps: u64) -> Result<()> {
         check_steps(steps_taken(checkpoint)?, steps)?;
-        self.adam.load_from(checkpoint, CheckpointLoad::StateAndParams).await?;
+        self.adam.load_from(checkpoint).await?;
         (self.steps, self.losses_read) = (steps, steps);
         self.write_epoch_order();
         Ok(())

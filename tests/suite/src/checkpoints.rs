@@ -6,7 +6,7 @@ mod spoiled;
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{
-    AdamConfig, Checkpoint, CheckpointContents, CheckpointError, CheckpointLoad, CheckpointTensor, Dtype, Error, Param,
+    AdamConfig, Checkpoint, CheckpointContents, CheckpointError, CheckpointTensor, Dtype, Error, LoadOptions, Param,
     ParamGroup, StateDict, StateDictError, TensorArena, WgpuAdam,
 };
 
@@ -81,7 +81,7 @@ impl<'a> Model<'a> {
     }
 
     async fn bytes(&self) -> Result<Vec<u8>> {
-        Ok(self.adam.checkpoint_bytes(&CheckpointContents::new().params()).await?)
+        Ok(self.adam.checkpoint_bytes(&CheckpointContents::new()).await?)
     }
 
     async fn params(&self) -> Result<Vec<f32>> {
@@ -109,7 +109,7 @@ async fn there_and_back(gpu: &Gpu) -> Result<()> {
     let mut other = Model::new(gpu, 100)?;
     other.adam.set_lr(0, 5.0)?;
     other.steps(3)?;
-    other.adam.load_from(&checkpoint, CheckpointLoad::StateAndParams).await?;
+    other.adam.load_from(&checkpoint).await?;
     other.steps = 5;
     ensure!(other.bytes().await? == bytes, "the file after loading differs");
     model.steps(5)?;
@@ -126,15 +126,15 @@ async fn unknown(gpu: &Gpu) -> Result<()> {
     dict.param_groups[1].extra.insert("initial_lr".into(), "0.125".into());
     dict.param_groups[1].extra.insert("foreach".into(), "null".into());
     let strange = CheckpointTensor::new(Dtype::BF16, [3], vec![1, 2, 3, 4, 5, 6])?;
-    let contents = CheckpointContents::new()
-        .metadata("scheduler", r#"{"last_epoch": 7}"#)
-        .tensor("optimizer.state.0.bias.momentum_buffer", CheckpointTensor::f32([2], &[1.5, -0.0])?)
-        .tensor("model.unused", CheckpointTensor::f32([9], &[7.0; 9])?)
-        .tensor("model.running_mean", strange.clone());
+    let contents = CheckpointContents::optimizer_only()
+        .with_metadata("scheduler", r#"{"last_epoch": 7}"#)
+        .with_tensor("optimizer.state.0.bias.momentum_buffer", CheckpointTensor::f32([2], &[1.5, -0.0])?)
+        .with_tensor("model.unused", CheckpointTensor::f32([9], &[7.0; 9])?)
+        .with_tensor("model.running_mean", strange.clone());
     let first = Checkpoint::from_bytes(dict.to_safetensors(&contents)?)?;
 
-    model.adam.load_from(&first, CheckpointLoad::State).await?;
-    let contents = CheckpointContents::new().keep(&first).metadata("epoch", "3");
+    model.adam.load_from_with(&first, &LoadOptions::new().optimizer_only()).await?;
+    let contents = CheckpointContents::optimizer_only().keep(&first).with_metadata("epoch", "3");
     let second = Checkpoint::from_bytes(model.adam.checkpoint_bytes(&contents).await?)?;
     ensure!(second.state_dict()? == dict, "groups or state have changed: {:?}", second.state_dict()?);
     ensure!(second.metadata().get("scheduler").is_some_and(|text| text == r#"{"last_epoch": 7}"#), "metadata");
@@ -145,7 +145,8 @@ async fn unknown(gpu: &Gpu) -> Result<()> {
     // The values of the parameter are not kept: they are older than its state.
     let stale = second.tensor("model.unused");
     ensure!(matches!(stale, Err(Error::Checkpoint(CheckpointError::Missing { .. }))), "stale values: {stale:?}");
-    let own = CheckpointContents::new().tensor("optimizer.state.0.bias.step", CheckpointTensor::f32([], &[1.0])?);
+    let own = CheckpointContents::optimizer_only()
+        .with_tensor("optimizer.state.0.bias.step", CheckpointTensor::f32([], &[1.0])?);
     let refused = model.adam.checkpoint_bytes(&own).await;
     ensure!(matches!(refused, Err(Error::Checkpoint(CheckpointError::Tensor { .. }))), "a reserved name");
     Ok(())
@@ -163,29 +164,29 @@ async fn values_that_do_not_fit(gpu: &Gpu) -> Result<()> {
     };
     let mut unreadable = make(&plain.0, &[10])?;
     unreadable.step()?;
-    let refused = unreadable.checkpoint_bytes(&CheckpointContents::new().params()).await;
+    let refused = unreadable.checkpoint_bytes(&CheckpointContents::new()).await;
     ensure!(matches!(refused, Err(Error::BufferUsage { .. })), "values that cannot be read: {refused:?}");
 
     let own = storage(gpu, 40);
     let mut adam = make(&own, &[10])?;
     adam.step()?;
-    let without = Checkpoint::from_bytes(adam.checkpoint_bytes(&CheckpointContents::new()).await?)?;
-    let with = Checkpoint::from_bytes(adam.checkpoint_bytes(&CheckpointContents::new().params()).await?)?;
+    let without = Checkpoint::from_bytes(adam.checkpoint_bytes(&CheckpointContents::optimizer_only()).await?)?;
+    let with = Checkpoint::from_bytes(adam.checkpoint_bytes(&CheckpointContents::new()).await?)?;
     adam.step()?;
     let before = adam.state_dict().await?;
-    let refused = adam.load_from(&without, CheckpointLoad::StateAndParams).await;
+    let refused = adam.load_from(&without).await;
     ensure!(matches!(refused, Err(Error::Checkpoint(CheckpointError::Missing { .. }))), "no values: {refused:?}");
     ensure!(adam.state_dict().await? == before, "a refused file has changed the state");
-    let refused = unreadable.load_from(&with, CheckpointLoad::StateAndParams).await;
+    let refused = unreadable.load_from(&with).await;
     ensure!(matches!(refused, Err(Error::BufferUsage { .. })), "values that cannot be written: {refused:?}");
     let mut other = make(&own, &[5, 2])?;
-    let refused = other.load_from(&with, CheckpointLoad::StateAndParams).await;
+    let refused = other.load_from(&with).await;
     ensure!(
         matches!(refused, Err(Error::StateDict(StateDictError::Entry { key: "shape", .. }))),
         "another shape: {refused:?}"
     );
     ensure!(other.state_dict().await?.state.is_empty(), "a refused file has changed the state");
-    adam.load_from(&with, CheckpointLoad::StateAndParams).await?;
+    adam.load_from(&with).await?;
     ensure!(adam.state_dict().await?.state[&0].step == 1, "the step count after loading");
     Ok(())
 }
@@ -242,7 +243,7 @@ async fn in_place(gpu: &Gpu) -> Result<()> {
     let mut dict = model.adam.state_dict().await?;
     // A parameter without saved state, and one without a saved maximum.
     dict.state.remove(&1);
-    let bytes = dict.to_safetensors(&CheckpointContents::new())?;
+    let bytes = dict.to_safetensors(&CheckpointContents::optimizer_only())?;
     for through_file in [false, true] {
         let mut other = Model::new(gpu, 1)?;
         other.adam.set_staging_size(STAGING);
@@ -253,7 +254,8 @@ async fn in_place(gpu: &Gpu) -> Result<()> {
             |adam: &WgpuAdam| -> Result<_> { Ok(adam.state(adam.find("1.weight").context("1.weight")?)?.pieces) };
         let before = place(&other.adam)?;
         if through_file {
-            other.adam.load_from(&Checkpoint::from_bytes(bytes.clone())?, CheckpointLoad::State).await?;
+            let options = LoadOptions::new().optimizer_only();
+            other.adam.load_from_with(&Checkpoint::from_bytes(bytes.clone())?, &options).await?;
         } else {
             other.adam.load_state_dict(&dict).await?;
         }

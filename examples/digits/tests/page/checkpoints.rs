@@ -179,7 +179,7 @@ pub fn bad_files(site: &Site) -> Result<()> {
     terminal(&good, &["--epochs", "1"])?;
     let whole = fs::read(&good)?;
     let bytes = |dict: &StateDict, contents: CheckpointContents| dict.to_safetensors(&contents);
-    let named = |name: &str, tensor| CheckpointContents::new().tensor(name, tensor);
+    let named = |name: &str, tensor| CheckpointContents::optimizer_only().with_tensor(name, tensor);
     let own = &["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"];
     let values = CheckpointTensor::f32([3], &[1.0; 3])?;
     let run = Saved::of(&Checkpoint::open(&good)?)?;
@@ -201,11 +201,11 @@ pub fn bad_files(site: &Site) -> Result<()> {
         ("large", vec![0; 17_000_000], "17 MB"),
         (
             "other-model",
-            bytes(&state(&["a", "b"], &[3]), CheckpointContents::new())?,
+            bytes(&state(&["a", "b"], &[3]), CheckpointContents::optimizer_only())?,
             "2 parameters (a, b), not of fc1.weight",
         ),
         ("other-shapes", bytes(&state(own, &[3]), named("model.fc1.weight", values))?, "of other shapes"),
-        ("no-steps", bytes(&StateDict::default(), CheckpointContents::new())?, "without steps"),
+        ("no-steps", bytes(&StateDict::default(), CheckpointContents::optimizer_only())?, "without steps"),
         ("diverged", run.to_checkpoint(&diverged)?, "diverged"),
         ("short", shorter.to_checkpoint(&short)?, "have taken 23 steps in a run of 22"),
     ];

@@ -1,7 +1,7 @@
 //! The highest step count that can be saved and loaded.
 
 use anyhow::{Context, Result, ensure};
-use wgpu_adam::{Checkpoint, CheckpointContents, CheckpointLoad, Error, GradientControl, StateDictError};
+use wgpu_adam::{Checkpoint, CheckpointContents, Error, GradientControl, LoadOptions, StateDictError};
 
 use super::Model;
 use crate::Gpu;
@@ -18,8 +18,8 @@ pub async fn last_step(gpu: &Gpu) -> Result<()> {
         model.steps(2)?;
         let mut dict = model.adam.state_dict().await?;
         dict.state.get_mut(&0).context("an entry")?.step = LAST;
-        let bytes = dict.to_safetensors(&CheckpointContents::new())?;
-        model.adam.load_from(&Checkpoint::from_bytes(bytes)?, CheckpointLoad::State).await?;
+        let bytes = dict.to_safetensors(&CheckpointContents::optimizer_only())?;
+        model.adam.load_from_with(&Checkpoint::from_bytes(bytes)?, &LoadOptions::new().optimizer_only()).await?;
         ensure!(model.adam.state_dict().await? == dict, "the state differs from the one loaded from a file");
         model.adam.load_state_dict(&dict).await?;
         model.steps(3)?;

@@ -2,9 +2,7 @@
 //! permission.
 
 use anyhow::{Context, Result, ensure};
-use wgpu_adam::{
-    AdamConfig, Checkpoint, CheckpointContents, CheckpointLoad, Error, LoadOptions, StateDict, TensorArena, WgpuAdam,
-};
+use wgpu_adam::{AdamConfig, Checkpoint, CheckpointContents, Error, LoadOptions, StateDict, TensorArena, WgpuAdam};
 
 use super::{Model, STAGING, TENSORS};
 use crate::{Gpu, twin::same_bits, values::values};
@@ -27,7 +25,7 @@ impl Model<'_> {
     }
 
     async fn all_bytes(&self) -> Result<Vec<u8>> {
-        Ok(self.adam.checkpoint_bytes(&CheckpointContents::new().params().allow_nonfinite()).await?)
+        Ok(self.adam.checkpoint_bytes(&CheckpointContents::new().allow_nonfinite()).await?)
     }
 }
 
@@ -41,7 +39,7 @@ async fn resumed<'a>(gpu: &'a Gpu, bytes: &[u8], way: &str, options: &LoadOption
     }
     let checkpoint = Checkpoint::from_bytes(bytes)?;
     if way.starts_with("a file") {
-        other.adam.load_from_with(&checkpoint, CheckpointLoad::StateAndParams, options).await?;
+        other.adam.load_from_with(&checkpoint, options).await?;
     } else {
         other.adam.load_state_dict_with(&checkpoint.state_dict()?, options).await?;
         for (name, _) in TENSORS {
@@ -70,8 +68,8 @@ pub async fn resting(gpu: &Gpu) -> Result<()> {
         ensure!(entry.exp_avg[element].is_finite(), "{name}: exp_avg {}", entry.exp_avg[element]);
     }
     let bytes = model.bytes().await?;
-    let plain = model.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
-    ensure!(dict.to_safetensors(&CheckpointContents::new())? == plain, "the dict's file differs");
+    let plain = model.adam.checkpoint_bytes(&CheckpointContents::optimizer_only()).await?;
+    ensure!(dict.to_safetensors(&CheckpointContents::optimizer_only())? == plain, "the dict's file differs");
     ensure!(StateDict::from_safetensors(plain)? == dict, "the file's state differs");
     model.adam.set_staging_size(STAGING);
     ensure!(model.bytes().await? == bytes, "the file through small staging buffers differs");
@@ -120,10 +118,10 @@ pub async fn refused_unless_allowed(gpu: &Gpu) -> Result<()> {
         const SAVING: [&str; 2] = ["record_reset_state", "CheckpointContents::allow_nonfinite"];
         const LOADING: [&str; 2] = ["record_reset_state", "LoadOptions::allow_nonfinite"];
         let dict = model.adam.state_dict().await?;
-        is_told(&dict.to_safetensors(&CheckpointContents::new()).map(drop), "saved", SAVING)?;
+        is_told(&dict.to_safetensors(&CheckpointContents::optimizer_only()).map(drop), "saved", SAVING)?;
         for staging in [STAGING, 1 << 20] {
             model.adam.set_staging_size(staging);
-            let refused = model.adam.checkpoint_bytes(&CheckpointContents::new().params()).await;
+            let refused = model.adam.checkpoint_bytes(&CheckpointContents::new()).await;
             is_told(&refused.map(drop), "saved", SAVING)?;
         }
         let bytes = model.all_bytes().await?;
@@ -134,8 +132,8 @@ pub async fn refused_unless_allowed(gpu: &Gpu) -> Result<()> {
         for staging in [STAGING, 1 << 20] {
             other.adam.set_staging_size(staging);
             is_told(&other.adam.load_state_dict(&dict).await, "loaded", LOADING)?;
-            for load in [CheckpointLoad::State, CheckpointLoad::StateAndParams] {
-                is_told(&other.adam.load_from(&checkpoint, load).await, "loaded", LOADING)?;
+            for options in [LoadOptions::new(), LoadOptions::new().optimizer_only()] {
+                is_told(&other.adam.load_from_with(&checkpoint, &options).await, "loaded", LOADING)?;
             }
         }
         ensure!(other.bytes().await? == before, "{special}: a refused state has changed something");
@@ -155,7 +153,7 @@ pub async fn refused_unless_allowed(gpu: &Gpu) -> Result<()> {
             ensure!(other.all_bytes().await? == want, "{special}, {way}: 3 steps later the files differ");
         }
         // The earlier file can still be loaded.
-        model.adam.load_from(&Checkpoint::from_bytes(good.clone())?, CheckpointLoad::StateAndParams).await?;
+        model.adam.load_from(&Checkpoint::from_bytes(good.clone())?).await?;
         ensure!(model.bytes().await? == good, "the file differs from the loaded one");
         gpu.check_errors()?;
     }
@@ -219,10 +217,10 @@ pub async fn names(gpu: &Gpu) -> Result<()> {
     };
     let (mut own, mut other) = (make()?, make()?);
     step(&mut own, 1)?;
-    let contents = CheckpointContents::new().params();
+    let contents = CheckpointContents::new();
     let bytes = own.1.checkpoint_bytes(&contents).await?;
     let checkpoint = Checkpoint::from_bytes(bytes.clone())?;
-    other.1.load_from(&checkpoint, CheckpointLoad::StateAndParams).await?;
+    other.1.load_from(&checkpoint).await?;
     ensure!(other.1.checkpoint_bytes(&contents).await? == bytes, "the file after loading differs");
     ensure!(checkpoint.state_dict()? == own.1.state_dict().await?, "another state");
     for both in [&mut own, &mut other] {

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use wgpu_adam::{
-    Checkpoint, CheckpointContents, CheckpointError, CheckpointLoad, Error, GradScalerState, GradientControl,
-    LossScale, StateDict, WgpuAdam,
+    Checkpoint, CheckpointContents, CheckpointError, Error, GradScalerState, GradientControl, LoadOptions, LossScale,
+    StateDict, WgpuAdam,
 };
 
 use super::rig::Rig;
@@ -145,7 +145,7 @@ pub async fn moment(gpu: &Gpu) -> Result<()> {
     let mut rig = rig(gpu, DYNAMIC)?;
     step(&mut rig, false)?;
     step(&mut rig, false)?;
-    let (dict, file) = (rig.adam.state_dict(), rig.adam.checkpoint_bytes(&CheckpointContents::new()));
+    let (dict, file) = (rig.adam.state_dict(), rig.adam.checkpoint_bytes(&CheckpointContents::optimizer_only()));
     // The scale grows and backs off; then another scale is set.
     step(&mut rig, false)?;
     step(&mut rig, true)?;
@@ -194,15 +194,18 @@ pub async fn files(gpu: &Gpu) -> Result<()> {
         }
         let dict = first.adam.state_dict().await?;
         ensure!(dict.grad_scaler.is_some_and(|scaler| scaler.growth_tracker == 2), "{dict:?}");
-        let bytes = first.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
+        let bytes = first.adam.checkpoint_bytes(&CheckpointContents::optimizer_only()).await?;
         let checkpoint = Checkpoint::from_bytes(bytes.clone())?;
         ensure!(checkpoint.state_dict()? == dict, "{staging}: the file holds {:?}", checkpoint.state_dict()?);
-        ensure!(bytes == dict.to_safetensors(&CheckpointContents::new())?, "{staging}: the dict's file differs");
+        ensure!(
+            bytes == dict.to_safetensors(&CheckpointContents::optimizer_only())?,
+            "{staging}: the dict's file differs"
+        );
         for control in [DYNAMIC, GradientControl::default()] {
             let mut second = Rig::in_arena(gpu, &[3000, 17], control)?;
             second.adam.set_staging_size(staging);
-            second.adam.load_from(&checkpoint, CheckpointLoad::State).await?;
-            let again = second.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
+            second.adam.load_from_with(&checkpoint, &LoadOptions::new().optimizer_only()).await?;
+            let again = second.adam.checkpoint_bytes(&CheckpointContents::optimizer_only()).await?;
             ensure!(again == bytes, "{staging}: the file after loading differs, {control:?}");
         }
     }
@@ -212,28 +215,28 @@ pub async fn files(gpu: &Gpu) -> Result<()> {
     let mut rig = rig(gpu, DYNAMIC)?;
     step(&mut rig, false)?;
     let dict = rig.adam.state_dict().await?;
-    let text = String::from_utf8_lossy(&dict.to_safetensors(&CheckpointContents::new())?).into_owned();
+    let text = String::from_utf8_lossy(&dict.to_safetensors(&CheckpointContents::optimizer_only())?).into_owned();
     let key = r#"{\"_growth_tracker\":1,"#;
     ensure!(text.matches(key).count() == 1, "no {key} in {text}");
     // `with_unknown` adapts the header's length to the additional key.
-    let unknown = dict.to_safetensors(&CheckpointContents::new().metadata("x", "y"))?;
+    let unknown = dict.to_safetensors(&CheckpointContents::optimizer_only().with_metadata("x", "y"))?;
     let unknown = with_unknown(&unknown, key)?;
     let checkpoint = Checkpoint::from_bytes(unknown)?;
     ensure!(checkpoint.state_dict()? == dict, "an unknown key changed {:?}", checkpoint.state_dict()?);
-    rig.adam.load_from(&checkpoint, CheckpointLoad::State).await?;
-    let kept = rig.adam.checkpoint_bytes(&CheckpointContents::new().keep(&checkpoint)).await?;
+    rig.adam.load_from_with(&checkpoint, &LoadOptions::new().optimizer_only()).await?;
+    let kept = rig.adam.checkpoint_bytes(&CheckpointContents::optimizer_only().keep(&checkpoint)).await?;
     let kept = Checkpoint::from_bytes(kept)?;
     let entry = kept.metadata().get("grad_scaler").context("no scale")?;
     ensure!(entry.contains(r#""_future":[1,2]"#) && kept.state_dict()? == dict, "{entry}");
     rig.adam.set_gradient_control(GradientControl::default())?;
-    let without = rig.adam.checkpoint_bytes(&CheckpointContents::new().keep(&checkpoint)).await?;
+    let without = rig.adam.checkpoint_bytes(&CheckpointContents::optimizer_only().keep(&checkpoint)).await?;
     ensure!(!Checkpoint::from_bytes(without)?.metadata().contains_key("grad_scaler"), "a scale although none is set");
 
-    let own = CheckpointContents::new().metadata("grad_scaler", "{}");
+    let own = CheckpointContents::optimizer_only().with_metadata("grad_scaler", "{}");
     let refused = rig.adam.checkpoint_bytes(&own).await;
     ensure!(matches!(refused, Err(Error::Checkpoint(CheckpointError::Metadata { .. }))), "{refused:?}");
     let bad = StateDict { grad_scaler: Some(GradScalerState { growth_interval: 0, ..FRESH }), ..dict };
-    let refused = bad.to_safetensors(&CheckpointContents::new());
+    let refused = bad.to_safetensors(&CheckpointContents::optimizer_only());
     ensure!(matches!(refused, Err(Error::InvalidOption { .. })), "{refused:?}");
     Ok(())
 }
@@ -256,7 +259,7 @@ pub async fn exhausted(gpu: &Gpu) -> Result<()> {
     step(&mut rig, true)?;
     let dict = rig.adam.state_dict().await?;
     ensure!(dict.grad_scaler.is_none(), "{dict:?}");
-    let bytes = rig.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
+    let bytes = rig.adam.checkpoint_bytes(&CheckpointContents::optimizer_only()).await?;
     ensure!(StateDict::from_safetensors(bytes)? == dict, "the file");
     Ok(())
 }

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
-use wgpu_adam::{
-    AdamConfig, Checkpoint, CheckpointContents, CheckpointLoad, ParamGroup, StateDict, TensorArena, WgpuAdam,
-};
+use wgpu_adam::{AdamConfig, Checkpoint, CheckpointContents, ParamGroup, StateDict, TensorArena, WgpuAdam};
 
 use super::TorchError;
 use crate::{
@@ -58,7 +56,7 @@ pub async fn continue_run(gpu: &Gpu, folder: &Folder<'_>) -> Result<Shares> {
     let recorded = SafeTensors::deserialize(folder.continuation).context("reading the continuation")?;
     let checkpoint = Checkpoint::from_bytes(folder.checkpoint)?;
     let mut model = Model::new(gpu, &checkpoint)?;
-    model.adam.load_from(&checkpoint, CheckpointLoad::StateAndParams).await?;
+    model.adam.load_from(&checkpoint).await?;
     model.written_back(&checkpoint).await?;
 
     let mut shares = Shares::default();
@@ -131,7 +129,7 @@ impl<'a> Model<'a> {
     }
 
     async fn checkpoint(&self) -> Result<Checkpoint> {
-        let bytes = self.adam.checkpoint_bytes(&CheckpointContents::new().params()).await?;
+        let bytes = self.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
         Ok(Checkpoint::from_bytes(bytes)?)
     }
 

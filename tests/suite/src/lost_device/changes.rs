@@ -1,7 +1,7 @@
 //! The device is lost before a call that changes, saves or loads an optimizer.
 
 use wgpu_adam::{
-    Checkpoint, CheckpointContents, CheckpointLoad, Error, Moments, Param, ParamGroup, StateDict, TensorArena, ZeroGrad,
+    Checkpoint, CheckpointContents, Error, LoadOptions, Moments, Param, ParamGroup, StateDict, TensorArena, ZeroGrad,
 };
 
 use super::running::{
@@ -126,22 +126,22 @@ pub const POINTS: &[Point] = points! {
     };
     Refused, "before load_from", |device, queue| {
         let mut running = steady(device, queue);
-        let bytes = running.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
+        let bytes = running.adam.checkpoint_bytes(&CheckpointContents::optimizer_only()).await?;
         running.lose();
-        running.adam.load_from(&Checkpoint::from_bytes(bytes)?, CheckpointLoad::State).await
+        running.adam.load_from_with(&Checkpoint::from_bytes(bytes)?, &LoadOptions::new().optimizer_only()).await
     };
     Refused, "before load_from, of no steps", |device, queue| {
         let mut running = made(device, queue);
-        let bytes = running.adam.checkpoint_bytes(&CheckpointContents::new()).await?;
+        let bytes = running.adam.checkpoint_bytes(&CheckpointContents::optimizer_only()).await?;
         running.lose();
-        running.adam.load_from(&Checkpoint::from_bytes(bytes)?, CheckpointLoad::State).await
+        running.adam.load_from_with(&Checkpoint::from_bytes(bytes)?, &LoadOptions::new().optimizer_only()).await
     };
     Refused, "before checkpoint_bytes", |device, queue| {
-        lost(device, queue).adam.checkpoint_bytes(&CheckpointContents::new().params()).await.map(drop)
+        lost(device, queue).adam.checkpoint_bytes(&CheckpointContents::new()).await.map(drop)
     };
     Either, "between checkpoint_bytes and its await", |device, queue| {
         let mut running = steady(device, queue);
-        let bytes = running.adam.checkpoint_bytes(&CheckpointContents::new());
+        let bytes = running.adam.checkpoint_bytes(&CheckpointContents::optimizer_only());
         running.lose();
         bytes.await.map(drop)
     };

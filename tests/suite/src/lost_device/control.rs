@@ -231,7 +231,7 @@ pub const POINTS: &[Point] = points! {
         copy.await.map(drop)
     };
     Refused, "under control, before checkpoint_bytes", |device, queue| {
-        lost(device, queue).adam.checkpoint_bytes(&CheckpointContents::new()).await.map(drop)
+        lost(device, queue).adam.checkpoint_bytes(&CheckpointContents::optimizer_only()).await.map(drop)
     };
     Refused, "under control, before load_state_dict", |device, queue| {
         let mut running = controlled(device, queue);
