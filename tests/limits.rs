@@ -309,3 +309,33 @@ fn growing_past_a_limit_names_it() {
     bench.queue.submit([encoder.finish()]);
     assert_eq!(bench.said(), Vec::<String>::new());
 }
+
+/// Every tensor of an arena has a place of its own, one without elements too: what is bound of it is no other's.
+#[test]
+fn tensors_without_elements_have_places() {
+    for alignment in [32, 256, 512] {
+        let limits = wgpu::Limits {
+            min_storage_buffer_offset_alignment: alignment,
+            min_uniform_buffer_offset_alignment: alignment,
+            ..wgpu::Limits::downlevel_defaults()
+        };
+        let bench = Bench::new(limits);
+        for lengths in [&[0, 0, 0][..], &[3, 0, 64, 0, 0, 65], &[0, 1], &[128, 0], &[0, 0, 127, 0, 129, 1, 0]] {
+            let names: Vec<String> = (0..lengths.len()).map(|number| number.to_string()).collect();
+            let arena =
+                TensorArena::new(&bench.device, names.iter().zip(lengths.iter().map(|&length| [length]))).unwrap();
+            for of in [TensorArena::param, TensorArena::grad] {
+                let mut end = 0;
+                for (name, &length) in names.iter().zip(lengths) {
+                    let bound = of(&arena, name).unwrap();
+                    assert_eq!(bound.size.unwrap().get(), 4 * length.max(1) as u64, "{lengths:?}: {name}");
+                    assert!(bound.offset.is_multiple_of(u64::from(alignment).max(256)), "{lengths:?}: {name}");
+                    assert!(bound.offset >= end, "{lengths:?}: {name} begins within another");
+                    end = bound.offset + bound.size.unwrap().get();
+                    assert!(end <= bound.buffer.size(), "{lengths:?}: {name} ends past the buffer");
+                }
+            }
+        }
+        assert_eq!(bench.said(), Vec::<String>::new());
+    }
+}

@@ -261,10 +261,52 @@ fn translate(what: &str, error: &wgpu::Error) -> Error {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    #[cfg(target_os = "linux")]
+    use super::{Error, Guard};
     use super::{is_same_device, now};
 
     fn noop() -> (wgpu::Device, wgpu::Queue) {
         wgpu::Device::noop(&wgpu::DeviceDescriptor::default())
+    }
+
+    /// Memory that runs out often shows as an invalid object too: it is told as what it is, and to nobody else. In a process
+    /// that is allowed less than a buffer takes.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn exhausted_memory_is_told_as_that() {
+        const WITHIN: &str = "WGPU_ADAM_LITTLE_MEMORY";
+        if std::env::var_os(WITHIN).is_none() {
+            let (_, module) = module_path!().split_once("::").unwrap();
+            let output = std::process::Command::new("sh")
+                .args(["-c", "ulimit -v 1500000 && exec \"$0\" \"$@\""])
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", &format!("{module}::exhausted_memory_is_told_as_that")])
+                .env(WITHIN, "1")
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && text.contains("1 passed"), "{text}");
+            return;
+        }
+        let max_buffer_size = i32::MAX as u64;
+        let required_limits = wgpu::Limits { max_buffer_size, ..Default::default() };
+        let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+        let (device, _queue) = wgpu::Device::noop(&descriptor);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let own = Arc::clone(&seen);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| own.lock().unwrap().push(error.to_string())));
+        let made = Guard::new(&device).run("a thing", || {
+            let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: max_buffer_size / 4 * 4,
+                usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            });
+            // Of an invalid buffer, a mistake.
+            buffer.unmap();
+        });
+        assert_eq!(made, Err(Error::OutOfMemory { what: "a thing".into() }));
+        assert_eq!(*seen.lock().unwrap(), Vec::<String>::new(), "the application's handler");
     }
 
     #[test]

@@ -159,4 +159,20 @@ mod tests {
         // Neutral numbers are no control.
         assert_eq!(stepped(&[GradientControl { loss_scale: LossScale::Fixed(1.0), ..none }]), plain);
     }
+
+    /// The number of a step goes on past 32 bits, which nobody waits for.
+    #[test]
+    fn the_number_of_a_step_has_64_bits() {
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let arena = TensorArena::new(&device, [("a", [8])]).unwrap();
+        let mut adam = WgpuAdam::new(&device, &queue, arena.params(), AdamConfig::default()).unwrap();
+        adam.set_gradient_control(GradientControl { max_norm: Some(1.0), ..Default::default() }).unwrap();
+        for (recorded, number) in [(0, (1, 0)), ((5 << 32) - 2, (u32::MAX, 4)), ((5 << 32) - 1, (0, 5))] {
+            adam.control.recorded = recorded;
+            adam.step().unwrap();
+            let header = &adam.stepper.prepared.request[..size_of::<crate::layout::Request>()];
+            let request: crate::layout::Request = bytemuck::pod_read_unaligned(header);
+            assert_eq!((request.step_low, request.step_high), number);
+        }
+    }
 }

@@ -199,3 +199,29 @@ fn what_is_saved_is_read_again() {
     }
     assert!(failures.is_empty(), "{} failures\n  {}", failures.len(), failures.join("\n  "));
 }
+
+/// In a file that is mapped, each number can be read where it lies: those of eight bytes come first, whatever their names.
+#[test]
+fn numbers_lie_at_multiples_of_their_size() {
+    let _alone = super::ALONE.lock();
+    let sizes = [("F64", Dtype::F64, 8), ("F32", Dtype::F32, 4), ("BF16", Dtype::BF16, 2), ("U8", Dtype::U8, 1)];
+    let mut contents = CheckpointContents::optimizer_only();
+    for (number, (name, dtype, size)) in sizes.into_iter().enumerate() {
+        // The narrow before the wide and behind it, in odd numbers.
+        for name in [format!("{}.{name}", 9 - number), format!("z.{number}.{name}")] {
+            contents = contents.with_tensor(&name, CheckpointTensor::new(dtype, [3], vec![1; 3 * size]).unwrap());
+        }
+    }
+    let mut dict = good_dict();
+    dict.state.get_mut(&1).unwrap().step = (1 << 24) + 1;
+    let bytes = dict.to_safetensors(&contents).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let tensors: Vec<_> = header.iter().filter(|(name, _)| *name != "__metadata__").collect();
+    assert_eq!(tensors.len(), 7 + 8);
+    for (name, tensor) in tensors {
+        let begin = 8 + length + tensor["data_offsets"][0].as_u64().unwrap() as usize;
+        let (_, _, size) = sizes.into_iter().find(|(dtype, ..)| *dtype == tensor["dtype"]).unwrap();
+        assert!(begin.is_multiple_of(size), "{name} begins at {begin}");
+    }
+}

@@ -44,6 +44,14 @@ const ROWS: &[Row] = &[
         Some((1, "max_exp_avg_sq", 1, 0, 4)),
     ),
     (
+        "in both moments of one",
+        |f| {
+            f.write_at("optimizer.state.a.exp_avg", 8, &NAN);
+            f.write_at("optimizer.state.a.exp_avg_sq", 4, &[NAN; 2].concat());
+        },
+        Some((0, "exp_avg", 1, 2, 6)),
+    ),
+    (
         "in both parameters",
         |f| {
             f.write_at("optimizer.state.b.exp_avg", 0, &NAN);

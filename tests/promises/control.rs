@@ -175,3 +175,26 @@ fn control_records_what_it_says() {
         }
     }
 }
+
+/// Counts of skipped steps that have outgrown their buffer are moved by the next step, and by no other once that is done.
+#[test]
+fn outgrown_counts_are_moved_once() {
+    for (name, device, queue) in devices() {
+        let arena = TensorArena::new(&device, (0..1024).map(|number| (number.to_string(), [1]))).unwrap();
+        let mut adam = WgpuAdam::new(&device, &queue, arena.params(), AdamConfig::default()).unwrap();
+        adam.set_gradient_control(GradientControl { skip_nonfinite: true, ..Default::default() }).unwrap();
+        adam.step().unwrap();
+        let late = Param::new("late", [1], &storage(&device, 4), &storage(&device, 4));
+        adam.add_param_group(ParamGroup::new([late])).unwrap();
+        for (step, moves) in [1, 0, 0].into_iter().enumerate() {
+            let records = recorded(|| {
+                let mut encoder = encoder(&device);
+                adam.record_step(&mut encoder).unwrap();
+                let done = queue.submit([encoder.finish()]);
+                device.poll(wgpu::PollType::Wait { submission_index: Some(done), timeout: None }).unwrap();
+            });
+            let dispatches = records.iter().filter(|record| record.starts_with("ComputePass::dispatch")).count();
+            assert_eq!(dispatches, 2 * adam.dispatch_count() + 1 + moves, "{name}: step {step}, {records:?}");
+        }
+    }
+}

@@ -233,7 +233,7 @@ async fn rows_and_slices(gpu: &Gpu) -> Result<()> {
     compare("rows of an embedding", &got, &reference.param, |_, _| 1e-6)?;
 
     type Part = fn(&TensorArena, &wgpu::Buffer) -> Result<(), Error>;
-    let wrong: [(&str, Part, &str); 7] = [
+    let wrong: [(&str, Part, &str); 9] = [
         (
             "rows past the end",
             |a, _| a.tensor("embedding")?.rows(8..11).map(drop),
@@ -263,6 +263,16 @@ async fn rows_and_slices(gpu: &Gpu) -> Result<()> {
             "past everything",
             |_, buffer| TensorBuffer::from(buffer).slice(u64::MAX / 2..u64::MAX / 2 + 4).map(drop),
             "the tensor has no elements 9223372036854775807 to 9223372036854775811",
+        ),
+        (
+            "past the end of a tensor, and not of its buffer",
+            |_, buffer| Param::new("own", [4], buffer, buffer).slice(2..6).map(drop),
+            "parameter \"own\" has no elements 2 to 6: it has 4",
+        ),
+        (
+            "of a tensor whose bytes cannot be counted",
+            |_, buffer| Param::new("huge", [1 << 31, 1 << 31], buffer, buffer).slice(2..6).map(drop),
+            "parameter \"huge\" has the shape [2147483648, 2147483648], which is too large",
         ),
         ("no tensor", |a, _| a.tensor("embeding").map(drop), "the arena has no tensor \"embeding\""),
     ];

@@ -1,7 +1,7 @@
 //! Counts of skipped steps that outgrow their buffer, while encoders are recorded, submitted and dropped.
 
 use anyhow::{Context, Result, ensure};
-use wgpu_adam::{AdamConfig, GradientControl, ParamGroup, TensorArena, WgpuAdam};
+use wgpu_adam::{AdamConfig, GradientControl, ParamGroup, TensorArena, TensorBuffer, WgpuAdam};
 
 use crate::{Gpu, twin::storage};
 
@@ -23,6 +23,8 @@ struct Many<'a> {
     gpu: &'a Gpu,
     adam: WgpuAdam,
     overflow: wgpu::Buffer,
+    /// Of tensor 7.
+    grad: TensorBuffer,
     /// For each tensor, the recorded steps that were not skipped. Steps in dropped encoders count.
     taken: Vec<u64>,
     name: String,
@@ -33,9 +35,10 @@ impl<'a> Many<'a> {
         let arena = TensorArena::new(&gpu.device, (0..ROOM[0]).map(|number| (format!("0.{number}"), [1])))?;
         let mut adam = WgpuAdam::new(&gpu.device, &gpu.queue, arena.params(), AdamConfig::default())?;
         adam.set_gradient_control(GradientControl { skip_nonfinite: true, ..Default::default() })?;
+        let grad = arena.grad_buffer("0.7")?;
         let overflow = storage(gpu, 4);
         adam.set_found_inf((&overflow, 0))?;
-        Ok(Self { gpu, adam, overflow, taken: vec![0; ROOM[0]], name })
+        Ok(Self { gpu, adam, overflow, grad, taken: vec![0; ROOM[0]], name })
     }
 
     /// Adds tensors until there is one more than there is room for.
@@ -142,6 +145,54 @@ pub async fn outgrown(gpu: &Gpu) -> Result<()> {
         many.step(true, Submitted)?;
         many.step(false, Submitted)?;
         many.check("a parameter reset").await?;
+    }
+    Ok(())
+}
+
+/// A parameter starts anew while its skipped steps are still in the buffer that was outgrown; one that was never in there
+/// does too.
+pub async fn reset_before_moved(gpu: &Gpu) -> Result<()> {
+    let mut many = Many::new(gpu, "reset before the counts are moved".into())?;
+    for overflows in [true, false, true] {
+        many.step(overflows, Submitted)?;
+    }
+    many.grow(1)?;
+    // Makes the larger buffer, and moves nothing.
+    many.step(true, Dropped)?;
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    for (name, number) in [("0.5", 5), ("0.1023", ROOM[0] - 1), ("1.0", ROOM[0])] {
+        many.adam.record_reset_state(&mut encoder, many.adam.find(name).context(name)?)?;
+        many.taken[number] = 0;
+    }
+    gpu.queue.submit([encoder.finish()]);
+    gpu.check_errors()?;
+    for overflows in [false, true, false] {
+        many.step(overflows, Submitted)?;
+        many.check("reset").await?;
+    }
+    Ok(())
+}
+
+/// Counts that were asked for before their buffer grew are asked for again: the answer has room for all of them.
+pub async fn asked_again(gpu: &Gpu) -> Result<()> {
+    let mut many = Many::new(gpu, "asked before and after growing".into())?;
+    let grad = many.grad.clone();
+    for grows in [false, true] {
+        if grows {
+            many.grow(1)?;
+        }
+        // One tensor misses a step: they part, and rejoin when it is known what was skipped.
+        let id = many.adam.find("0.7").context("0.7")?;
+        many.adam.set_grad_to_none(id)?;
+        many.step(true, Submitted)?;
+        many.step(false, Submitted)?;
+        many.taken[7] -= 1;
+        many.adam.set_grad(id, grad.clone())?;
+        for overflows in [false, true, false, false] {
+            many.step(overflows, Submitted)?;
+            many.check("asked").await?;
+        }
+        gpu.check_errors()?;
     }
     Ok(())
 }

@@ -294,3 +294,61 @@ pub async fn empty(gpu: &Gpu) -> Result<()> {
     ensure!(before == after && after.growth_tracker == 1, "without gradients: {after:?} instead of {before:?}");
     Ok(())
 }
+
+/// More groups, each with options of its own, than a workgroup has invocations: every one is stepped with its own, and
+/// every one is skipped.
+pub async fn many_groups(gpu: &Gpu) -> Result<()> {
+    const GROUPS: usize = 600;
+    let tensors = crate::control::rig::arena(gpu, &[3; GROUPS])?;
+    let groups = tensors.into_iter().map(|tensor| (vec![tensor], (|group| group) as super::rig::Options));
+    let mut rig = Rig::new(gpu, groups.collect(), SKIP)?;
+    for group in 0..GROUPS {
+        rig.adam.set_lr(group, 0.01 + 1e-4 * group as f64)?;
+    }
+    for (round, overflow) in (0..).zip([None, Some(GROUPS - 1), None, Some(0), None]) {
+        step(&mut rig, round, overflow)?;
+        rig.check(&format!("after step {round}")).await?;
+    }
+    Ok(())
+}
+
+/// An eps so small that its correction is denormal, as it is in the first steps: where gradients are zero, zero is divided
+/// by it, and by nothing if it were flushed to zero.
+pub async fn smallest_eps(gpu: &Gpu) -> Result<()> {
+    let mut rig = Rig::in_arena(gpu, &[66, 257], SKIP)?;
+    rig.adam.set_eps(0, 2e-38)?;
+    let before = rig.bits().await?;
+    for _ in 0..3 {
+        for (index, length) in [66, 257].into_iter().enumerate() {
+            rig.write_grad(index, vec![0.0; length]);
+        }
+        rig.adam.step()?;
+    }
+    let after = rig.bits().await?;
+    for name in ["a0", "a1"] {
+        crate::twin::same_bits(name, &after.param(name)?, &before.param(name)?)?;
+    }
+    Ok(())
+}
+
+/// Skipping is given up in the first steps, where one step more or less makes a great difference: those that were skipped
+/// stay uncounted.
+pub async fn given_up(gpu: &Gpu) -> Result<()> {
+    let clip = GradientControl { max_norm: Some(0.5), ..Default::default() };
+    for control in [GradientControl::default(), clip, GradientControl { loss_scale: LossScale::Fixed(2.0), ..SKIP }] {
+        let mut rig = Rig::in_arena(gpu, &[66, 3], SKIP)?;
+        for round in 0..4 {
+            step(&mut rig, round, (round != 1).then_some(0))?;
+        }
+        rig.adam.set_gradient_control(control)?;
+        for round in 4..8 {
+            rig.write_grads(round, 1.0);
+            let scale = if let LossScale::Fixed(scale) = control.loss_scale { scale } else { 1.0 };
+            let factor = control.max_norm.map_or(1.0, |bound| clip_factor(norm(rig.grads(), NormType::Two), bound));
+            rig.adam.step()?;
+            rig.took(|grad| grad * factor / scale)?;
+            rig.check(&format!("{control:?}, step {round}")).await?;
+        }
+    }
+    Ok(())
+}

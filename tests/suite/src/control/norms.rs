@@ -89,7 +89,7 @@ pub async fn recorded(gpu: &Gpu) -> Result<()> {
 
 /// Magnitudes whose squares float32 cannot hold, alone and beside each other.
 pub async fn extremes(gpu: &Gpu) -> Result<()> {
-    let sizes: [&[f32]; 15] = [
+    let sizes: [&[f32]; 16] = [
         &[1e20],
         &[1e25],
         &[1e30],
@@ -104,6 +104,8 @@ pub async fn extremes(gpu: &Gpu) -> Result<()> {
         &[1e-12, 1e-11, 1e-10, 1e-13],
         &[1e12, 1e11, 1e10, 1e13],
         &[1.0, 1e-3, 1e3, 1e-6, 1e6],
+        // By tensor: sums beyond the middling and sums within, of which neither is nothing beside the other.
+        &[2e15, 1e14],
         &[1e-30, 1e-20, 1e-10, 1.0, 1e10, 1e20, 1e30],
     ];
     let lengths = [37, 1, 258, (1 << 18) + 6];

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use wgpu_adam::{GradientControl, LossScale, NormType, StepStatistics};
 
-use super::rig::{Bits, Rig, relative};
+use super::rig::{Bits, Options, Rig, arena, relative};
 use crate::{
     Gpu,
     placing::small_workgroups,
@@ -176,10 +176,17 @@ pub async fn scales(gpu: &Gpu) -> Result<()> {
 pub async fn small_limits(gpu: &Gpu) -> Result<()> {
     // The ledger is bound as a whole.
     let small = gpu.small(small_workgroups(128 << 10)).await?;
+    // As many invocations as no power of two is.
+    let invocations = wgpu::Limits {
+        max_compute_invocations_per_workgroup: 100,
+        max_compute_workgroup_size_x: 100,
+        ..small_workgroups(128 << 10)
+    };
+    let odd = gpu.small(invocations).await?;
     for norm_type in [NormType::Infinity, NormType::Two] {
         let control = GradientControl { max_norm: Some(0.5), norm_type, skip_nonfinite: true, ..Default::default() };
         let mut results: Vec<Bits> = Vec::new();
-        for gpu in [gpu, &small] {
+        for gpu in [gpu, &small, &odd] {
             let mut rig = Rig::in_arena(gpu, &[100_000, 3, 257, 65_537, 1000, 1001], control)?;
             rig.add(TwinTensor::alone(gpu, "alone", 99_999))?;
             for round in 0..4 {
@@ -202,7 +209,40 @@ pub async fn small_limits(gpu: &Gpu) -> Result<()> {
         }
         if norm_type == NormType::Infinity {
             results[1].same("small limits", &results[0])?;
+            results[2].same("an odd number of invocations", &results[0])?;
         }
+    }
+    small.check_errors()?;
+    odd.check_errors()
+}
+
+/// Grids that are folded have workgroups past the last: what lies behind a dispatch's records, which is the next one's, is
+/// not theirs.
+pub async fn surplus(gpu: &Gpu) -> Result<()> {
+    // Bindings that reach far: what is measured takes more than a row as well.
+    let small = gpu.small(small_workgroups(1 << 20)).await?;
+    for clip_norm in [None, Some(0.5)] {
+        // By turns in two groups: their tensors are no neighbours, so that each group has many records.
+        let (mut plain, mut amsgrad) = (Vec::new(), Vec::new());
+        for (number, tensor) in arena(&small, &[1000; 20])?.into_iter().enumerate() {
+            if number % 2 == 0 { plain.push(tensor) } else { amsgrad.push(tensor) }
+        }
+        let groups: Vec<(Vec<TwinTensor>, Options)> =
+            vec![(plain, |group| group), (amsgrad, |group| group.amsgrad(true))];
+        let mut rig = Rig::new(&small, groups, GradientControl { max_norm: clip_norm, ..Default::default() })?;
+        rig.add(TwinTensor::alone(&small, "long", 45_001))?;
+        for round in 0..3 {
+            rig.write_grads(round, 1.0);
+            let size = norm(rig.grads(), NormType::Two);
+            rig.adam.step()?;
+            rig.took(|grad| grad * clip_norm.map_or(1.0, |bound| clip_factor(size, bound)))?;
+            if clip_norm.is_some() {
+                let told = rig.adam.statistics().await?;
+                let off = relative(told.grad_norm, size);
+                ensure!(off <= super::norms::NORM_ERROR, "step {round}: norm {} is not {size}", told.grad_norm);
+            }
+        }
+        rig.check(&format!("clip_norm {clip_norm:?}")).await?;
     }
     small.check_errors()
 }

@@ -90,6 +90,11 @@ pub async fn dicts(gpu: &Gpu) -> Result<()> {
         third.adam.load_state_dict(&dict).await?;
         if let Some(between) = between {
             third.adam.set_gradient_control(between)?;
+            // What is kept is not in force.
+            if third.adam.loss_scale_buffer().is_some() {
+                let want = if let LossScale::Fixed(scale) = between.loss_scale { scale } else { 1.0 };
+                ensure!(bound(&third).await? == want, "{between:?}: the buffer holds {}", bound(&third).await?);
+            }
         }
         ensure!(third.adam.state_dict().await? == dict, "{between:?}: not kept: {:?}", third.adam.state_dict().await?);
         third.adam.set_gradient_control(GradientControl { loss_scale: LossScale::dynamic(), ..DYNAMIC })?;

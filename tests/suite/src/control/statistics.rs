@@ -103,6 +103,25 @@ pub async fn unread(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
+/// Counts of steps go on past what 32 bits hold. Nobody waits for as many steps: the device's own count is written, as no
+/// application may.
+pub async fn past_32_bits(gpu: &Gpu) -> Result<()> {
+    let mut rig = Rig::in_arena(gpu, &[66, 3], CLIP)?;
+    rig.write_grads(1, 1.0);
+    rig.adam.step()?;
+    let state = rig.adam.loss_scale_buffer().context("no buffer of the loss scale")?;
+    let (taken, skipped) = ((5_u64 << 32) - 1, (9_u64 << 32) - 1);
+    // In the order of the state in control.wgsl: steps taken and steps skipped are its last 16 bytes.
+    gpu.queue.write_buffer(state, state.size() - 16, bytemuck::cast_slice(&[taken, skipped]));
+    for overflows in [false, true, false, true] {
+        rig.poke_grad(0, 5, if overflows { f32::INFINITY } else { 0.5 });
+        rig.adam.step()?;
+    }
+    let told = rig.adam.statistics().await?;
+    ensure!((told.steps_taken, told.steps_skipped) == (taken + 2, skipped + 2), "{told:?}");
+    Ok(())
+}
+
 /// Without control there is nothing: no dispatch, no buffer, no statistics.
 pub async fn none(gpu: &Gpu) -> Result<()> {
     let mut rig = Rig::mixed(gpu, GradientControl::default())?;
