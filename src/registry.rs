@@ -1,7 +1,7 @@
-//! What is optimized: groups, their tensors, where these and their state lie.
+//! What is optimized: groups, their tensors, and where the tensors and their state lie.
 //!
-//! What is added or taken away costs what it is, however much there is already. A change of many tensors is made on a copy,
-//! which takes its place as a whole when everything has succeeded.
+//! Adding or removing something costs in proportion to its own size, however much the registry already holds. A change
+//! of many tensors is made on a copy, which replaces the registry when everything has succeeded.
 
 pub(crate) mod buffers;
 pub(crate) mod group;
@@ -24,29 +24,29 @@ use group::Group;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
     pub groups: Vec<Group>,
-    /// The caller's, in which tensors lie.
+    /// The caller's buffers that hold tensors.
     pub buffers: Buffers,
-    /// By number; none for a parameter that was removed. Numbers are never used again.
+    /// By number; `None` for a parameter that was removed. Numbers are never reused.
     tensors: Vec<Option<Tensor>>,
     /// The numbers of tensors with names.
     names: HashMap<String, u32>,
-    /// How many tensors have no name.
+    /// The number of tensors without a name.
     unnamed: usize,
     /// Where parameters and gradients lie.
     ranges: Ranges,
-    /// State; none for a window in which nothing lies any more.
+    /// Windows of state; `None` for a window that holds nothing any more.
     windows: Vec<Option<Window>>,
-    /// In the order of windows, then of places; some are no tensor's any more.
+    /// In the order of windows, then of places. Some are dead: they belong to no tensor any more.
     pieces: Vec<Piece>,
-    /// How many of them are.
+    /// The number of dead pieces.
     dead_pieces: usize,
-    /// Elements of all tensors.
+    /// The number of elements of all tensors.
     elements: u64,
-    /// Whether tensors without a step may lie in more windows than they need.
+    /// Whether tensors that have taken no step may lie in more windows than they need.
     scattered: bool,
 }
 
-/// What the optimizer knows of a parameter.
+/// What the optimizer knows about a parameter.
 #[derive(Clone, Debug)]
 pub(crate) struct Tensor {
     pub name: Option<String>,
@@ -55,15 +55,16 @@ pub(crate) struct Tensor {
     pub group: u32,
     /// t: the steps it has taken.
     pub step: u64,
-    /// Tensors with equal histories and step counts have skipped as many steps. 0 while no step can be skipped.
+    /// Tensors with equal histories and equal step counts have skipped equally many steps. 0 while no step can be
+    /// skipped.
     pub history: u32,
-    /// The same, of the steps since the counts of skipped steps were last asked for.
+    /// Like `history`, but counts only steps since the device was last asked for the counts of skipped steps.
     history_since: u32,
     pub param: Spot,
     pub grad: Option<Spot>,
-    /// Whether its state is zero because nothing recorded so far has touched it: then it may move.
+    /// Whether its state is zero because nothing recorded so far has touched it. Only such state may move.
     pub is_fresh: bool,
-    /// Its pieces of state among all.
+    /// Its pieces, as indices into the registry's.
     pieces: Indices<usize>,
 }
 
@@ -81,7 +82,7 @@ impl Tensor {
         Self { name, shape, length, group, step, history, history_since, param, grad, is_fresh: true, pieces }
     }
 
-    /// How errors call it: by its name, or by its number where there is no name.
+    /// Describes the tensor in errors: by its name, or by its number if it has no name.
     pub(crate) fn describe(&self, number: u32) -> String {
         match &self.name {
             Some(name) => format!("parameter \"{name}\""),
@@ -96,20 +97,20 @@ impl Tensor {
         }
     }
 
-    /// What the parameter takes, padding included: steps may write zeros there.
+    /// The range of the parameter. It includes the padding, because steps may write zeros there.
     fn param_range(&self, number: u32) -> Range {
         let Spot { place, padding } = self.param;
         Range { buffer: place.buffer, start: place.start, end: place.start + self.length + padding, tensor: number }
     }
 
-    /// What a gradient at this place takes: its padding is read and may be anybody's.
+    /// The range of a gradient at this place. It excludes the padding, which is only read and may belong to anyone.
     fn grad_range(&self, grad: Spot, number: u32) -> Range {
         let Place { buffer, start } = grad.place;
         Range { buffer, start, end: start + self.length, tensor: number }
     }
 }
 
-/// How much there was at one moment.
+/// The sizes of a registry at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     groups: usize,
@@ -142,13 +143,13 @@ impl Registry {
         self.names.get(name).copied()
     }
 
-    /// Drops the handles of buffers in which no parameter and no gradient lies any more.
+    /// Drops the handles of buffers that hold no parameter and no gradient any more.
     pub(crate) fn release_buffers(&mut self) {
         let spots = self.tensors().flat_map(|(_, tensor)| [Some(tensor.param), tensor.grad]).flatten();
         self.buffers.retain(&spots.map(|spot| spot.place.buffer).collect());
     }
 
-    /// How many pieces of state, tensors and elements there are at most.
+    /// Upper bounds on the numbers of pieces, tensors and elements.
     pub(crate) fn totals(&self) -> (u64, u64, u64) {
         (self.pieces.len() as u64, self.tensors.len() as u64, self.elements)
     }
@@ -162,7 +163,7 @@ impl Registry {
         Mark { groups: self.groups.len(), tensors: self.tensors.len() }
     }
 
-    /// Takes out what was added since.
+    /// Removes everything that was added since the mark.
     pub(crate) fn undo_to(&mut self, mark: Mark) {
         for number in mark.tensors..self.tensors.len() {
             self.remove(number as u32);
@@ -171,7 +172,7 @@ impl Registry {
         self.groups.truncate(mark.groups);
     }
 
-    /// Adds a tensor to its group, if it may be where it is, and under its name.
+    /// Adds a tensor to its group, if its place and its name are allowed.
     pub(crate) fn push(&mut self, tensor: Tensor) -> Result<u32, Error> {
         let (number, group) = (self.next_number(), tensor.group);
         self.tensors.push(None);
@@ -182,7 +183,7 @@ impl Registry {
         Ok(number)
     }
 
-    /// Puts a tensor where there is none, if it may be where it is, and under its name.
+    /// Stores a tensor under a number that has none, if its place and its name are allowed.
     pub(crate) fn put(&mut self, number: u32, tensor: Tensor) -> Result<(), Error> {
         self.check_name(&tensor, number)?;
         let range = tensor.param_range(number);
@@ -214,7 +215,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Takes a tensor out of everything but its group, and its state away.
+    /// Removes a tensor from everything but its group, and releases its state.
     pub(crate) fn take(&mut self, number: u32) -> Option<Tensor> {
         self.release_state(number);
         self.drop_dead_pieces();
@@ -231,7 +232,7 @@ impl Registry {
         Some(tensor)
     }
 
-    /// Takes a parameter out of its group, and its state away.
+    /// Removes a parameter from its group and from everything else, and releases its state.
     pub(crate) fn remove(&mut self, number: u32) {
         let Some(tensor) = self.take(number) else { return };
         if let Some(group) = self.groups.get_mut(tensor.group as usize) {
@@ -239,7 +240,7 @@ impl Registry {
         }
     }
 
-    /// Takes a group out with its parameters. Those behind it move up.
+    /// Removes a group and its parameters. The groups behind it move up.
     pub(crate) fn remove_group(&mut self, group: usize) {
         if group >= self.groups.len() {
             return;
@@ -254,7 +255,7 @@ impl Registry {
         }
     }
 
-    /// Gives a tensor another gradient, or none.
+    /// Replaces a tensor's gradient, or removes it.
     pub(crate) fn set_grad(&mut self, number: u32, grad: Option<Spot>) {
         let Some(tensor) = self.tensors.get_mut(number as usize).and_then(Option::as_mut) else { return };
         if let Some(old) = tensor.grad {
@@ -276,7 +277,7 @@ impl Registry {
         }
     }
 
-    /// Whether a gradient of the tensor may lie there.
+    /// Checks that a gradient of the tensor may lie there.
     pub(crate) fn check_grad(&self, number: u32, grad: Spot) -> Result<(), Error> {
         let Some(tensor) = self.tensor(number) else { return Ok(()) };
         let clear = self.ranges.check_grad(&tensor.grad_range(grad, number));
@@ -291,7 +292,7 @@ impl Registry {
         self.tensor(number).map_or_else(String::new, |tensor| tensor.describe_grad(number))
     }
 
-    /// All parameters have names, each its own, or none has one.
+    /// Checks the rule for names: either all parameters have names, all different, or none has one.
     fn check_name(&self, tensor: &Tensor, number: u32) -> Result<(), Error> {
         let other = |is_named: bool| self.tensors().find(|(_, other)| other.name.is_some() == is_named);
         match &tensor.name {
