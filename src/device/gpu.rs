@@ -1,8 +1,8 @@
-//! The caller's device and queue, and what the optimizer asks of them.
+//! The caller's device and queue, and the limit that the optimizer reads from them.
 
 use crate::device::guard::Guard;
 
-/// Cheap clones of the caller's handles.
+/// Clones of the caller's handles, which are cheap, and the guard of the device.
 #[derive(Clone, Debug)]
 pub(crate) struct Gpu {
     pub device: wgpu::Device,
@@ -15,7 +15,7 @@ impl Gpu {
         Self { device: device.clone(), queue: queue.clone(), guard: Guard::new(device) }
     }
 
-    /// The limit on the bytes of a storage buffer that is bound as a whole, and its name.
+    /// Returns the name and the value of the limit on a storage buffer that is bound as a whole, in bytes.
     pub(crate) fn storage_limit(&self) -> (&'static str, u64) {
         let limits = self.device.limits();
         if limits.max_buffer_size < limits.max_storage_buffer_binding_size {
