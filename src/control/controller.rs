@@ -1,5 +1,5 @@
-//! What lives on the device from step to step: the loss scale, what was decided last, how many steps each tensor did
-//! not take.
+//! What stays on the device from step to step: the loss scale, the last decisions, and how many steps each tensor
+//! skipped.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl Controller {
         })
     }
 
-    /// Copies what the outside says of a step to where the step looks for it.
+    /// Copies the caller's flag for a step to where the step reads it.
     pub(crate) fn record_found_inf(&self, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer, offset: u64) {
         let to = std::mem::offset_of!(State, found_inf_outside) as u64;
         encoder.copy_buffer_to_buffer(buffer, offset, &self.state, to, Some(4));

@@ -1,4 +1,4 @@
-//! What the device decided, told to the host some steps later, without anybody waiting.
+//! Reports to the host what the device decided, some steps later, without anyone waiting.
 
 use std::sync::{Arc, Mutex};
 
@@ -49,8 +49,9 @@ impl StepStatistics {
     }
 }
 
-/// Small buffers that steps copy what was decided to. A buffer whose mapping is pending would fail the submit of the
-/// next step that copies to it: each is leased, as slots are, and a step that finds none free tells nothing.
+/// Small buffers to which steps copy the device's decisions. A buffer whose mapping is pending would fail the submit of
+/// the next step that copies to it. So steps lease buffers, as they lease slots, and a step that finds none free
+/// reports nothing.
 #[derive(Debug)]
 pub(crate) struct Ring {
     buffers: Vec<wgpu::Buffer>,
@@ -59,7 +60,7 @@ pub(crate) struct Ring {
     guard: Guard,
 }
 
-/// Numbers of buffers. No wgpu object is in it: what is given to an encoder must be `Send`, in a browser too.
+/// Numbers of buffers. Not wgpu objects, because what an encoder receives must be `Send`, even in a browser.
 #[derive(Debug, Default)]
 struct News {
     free: Vec<usize>,
@@ -69,7 +70,7 @@ struct News {
 const BUFFERS: usize = 8;
 const BYTES: u64 = size_of::<State>() as u64;
 
-/// Returns its buffer when dropped, unless that is mapped by then.
+/// Returns its buffer when dropped, unless the buffer is mapped by then.
 struct Lease {
     news: Arc<Mutex<News>>,
     buffer: Option<usize>,
@@ -106,7 +107,7 @@ impl Ring {
         Ok(Self { buffers, news: Arc::new(Mutex::new(news)), latest: None, guard: gpu.guard.clone() })
     }
 
-    /// Records the copy of what a step recorded before has decided.
+    /// Records the copy of what the device decides about the step recorded before.
     pub(crate) fn record(&mut self, encoder: &mut wgpu::CommandEncoder, state: &wgpu::Buffer) {
         self.harvest();
         let Some(number) = lock(&self.news).free.pop() else { return };
@@ -120,7 +121,7 @@ impl Ring {
         });
     }
 
-    /// Reads what has come.
+    /// Reads all statistics that have arrived, and returns the latest.
     pub(crate) fn harvest(&mut self) -> Option<StepStatistics> {
         let mapped = std::mem::take(&mut lock(&self.news).mapped);
         for number in mapped {
@@ -132,7 +133,7 @@ impl Ring {
                     self.latest = Some(told);
                 }
             }
-            // On a lost device it is of no use any more.
+            // A buffer of a lost device is of no further use.
             if self.guard.unmap("the buffers of statistics", buffer).is_ok() {
                 lock(&self.news).free.push(number);
             }
