@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::control::question::Question;
 use crate::control::skipped::Counts;
-use crate::control::statistics::Ring;
+use crate::control::statistics::StatisticsPool;
 use crate::device::gpu::Gpu;
 use crate::error::Error;
 use crate::kernels::{ControlPipelines, Kernels};
@@ -18,7 +18,7 @@ pub(crate) struct Controller {
     pub skipped: Counts,
     pub question: Question,
     pub pipelines: Arc<ControlPipelines>,
-    pub ring: Ring,
+    pub statistics: StatisticsPool,
 }
 
 const WHAT: &str = "the buffers of gradient control";
@@ -33,7 +33,7 @@ impl Controller {
             return Err(Error::DeviceLimit { what, limit, needed, allowed, remedy });
         }
         let pipelines = kernels.control(gpu)?;
-        let ring = Ring::new(gpu)?;
+        let statistics = StatisticsPool::new(gpu)?;
         let skipped = Counts::new(gpu)?;
         gpu.guard.run(WHAT, || {
             let usage = wgpu::BufferUsages::STORAGE
@@ -48,7 +48,7 @@ impl Controller {
             });
             let first = State { loss_scale: 1.0, clip_factor: 1.0, ..State::default() };
             gpu.queue.write_buffer(&state, 0, bytemuck::bytes_of(&first));
-            Self { state, skipped, question: Question::default(), pipelines, ring }
+            Self { state, skipped, question: Question::default(), pipelines, statistics }
         })
     }
 

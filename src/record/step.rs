@@ -125,7 +125,7 @@ impl Stepper {
         drop(pass);
         slot.lease.end_with(encoder);
         controller.skipped.watch(encoder);
-        controller.ring.record(encoder, &controller.state);
+        controller.statistics.record(encoder, &controller.state);
         // If there is no memory for the answer, the next step asks.
         if asks && controller.question.ask(gpu, encoder, &controller.skipped.current).is_ok() {
             registry.begin_since();
@@ -148,7 +148,7 @@ impl Stepper {
         match controller.question.answer(&self.gpu) {
             Answer::None => {}
             Answer::Lost => control.is_parted = true,
-            Answer::Counts(skipped) => self.is_stale |= registry.rejoin_histories(&skipped),
+            Answer::Counts(skipped) => self.is_stale |= registry.merge_histories(&skipped),
         }
     }
 }

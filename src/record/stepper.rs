@@ -88,7 +88,7 @@ impl Stepper {
         // If there is no memory for that, tensors stay where they are and take more dispatches.
         let _ = registry.gather(&self.limits, |layouts| Window::create(&self.gpu, layouts));
         if control.may_skip() {
-            control.is_parted |= registry.part_histories();
+            control.is_parted |= registry.split_histories();
         }
         let step_work = registry.step_work(control.code());
         let stepping = registry.tensors().filter(|(_, tensor)| tensor.grad.is_some());
@@ -124,7 +124,7 @@ impl Stepper {
         // Cannot fail, because nothing is created.
         let _ = draft.gather(&self.limits, |layouts| Ok(layouts.iter().filter_map(stand_in).collect()));
         if control.may_skip() {
-            draft.part_histories();
+            draft.split_histories();
         }
         let input = draft.step_work(control.code()).input;
         plan::plan(&input, &draft.plane_elements(), &self.limits).dispatches.len()

@@ -24,7 +24,7 @@ impl Registry {
 
     /// Splits histories: tensors that step next are separated from tensors that do not. It does so in the histories of
     /// all steps and in those since the device was asked. Returns whether any was split.
-    pub(crate) fn part_histories(&mut self) -> bool {
+    pub(crate) fn split_histories(&mut self) -> bool {
         let since = self.part(|tensor| &mut tensor.history_since);
         self.part(|tensor| &mut tensor.history) || since
     }
@@ -59,7 +59,7 @@ impl Registry {
 
     /// Merges the histories of tensors that had skipped equally many steps when the device was asked, and have stepped
     /// together since. `skipped` holds the counts by tensor number. Returns whether there are fewer histories now.
-    pub(crate) fn rejoin_histories(&mut self, skipped: &[u32]) -> bool {
+    pub(crate) fn merge_histories(&mut self, skipped: &[u32]) -> bool {
         let mut before = HashSet::new();
         let mut after = HashMap::new();
         let mut joined = Vec::new();
@@ -108,14 +108,14 @@ mod tests {
         let mut registry = stepping(3);
         let grads = [0, 1].map(|number| registry.tensor(number).unwrap().grad);
         registry.set_grad(0, None);
-        assert!(registry.part_histories(), "0 is split off");
+        assert!(registry.split_histories(), "0 is split off");
         registry.set_grad(0, grads[0]);
-        assert!(!registry.part_histories(), "all step");
+        assert!(!registry.split_histories(), "all step");
         registry.begin_since();
         registry.set_grad(1, None);
-        assert!(registry.part_histories(), "1 is split off");
+        assert!(registry.split_histories(), "1 is split off");
         registry.set_grad(1, grads[1]);
-        assert!(registry.rejoin_histories(&[4, 4, 4]), "there are fewer histories");
+        assert!(registry.merge_histories(&[4, 4, 4]), "there are fewer histories");
         let after = histories(&registry);
         assert!(after[0] == after[2] && after[0] != after[1], "{after:?}");
     }
@@ -126,13 +126,13 @@ mod tests {
         let mut registry = stepping(2);
         let grad = registry.tensor(0).unwrap().grad;
         registry.set_grad(0, None);
-        assert!(registry.part_histories(), "0 is split off");
+        assert!(registry.split_histories(), "0 is split off");
         registry.set_grad(0, grad);
         registry.begin_since();
         registry.set_grad(0, None);
         let before = histories(&registry);
-        assert!(registry.part_histories(), "0 is split off again");
+        assert!(registry.split_histories(), "0 is split off again");
         assert_eq!(histories(&registry), before);
-        assert!(!registry.rejoin_histories(&[4, 4]), "equal counts, but split since");
+        assert!(!registry.merge_histories(&[4, 4]), "equal counts, but split since");
     }
 }

@@ -25,7 +25,7 @@ impl Decided {
     }
 
     /// Turns steps recorded into steps taken, and adds the scale if it is dynamic.
-    pub(crate) async fn tell(self, dict: &mut StateDict) -> Result<(), Error> {
+    pub(crate) async fn apply(self, dict: &mut StateDict) -> Result<(), Error> {
         let Some(copy) = self.copy else { return Ok(()) };
         let mut bytes = Vec::new();
         let keep = |part: &[u8]| {
@@ -35,7 +35,7 @@ impl Decided {
         copy.for_each(keep).await?;
         let word =
             |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
-        dict.grad_scaler = dict.grad_scaler.or(GradScalerState::told(self.loss_scale, [word(0), word(4)]));
+        dict.grad_scaler = dict.grad_scaler.or(GradScalerState::from_words(self.loss_scale, [word(0), word(4)]));
         for (id, entry) in &mut dict.state {
             let Some(&number) = self.numbers.get(*id as usize) else { continue };
             let (mut begin, own) = (size_of::<Words>(), number as usize * 4);

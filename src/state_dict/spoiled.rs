@@ -134,11 +134,11 @@ mod tests {
             let (head, tail) = values.split_at(cut);
             let mut scan = Scan::new(plane, step);
             let fed = scan.feed(head.iter().copied()).and_then(|()| scan.feed(tail.iter().copied()));
-            let told = fed.map(|()| scan.spoiled()).map_err(|Impossible { element, value, problem }| {
+            let found = fed.map(|()| scan.spoiled()).map_err(|Impossible { element, value, problem }| {
                 assert_eq!(value.to_bits(), values[element as usize].to_bits());
                 (element, problem)
             });
-            results.push(told.map(|spoiled| {
+            results.push(found.map(|spoiled| {
                 spoiled.map(|Spoiled { key: own, count, elements, element, value }| {
                     assert_eq!((own, elements), (plane.key(), values.len() as u64));
                     assert_eq!(value.to_bits(), values[element as usize].to_bits());
