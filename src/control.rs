@@ -1,7 +1,7 @@
 //! Gradient control: clipping by norm, loss scales and skipped steps, decided on the GPU.
 //!
-//! - [`controller`]: what stays on the device from step to step. Of that, [`skipped`]: how many steps each tensor
-//!   skipped.
+//! - [`controller`]: what stays on the device from step to step. [`skipped`]: its counts of skipped steps, for each
+//!   tensor.
 //! - [`loss_scale`]: how the dynamic scale begins, is loaded and is written.
 //! - [`statistics`]: what the device decided, on its way to the host.
 //! - [`question`]: how the host learns the counts of skipped steps, for tensors that have not all stepped together.
@@ -76,7 +76,7 @@ impl Control {
         self.decides() || self.host_scale() as f32 != 1.0
     }
 
-    /// The factor on gradients, as far as the host knows it.
+    /// The host's part of the factor on gradients. A dynamic loss scale is the device's part.
     pub(crate) fn host_scale(&self) -> f64 {
         let scale = if let LossScale::Fixed(scale) = self.options.loss_scale { scale } else { 1.0 };
         1.0 / (scale * f64::from(self.options.accumulate))

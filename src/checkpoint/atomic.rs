@@ -61,8 +61,8 @@ impl AtomicFile {
         Ok(own)
     }
 
-    /// Makes the file as private as the file that it replaces. Where permissions cannot be set, it has those of all
-    /// files there.
+    /// Makes the file as private as the file that it replaces. A file system without permissions treats all files
+    /// alike, so it is no error there.
     fn keep_permissions(&mut self, old: &fs::Metadata) -> io::Result<()> {
         let Some(file) = self.file.as_ref().map(BufWriter::get_ref) else { return Ok(()) };
         if file.metadata()?.permissions() == old.permissions() {

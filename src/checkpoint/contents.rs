@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensor::CheckpointTensor;
 
-/// What a checkpoint is to hold besides the optimizer's state; by default nothing.
+/// Selects what a checkpoint holds besides the optimizer's state; nothing by default.
 #[derive(Clone, Debug, Default)]
 pub struct CheckpointContents {
     pub(super) params: bool,

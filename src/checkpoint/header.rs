@@ -18,7 +18,7 @@ use crate::error::checkpoint::CheckpointError;
 const LENGTH: u64 = 8;
 /// The longest header in bytes, the limit of the format's own crate.
 pub(super) const MAX_HEADER: u64 = 100_000_000;
-/// The most dimensions that are accepted. No real tensor has as many.
+/// The most dimensions that are accepted, more than any real tensor has.
 const MAX_RANK: usize = 64;
 /// The only entry of the header that is not a tensor.
 pub(super) const METADATA: &str = "__metadata__";

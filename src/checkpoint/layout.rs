@@ -66,7 +66,7 @@ const OWN: &str = "is the optimizer's own and cannot be given";
 
 impl Layout {
     /// Lays out a state dict, whose moments may be empty. `shapes` are the shapes of all parameters by id, if their
-    /// values are at hand.
+    /// values are available.
     pub(crate) fn new(
         dict: &StateDict,
         contents: &CheckpointContents,

@@ -52,7 +52,7 @@ impl Controller {
         })
     }
 
-    /// Copies the caller's flag for a step to where the step reads it.
+    /// Copies the caller's `found_inf` for a step to where the step reads it.
     pub(crate) fn record_found_inf(&self, encoder: &mut wgpu::CommandEncoder, buffer: &wgpu::Buffer, offset: u64) {
         let to = std::mem::offset_of!(State, found_inf_outside) as u64;
         encoder.copy_buffer_to_buffer(buffer, offset, &self.state, to, Some(4));

@@ -16,7 +16,7 @@ pub(crate) struct Question {
     is_asked: bool,
 }
 
-/// What has become of a question.
+/// The state of a question.
 pub(crate) enum Answer {
     /// Nothing was asked, or no answer has arrived yet.
     None,

@@ -45,7 +45,7 @@ impl Counts {
         Ok(Self { current, outgrown: Vec::new(), pipeline: None })
     }
 
-    /// Returns counts for as many tensors, all zero, for state that is loaded. Steps recorded before count in the old
+    /// Returns new counts of the same size, all zero, for state that is loaded. Steps recorded before count in the old
     /// ones.
     pub(crate) fn renewed(&self, gpu: &Gpu) -> Result<Self, Error> {
         let current = gpu.guard.run(WHAT, || buffer(gpu, self.current.size()))?;
@@ -108,7 +108,7 @@ impl Counts {
         self.buffers().map(|buffer| Source { buffer: buffer.clone(), offset: 0, size: buffer.size() })
     }
 
-    /// Resets the count of a tensor that starts anew.
+    /// Resets the count of a tensor that starts over.
     pub(crate) fn clear(&self, encoder: &mut wgpu::CommandEncoder, tensor: u32) {
         let offset = u64::from(tensor) * 4;
         for buffer in self.buffers().filter(|buffer| offset < buffer.size()) {

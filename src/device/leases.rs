@@ -28,7 +28,7 @@ pub(crate) struct Lease {
     out: Out,
 }
 
-/// The leases given until one moment, of which it counts those that have not ended.
+/// The leases given until one moment. [`count`](Self::count) returns how many of them have not ended.
 pub(crate) struct Outstanding {
     out: Out,
     before: u64,
@@ -59,7 +59,7 @@ impl Leases {
         Outstanding { out: Arc::clone(&self.out), before: self.next }
     }
 
-    /// Leases of other slots, none of which is free yet. They continue the numbers and the count of these.
+    /// Returns leases of new slots, none of which is free yet. Old and new leases are numbered and counted together.
     pub(crate) fn renewed(&self) -> Self {
         Self { free: Arc::default(), next: self.next, out: Arc::clone(&self.out) }
     }

@@ -16,7 +16,7 @@ fn least_limits() -> wgpu::Limits {
         max_uniform_buffer_binding_size: HYPERS as u64 * size_of::<Hyper>() as u64,
         max_storage_buffer_binding_size: 1024,
         max_buffer_size: 32 * 1024,
-        // The workgroup sizes are those of one tile.
+        // At most 32 invocations share a tile record.
         max_compute_invocations_per_workgroup: 32,
         max_compute_workgroup_size_x: 32,
         max_compute_workgroup_size_y: 1,

@@ -10,7 +10,7 @@ pub(crate) struct Layouts {
     pub tensors: wgpu::BindGroupLayout,
     pub plan: wgpu::BindGroupLayout,
     pub step: wgpu::BindGroupLayout,
-    /// For control.wgsl: the request of a step.
+    /// Group 1 of control.wgsl: the request of a step.
     pub request: wgpu::BindGroupLayout,
 }
 

@@ -210,7 +210,8 @@ impl Shared {
         }
     }
 
-    /// The tile record of a span in the dispatch's bindings. For more than [`TILE_ELEMENTS`] only the places are valid.
+    /// The tile record of a span in the dispatch's bindings. If the span has more than [`TILE_ELEMENTS`], only the
+    /// places are valid.
     fn tile(&self, span: &Span, dispatch: &Dispatch) -> Tile {
         let grad_offset = dispatch.grad.map_or(dispatch.param.offset, |grad| grad.offset);
         Tile {

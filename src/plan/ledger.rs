@@ -44,7 +44,7 @@ impl Ledger {
         Self { measured, grids, partials, first_partial, first_block, blocks }
     }
 
-    /// Includes room behind the last block, where the last dispatch's binding may end.
+    /// The size of the ledger in bytes. Includes room behind the last block, where the last dispatch's binding may end.
     pub(crate) fn bytes(&self) -> u64 {
         u64::from(self.first_block) * 16 + (self.blocks as u64 + u64::from(HYPERS)) * size_of::<Hyper>() as u64
     }

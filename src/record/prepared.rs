@@ -44,7 +44,7 @@ pub(crate) struct Maker<'a> {
     pub label: &'a str,
 }
 
-/// A plan ready to record, and what else it needs. Nothing of it is in force yet.
+/// A plan ready to record, and what it needs besides. None of this is in force yet.
 pub(crate) struct Made {
     pub prepared: Prepared,
     /// Larger counts of skipped steps, if the present ones have no room for all tensors.

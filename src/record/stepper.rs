@@ -82,8 +82,8 @@ impl Stepper {
         self.is_stale = true;
     }
 
-    /// Makes a plan of what is to be stepped, and everything that recording it needs, unless the current plan still
-    /// fits. After an error the current plan is still in force.
+    /// Plans the next steps and creates everything that recording them needs, unless the current plan still fits. After
+    /// an error the current plan is still in force.
     pub(crate) fn prepare(&mut self, registry: &mut Registry, control: &mut Control) -> Result<(), Error> {
         // If there is no memory for that, tensors stay where they are and take more dispatches.
         let _ = registry.gather(&self.limits, |layouts| Window::create(&self.gpu, layouts));

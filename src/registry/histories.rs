@@ -1,8 +1,8 @@
-//! Histories: which tensors have skipped equally many steps. How many they are, only the device knows.
+//! Histories: which tensors have skipped equally many steps. Only the device knows how many.
 //!
-//! Tensors of one history get different ones when only some of them step, because the device may skip some of those
-//! steps. They get one history again when the device has reported equal counts of skipped steps for them and they have
-//! stepped together since.
+//! Tensors of one history get different histories when only some of them step, because the device may skip some of
+//! those steps. They get one history again when the device has reported equal counts of skipped steps for them and they
+//! have stepped together since.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,8 +22,8 @@ impl Registry {
         self.tensors_mut().for_each(|tensor| (tensor.history, tensor.history_since) = (0, 0));
     }
 
-    /// Splits histories: tensors that step next are separated from tensors that do not. It does so in the histories of
-    /// all steps and in those since the device was asked. Returns whether any was split.
+    /// Splits each history whose tensors do not all step next, into those that do and those that do not. Does the same
+    /// with the histories since the device was asked. Returns whether any was split.
     pub(crate) fn split_histories(&mut self) -> bool {
         let since = self.part(|tensor| &mut tensor.history_since);
         self.part(|tensor| &mut tensor.history) || since

@@ -1,4 +1,4 @@
-//! Which ranges of which buffers belong to tensors. No two tensors may share memory if one of them is written.
+//! The ranges of buffers that belong to tensors. No two tensors may share memory if one of them is written.
 
 use std::collections::BTreeMap;
 

@@ -97,8 +97,8 @@ impl Registry {
         self.windows.iter().map(|window| window.as_ref().map_or(0, |window| window.layout.elements)).collect()
     }
 
-    /// Returns the tensors, by number and with their planes, that lie in more windows than they would need if they were
-    /// laid out together. With `fresh_only` only windows count in which no tensor has taken a step and whose places the
+    /// Returns the numbers and planes of tensors that lie in more windows than they would need if they were laid out
+    /// together. With `fresh_only` it looks only at windows whose tensors have taken no step and whose places the
     /// caller does not know.
     pub(crate) fn scattered(&self, fresh_only: bool, limits: &Limits) -> Vec<(u32, Planes)> {
         let moves = |window: &Window| !fresh_only || (window.fresh == window.tensors && !window.is_lent());

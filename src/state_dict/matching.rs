@@ -20,12 +20,12 @@ pub enum StateMatching {
     /// By position, whatever the names, as torch does. The optimizer keeps its own names.
     ByPosition,
     /// By name, as far as the names agree, with a prefix as for `Strict`: for a model with a layer more or less.
-    /// Entries whose names no parameter has are ignored. A parameter without an entry begins anew, at step 0. Groups
-    /// may differ; a group that the dict lacks keeps its options.
+    /// Entries whose names no parameter has are ignored. A parameter without an entry starts over at step 0. Groups may
+    /// differ; a group that the dict lacks keeps its options.
     Partial,
 }
 
-/// Each parameter's number, and the id of its entry; `None` if it begins anew.
+/// Each parameter's number, and the id of its entry; `None` if the parameter starts over.
 pub(crate) type Matched = Vec<(u32, Option<u64>)>;
 
 /// Matches parameters with entries, if the groups of both sides fit.
