@@ -1,12 +1,12 @@
-//! Checkpoint files: a state dict, and if wanted the model, as safetensors, in the form that `torch_checkpoint.py` makes
-//! of torch's own files.
+//! Checkpoint files: a state dict, and optionally the model, as safetensors. `torch_checkpoint.py` converts torch's own
+//! files into this form.
 //!
-//! A file has for each parameter that has taken a step the tensors `optimizer.state.NAME.KEY` with KEY `exp_avg`,
-//! `exp_avg_sq`, `max_exp_avg_sq` (with amsgrad) and `step` (a scalar), and for its values, if they are in it,
-//! `model.NAME`. Its metadata entry `optimizer` is JSON: `param_groups` as in torch's state dict and `param_names`, the name
-//! of each packed id; without names, ids stand in their place. The entry `grad_scaler`, if there is one, is JSON too: a
-//! dynamic loss scale by the keys of torch's `GradScaler.state_dict()`. `wgpu_adam.version` is the version of this form;
-//! torch's files have none. All else is kept, and written back by [`CheckpointContents::keep`].
+//! For each parameter that has taken a step, a file has the tensors `optimizer.state.NAME.KEY` with KEY `exp_avg`,
+//! `exp_avg_sq`, `max_exp_avg_sq` (with amsgrad) and `step` (a scalar). The parameter's values, if the file has them,
+//! are `model.NAME`. The metadata entry `optimizer` is JSON: `param_groups` as in torch's state dict and `param_names`,
+//! the name of each packed id. Without names, ids take their place. The optional entry `grad_scaler` is JSON too: a
+//! dynamic loss scale under the keys of torch's `GradScaler.state_dict()`. `wgpu_adam.version` is the version of this
+//! form; torch's files have none. Everything else is kept, and written back by [`CheckpointContents::keep`].
 
 #[cfg(not(target_family = "wasm"))]
 pub(crate) mod atomic;
@@ -41,36 +41,37 @@ use header::{Header, Located};
 use outline::Outline;
 use tensor::CheckpointTensor;
 
-/// A checkpoint that was opened and found whole: header, names, types, shapes, places, options, step counts and the
+/// A checkpoint that was opened and verified: header, names, types, shapes, places, options, step counts and the
 /// numbers of all moments. Readable without a GPU.
 ///
-/// Moments that are NaN or infinite do not keep a file from being opened, so that it can be looked into; loading refuses
-/// them, see [`Error::SpoiledState`]. Names of parameters may be any text: whoever makes folders or files of them must see to
-/// it that none leads elsewhere.
+/// A file with NaN or infinite moments can be opened, so that it can be examined; loading refuses them, see
+/// [`Error::SpoiledState`]. Names of parameters may be any text: code that makes folders or files of them must check
+/// that none leads elsewhere.
 ///
-/// Holds the header only: tensors are read when they are asked for. A file must not be written to meanwhile, while another
-/// may take its place, as [`save_checkpoint`](crate::WgpuAdam::save_checkpoint) makes it do.
+/// Holds only the header: tensors are read on demand. Nothing may write to the file meanwhile. Another file may take
+/// its place, which is what [`save_checkpoint`](crate::WgpuAdam::save_checkpoint) does.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     data: Data,
     header: Header,
-    /// The state dict, its moments without values.
+    /// The state dict, with empty moments.
     outline: StateDict,
-    /// What parameters are called in the file, by id.
+    /// Each parameter's name in the file, by id.
     names: BTreeMap<u64, String>,
-    /// What else the metadata entry `optimizer` holds, as JSON.
+    /// Unknown contents of the metadata entry `optimizer`, as JSON.
     extra: BTreeMap<String, String>,
-    /// And the entry `grad_scaler`.
+    /// Unknown contents of the metadata entry `grad_scaler`, as JSON.
     grad_scaler_extra: BTreeMap<String, String>,
     /// The first spoiled moment of each parameter that has one, by id.
     spoiled: BTreeMap<u64, Spoiled>,
 }
 
 impl Checkpoint {
-    /// Opens a file and verifies it. Reads the whole of it once, in small parts; needs memory in proportion to the header.
+    /// Opens a file and verifies it. Reads the whole file once, in small parts. Needs memory in proportion to the
+    /// header.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] with what is wrong, and options out of range as for
+    /// [`Error::Checkpoint`] with the reason, and options out of range as for
     /// [`load_state_dict`](crate::WgpuAdam::load_state_dict).
     #[cfg(not(target_family = "wasm"))]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, Error> {
@@ -94,7 +95,7 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// The optimizer's state with all of its moments: needs as much memory as they take in the file.
+    /// Returns the optimizer's state with all of its moments. Needs as much memory as they take in the file.
     ///
     /// # Errors
     /// The file cannot be read any more.
@@ -110,27 +111,27 @@ impl Checkpoint {
         Ok(dict)
     }
 
-    /// Step count and shape of each parameter that has state, and the groups: the state dict with empty moments.
+    /// The state dict with empty moments: the groups, and the step count and shape of each parameter that has state.
     #[must_use]
     pub fn outline(&self) -> &StateDict {
         &self.outline
     }
 
-    /// The file's metadata: the entries of this form, and others that somebody put there.
+    /// The file's metadata: the entries of this form, and any others.
     #[must_use]
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.header.metadata
     }
 
-    /// All tensors by name: type and shape.
+    /// The name, type and shape of each tensor.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, Dtype, &[usize])> {
         self.header.tensors.iter().map(|(name, located)| (name.as_str(), located.dtype, located.shape.as_slice()))
     }
 
-    /// A tensor of any name, read to the host.
+    /// Reads a tensor of any name to the host.
     ///
     /// # Errors
-    /// No such tensor; the file cannot be read any more.
+    /// There is no such tensor, or the file cannot be read any more.
     pub fn tensor(&self, name: &str) -> Result<CheckpointTensor, Error> {
         let located = self.located(name)?;
         let mut bytes = vec![0; located.size as usize];

@@ -1,4 +1,5 @@
-//! The caller's device: its handles and limits, error scopes around what is made on it, waiting, and slots lent to encoders.
+//! The caller's device: its handles and limits, error scopes around what is created on it, waiting, and slots leased to
+//! encoders.
 
 pub(crate) mod gpu;
 pub(crate) mod guard;

@@ -1,5 +1,5 @@
-//! The compute pipelines: one for each way of storing and combination of options in use, made when first needed. All
-//! optimizers on a device share them.
+//! The compute pipelines: one for each storage prelude and combination of options in use, compiled when first needed.
+//! All optimizers on a device share them.
 
 mod build;
 mod control;
@@ -27,15 +27,15 @@ pub(crate) use move_counts::MovePipeline;
 const VEC4: &str = concat!(include_str!("../shaders/storage_vec4.wgsl"), include_str!("../shaders/adam.wgsl"));
 const SCALAR: &str = concat!(include_str!("../shaders/storage_scalar.wgsl"), include_str!("../shaders/adam.wgsl"));
 
-/// What depends on the device alone. Nobody but optimizers holds it: it goes with the last of them.
+/// Everything that depends on the device alone. Only optimizers hold it, so it is dropped with the last of them.
 #[derive(Debug)]
 pub(crate) struct Kernels {
     device: wgpu::Device,
-    /// Of making all but the pipelines.
+    /// The outcome of creating everything but the pipelines.
     outcome: Outcome,
     pub layouts: Layouts,
     pub grid: Grid,
-    /// Stands in for gradients where they are read through the parameters' binding.
+    /// Bound in place of gradients that are read through the parameters' binding.
     pub unused: wgpu::Buffer,
     pipeline_layout: wgpu::PipelineLayout,
     vec4: wgpu::ShaderModule,
@@ -45,7 +45,7 @@ pub(crate) struct Kernels {
     moving: Made<(), MovePipeline>,
 }
 
-/// What is made at once, before any pipeline.
+/// Everything that is created together, before any pipeline.
 struct Parts {
     layouts: Layouts,
     unused: wgpu::Buffer,
@@ -82,7 +82,7 @@ impl Kernels {
         })
     }
 
-    /// The pipelines of gradient control, made if this is the first request for them.
+    /// Returns the pipelines of gradient control. The first request creates them.
     pub(crate) fn control(&self, gpu: &Gpu) -> Result<Arc<ControlPipelines>, Error> {
         self.control.get(&gpu.guard, (), "the pipelines of gradient control", || {
             #[cfg_attr(
@@ -93,13 +93,13 @@ impl Kernels {
         })
     }
 
-    /// The pipeline that moves counts of skipped steps, made if this is the first request for it.
+    /// Returns the pipeline that moves counts of skipped steps. The first request creates it.
     pub(crate) fn moving(&self, gpu: &Gpu) -> Result<MovePipeline, Error> {
         let what = "the pipeline that moves counts of skipped steps";
         self.moving.get(&gpu.guard, (), what, || MovePipeline::new(&gpu.device, self.grid))
     }
 
-    /// The pipeline, compiled if this is the first request for it.
+    /// Returns a pipeline. The first request compiles it.
     pub(crate) fn pipeline(&self, gpu: &Gpu, kernel: Kernel) -> Result<wgpu::ComputePipeline, Error> {
         self.pipelines.get(&gpu.guard, kernel, "a compute pipeline", || self.compile(&gpu.device, kernel))
     }
@@ -148,7 +148,7 @@ impl Parts {
     }
 }
 
-/// The name of a kernel in GPU debuggers: the quads of an invocation, and what it does differently from the plain one.
+/// The name of a kernel in GPU debuggers: the quads of an invocation, and how it differs from the plain kernel.
 fn label(kernel: Kernel) -> String {
     let storage = match kernel.storage {
         Storage::Vec4 => "vec4",

@@ -1,9 +1,9 @@
-//! Everything that host and shaders must agree on: shared structs, bindings, overrides. Held against the WGSL by naga's
-//! reflection in `tests/shaders.rs`, which includes this file.
+//! Everything that host and shaders must agree on: shared structs, bindings, overrides. `tests/shaders.rs` includes
+//! this file and checks it against the WGSL with naga's reflection.
 
 use bytemuck::{Pod, Zeroable};
 
-/// `Hyper` in adam.wgsl: what one group with one step count needs at one step.
+/// `Hyper` in adam.wgsl: the numbers of one class for one step.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Hyper {
@@ -40,7 +40,7 @@ pub struct Tile {
     pub length_hyper: u32,
 }
 
-/// `Request` in control.wgsl without its array: what is to be decided for a recorded step.
+/// `Request` in control.wgsl without its array: the input of the device's decisions on a recorded step.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Request {
@@ -57,11 +57,11 @@ pub struct Request {
     pub growth_interval: u32,
     pub step_low: u32,
     pub step_high: u32,
-    /// The array behind begins at a multiple of 8.
+    /// Makes the array behind begin at a multiple of 8.
     pub padding: u32,
 }
 
-/// `ClassRequest` in control.wgsl: a hyper block to be made.
+/// `ClassRequest` in control.wgsl: the input of one hyper block.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct ClassRequest {
@@ -76,7 +76,7 @@ pub struct ClassRequest {
     pub least_eps: f32,
 }
 
-/// `State` in control.wgsl: what the device decided last, and the loss scale.
+/// `State` in control.wgsl: the device's last decisions, and the loss scale.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct State {
@@ -94,7 +94,7 @@ pub struct State {
     pub skipped_high: u32,
 }
 
-/// Bits of `Hyper::flags`, named as in adam.wgsl.
+/// Bits of `Hyper::flags`, with the names of adam.wgsl.
 pub mod hyper_flags {
     #[allow(dead_code, reason = "control.wgsl alone sets it")]
     pub const SKIP: u32 = 1;
@@ -102,7 +102,7 @@ pub mod hyper_flags {
     pub const EXP_AVG_SQ_BETA: u32 = 4;
 }
 
-/// Bits of `Request::flags`, named as in control.wgsl.
+/// Bits of `Request::flags`, with the names of control.wgsl.
 pub mod flags {
     pub const SKIP_NONFINITE: u32 = 1;
     pub const CLIP_NORM: u32 = 2;
@@ -112,18 +112,18 @@ pub mod flags {
     pub const FOUND_INF: u32 = 32;
 }
 
-/// The most elements a tile record holds: 64 quads.
+/// The most elements in a tile record: 64 quads.
 pub const TILE_ELEMENTS: u32 = 256;
-/// Workgroups in a row of a grid that is folded, unless the device allows fewer.
+/// Workgroups in a row of a folded grid, unless the device allows fewer.
 pub const GRID_WIDTH: u32 = 16_384;
-/// Elements of which an invocation of gradient_norm.wgsl sums the squares: 16 quads.
+/// Elements whose squares one invocation of gradient_norm.wgsl sums: 16 quads.
 pub const NORM_ELEMENTS: u32 = 64;
-/// Hyper blocks that one dispatch can reach: `hypers` in adam.wgsl, 16 KiB, the least that any device binds.
+/// Hyper blocks that one dispatch can address: `hypers` in adam.wgsl. They take 16 KiB, which every device can bind.
 pub const HYPERS: u32 = 512;
 /// Invocations of a workgroup, unless the device allows fewer.
 pub const WORKGROUP_SIZE: u32 = 256;
 
-/// Bytes that control.wgsl's workgroup shares, as WebGPU counts them: each variable rounded up to 16.
+/// Workgroup storage of control.wgsl in bytes, as WebGPU counts it: each variable is rounded up to 16.
 pub const CONTROL_WORKGROUP_STORAGE: u32 = 256 * 16 + 256 * 4 + 2 * 16;
 
 /// The entry points of adam.wgsl, gradient_norm.wgsl, control.wgsl and move_counts.wgsl.
@@ -132,7 +132,7 @@ pub const NORM_ENTRY_POINT: &str = "gradient_norm";
 pub const CONTROL_ENTRY_POINT: &str = "control";
 pub const MOVE_ENTRY_POINT: &str = "move_counts";
 
-/// Bindings as (group, binding), named as in the shaders.
+/// Bindings as (group, binding), with the names of the shaders.
 pub mod binding {
     pub const PARAM: (u32, u32) = (0, 0);
     pub const GRAD: (u32, u32) = (0, 1);
@@ -142,12 +142,12 @@ pub mod binding {
     pub const HYPERS: (u32, u32) = (2, 0);
     /// In gradient_norm.wgsl.
     pub const PARTIALS: (u32, u32) = (2, 0);
-    /// In control.wgsl, as are those below.
+    /// In control.wgsl, like the three below.
     pub const LEDGER: (u32, u32) = (0, 0);
     pub const STATE: (u32, u32) = (0, 1);
     pub const SKIPPED: (u32, u32) = (0, 2);
     pub const REQUEST: (u32, u32) = (1, 0);
-    /// In move_counts.wgsl, as is that below.
+    /// In move_counts.wgsl, like the one below.
     pub const OUTGROWN: (u32, u32) = (0, 0);
     pub const GROWN: (u32, u32) = (0, 1);
 }

@@ -1,8 +1,8 @@
-//! Planes: what an optimizer keeps of each element of a tensor, and how it is stored.
+//! Planes: what an optimizer keeps for each element of a tensor, and in which format.
 //!
-//! The one list of torch's state keys. Windows of state, state dicts, files and copies go through it in its order.
+//! This is the only list of torch's state keys. Windows, state dicts, files and copies iterate over it in its order.
 
-/// How the numbers of a plane are stored.
+/// The format in which a plane stores numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Format {
     F32,
@@ -12,14 +12,14 @@ impl Format {
     /// The format of parameters and gradients.
     pub(crate) const PARAM: Self = Self::F32;
 
-    /// The bytes of so many elements.
+    /// The size of this many elements in bytes.
     pub(crate) const fn bytes(self, elements: u64) -> u64 {
         match self {
             Self::F32 => elements * 4,
         }
     }
 
-    /// The elements in so many bytes.
+    /// The number of elements in this many bytes.
     pub(crate) const fn elements(self, bytes: u64) -> u64 {
         match self {
             Self::F32 => bytes / 4,
@@ -39,10 +39,10 @@ pub(crate) enum Plane {
 }
 
 impl Plane {
-    /// All planes, in the order in which they lie in a window.
+    /// All planes, in their order in a window.
     pub(crate) const ALL: [Self; 3] = [Self::ExpAvg, Self::ExpAvgSq, Self::MaxExpAvgSq];
 
-    /// torch's key.
+    /// The key that torch uses.
     pub(crate) const fn key(self) -> &'static str {
         match self {
             Self::ExpAvg => "exp_avg",
@@ -55,7 +55,7 @@ impl Plane {
         Format::F32
     }
 
-    /// Whether its numbers are averages of squares, which are not negative.
+    /// Whether the plane holds averages of squares, which are never negative.
     pub(crate) const fn is_square(self) -> bool {
         !matches!(self, Self::ExpAvg)
     }
@@ -68,12 +68,12 @@ pub(crate) struct Planes {
 }
 
 impl Planes {
-    /// Those of a group with or without amsgrad.
+    /// The planes of a group with or without amsgrad.
     pub(crate) const fn new(amsgrad: bool) -> Self {
         Self { has_max: amsgrad }
     }
 
-    /// Those that one or the other has.
+    /// The planes that at least one of the two has.
     pub(crate) fn and(self, other: Self) -> Self {
         Self { has_max: self.has_max || other.has_max }
     }
@@ -86,19 +86,19 @@ impl Planes {
         Plane::ALL.into_iter().filter(move |plane| self.has(*plane))
     }
 
-    /// The bytes of so many elements in all planes together.
+    /// The size of this many elements in all planes together, in bytes.
     pub(crate) fn bytes(self, elements: u64) -> u64 {
         self.iter().map(|plane| plane.format().bytes(elements)).sum()
     }
 
-    /// Where an element's number of a plane lies, in bytes from the start of a window with planes of so many elements; none
-    /// if the plane is not there.
+    /// Where a plane holds an element, in bytes from the start of a window whose planes have `elements` elements.
+    /// `None` if the window lacks the plane.
     pub(crate) fn offset(self, plane: Plane, element: u64, elements: u64) -> Option<u64> {
         let before: u64 = self.iter().filter(|other| *other < plane).map(|other| other.format().bytes(elements)).sum();
         self.has(plane).then(|| before + plane.format().bytes(element))
     }
 
-    /// The most elements, a multiple of four, of which all planes fit so many bytes.
+    /// The largest multiple of four elements whose planes together fit into this many bytes.
     pub(crate) fn capacity(self, bytes: u64) -> u64 {
         bytes / self.bytes(1) / 4 * 4
     }

@@ -1,9 +1,10 @@
-//! A step on its way into an encoder.
+//! Recording a step into an encoder.
 //!
-//! - [`stepper`]: keeps what the next steps record up to date; [`prepared`]: that itself.
+//! - [`stepper`]: keeps what the next steps record up to date. [`prepared`]: what they record.
 //! - [`bound`], [`bound_control`]: a plan's pipelines, bind groups and buffers.
-//! - [`step`]: one step, recorded. It writes hyper blocks ([`hyper`]), or a [`request`] for them, into one of the [`slots`].
-//! - [`clears`]: what fills gradients with zeros.
+//! - [`step`]: records one step. It writes hyper blocks ([`hyper`]), or a [`request`] for them, into one of the
+//!   [`slots`].
+//! - [`clears`]: fills gradients with zeros.
 
 pub(crate) mod bound;
 pub(crate) mod bound_control;

@@ -1,7 +1,7 @@
-//! What is optimized: groups, their tensors, where these and their state lie.
+//! What is optimized: groups, their tensors, and where the tensors and their state lie.
 //!
-//! What is added or taken away costs what it is, however much there is already. A change of many tensors is made on a copy,
-//! which takes its place as a whole when everything has succeeded.
+//! Adding or removing something costs in proportion to its own size, however much the registry already holds. A change
+//! of many tensors is made on a copy, which replaces the registry when everything has succeeded.
 
 pub(crate) mod buffers;
 pub(crate) mod group;
@@ -25,29 +25,29 @@ use tensor::{Spot, Tensor};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
     pub groups: Vec<Group>,
-    /// The caller's, in which tensors lie.
+    /// The caller's buffers that hold tensors.
     pub buffers: Buffers,
-    /// By number; none for a parameter that was removed. Numbers are never used again.
+    /// By number; `None` for a parameter that was removed. Numbers are never reused.
     tensors: Vec<Option<Tensor>>,
     /// The numbers of tensors with names.
     names: HashMap<String, u32>,
-    /// How many tensors have no name.
+    /// The number of tensors without a name.
     unnamed: usize,
     /// Where parameters and gradients lie.
     ranges: Ranges,
-    /// State; none for a window in which nothing lies any more.
+    /// Windows of state; `None` for a window that holds nothing any more.
     windows: Vec<Option<Window>>,
-    /// In the order of windows, then of places; some are no tensor's any more.
+    /// In the order of windows, then of places. Some are dead: they belong to no tensor any more.
     pieces: Vec<Piece>,
-    /// How many of them are.
+    /// The number of dead pieces.
     dead_pieces: usize,
-    /// Elements of all tensors.
+    /// The number of elements of all tensors.
     elements: u64,
-    /// Whether tensors without a step may lie in more windows than they need.
+    /// Whether tensors that have taken no step may lie in more windows than they need.
     scattered: bool,
 }
 
-/// How much there was at one moment.
+/// The sizes of a registry at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     groups: usize,
@@ -80,13 +80,13 @@ impl Registry {
         self.names.get(name).copied()
     }
 
-    /// Drops the handles of buffers in which no parameter and no gradient lies any more.
+    /// Drops the handles of buffers that hold no parameter and no gradient any more.
     pub(crate) fn release_buffers(&mut self) {
         let spots = self.tensors().flat_map(|(_, tensor)| [Some(tensor.param), tensor.grad]).flatten();
         self.buffers.retain(&spots.map(|spot| spot.place.buffer).collect());
     }
 
-    /// How many pieces of state, tensors and elements there are at most.
+    /// Upper bounds on the numbers of pieces, tensors and elements.
     pub(crate) fn totals(&self) -> (u64, u64, u64) {
         (self.pieces.len() as u64, self.tensors.len() as u64, self.elements)
     }
@@ -100,7 +100,7 @@ impl Registry {
         Mark { groups: self.groups.len(), tensors: self.tensors.len() }
     }
 
-    /// Takes out what was added since.
+    /// Removes everything that was added since the mark.
     pub(crate) fn undo_to(&mut self, mark: Mark) {
         for number in mark.tensors..self.tensors.len() {
             self.remove(number as u32);
@@ -109,7 +109,7 @@ impl Registry {
         self.groups.truncate(mark.groups);
     }
 
-    /// Adds a tensor to its group, if it may be where it is, and under its name.
+    /// Adds a tensor to its group, if its place and its name are allowed.
     pub(crate) fn push(&mut self, tensor: Tensor) -> Result<u32, Error> {
         let (number, group) = (self.next_number(), tensor.group);
         self.tensors.push(None);
@@ -120,7 +120,7 @@ impl Registry {
         Ok(number)
     }
 
-    /// Puts a tensor where there is none, if it may be where it is, and under its name.
+    /// Stores a tensor under a number that has none, if its place and its name are allowed.
     pub(crate) fn put(&mut self, number: u32, tensor: Tensor) -> Result<(), Error> {
         self.check_name(&tensor, number)?;
         let range = tensor.param_range(number);
@@ -152,7 +152,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Takes a tensor out of everything but its group, and its state away.
+    /// Removes a tensor from everything but its group, and releases its state.
     pub(crate) fn take(&mut self, number: u32) -> Option<Tensor> {
         self.release_state(number);
         self.drop_dead_pieces();
@@ -169,7 +169,7 @@ impl Registry {
         Some(tensor)
     }
 
-    /// Takes a parameter out of its group, and its state away.
+    /// Removes a parameter from its group and from everything else, and releases its state.
     pub(crate) fn remove(&mut self, number: u32) {
         let Some(tensor) = self.take(number) else { return };
         if let Some(group) = self.groups.get_mut(tensor.group as usize) {
@@ -177,7 +177,7 @@ impl Registry {
         }
     }
 
-    /// Takes a group out with its parameters. Those behind it move up.
+    /// Removes a group and its parameters. The groups behind it move up.
     pub(crate) fn remove_group(&mut self, group: usize) {
         if group >= self.groups.len() {
             return;
@@ -192,7 +192,7 @@ impl Registry {
         }
     }
 
-    /// Gives a tensor another gradient, or none.
+    /// Replaces a tensor's gradient, or removes it.
     pub(crate) fn set_grad(&mut self, number: u32, grad: Option<Spot>) {
         let Some(tensor) = self.tensors.get_mut(number as usize).and_then(Option::as_mut) else { return };
         if let Some(old) = tensor.grad {
@@ -214,7 +214,7 @@ impl Registry {
         }
     }
 
-    /// Whether a gradient of the tensor may lie there.
+    /// Checks that a gradient of the tensor may lie there.
     pub(crate) fn check_grad(&self, number: u32, grad: Spot) -> Result<(), Error> {
         let Some(tensor) = self.tensor(number) else { return Ok(()) };
         let clear = self.ranges.check_grad(&tensor.grad_range(grad, number));
@@ -229,7 +229,7 @@ impl Registry {
         self.tensor(number).map_or_else(|| TensorLabel::gradient(None, number), |tensor| tensor.describe_grad(number))
     }
 
-    /// All parameters have names, each its own, or none has one.
+    /// Checks the rule for names: either all parameters have names, all different, or none has one.
     fn check_name(&self, tensor: &Tensor, number: u32) -> Result<(), Error> {
         let other = |is_named: bool| {
             let other = self.tensors().find(|(_, other)| other.name.is_some() == is_named);

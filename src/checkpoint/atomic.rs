@@ -9,24 +9,24 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::checkpoint::CheckpointError;
 
-/// The end of the name of a file that is being written.
+/// The end of a file's name while the file is being written.
 const PARTIAL: &str = ".partial";
-/// A file of that name that nobody has written to for so long was left by a run that was killed.
+/// A partial file that was not written to for this long was left by a run that was killed.
 const ABANDONED: Duration = Duration::from_secs(3600);
-/// Bytes that are collected before they are written.
+/// The number of bytes that are collected before they are written.
 const BUFFER: usize = 1 << 20;
-/// Of the target's name, so many bytes go into that of the file beside it: names of files have 255 at most.
+/// The most bytes of the target's name in the name of the partial file: names of files have 255 bytes at most.
 const NAME: usize = 200;
-/// Links that are followed one behind the other, as Linux does.
+/// The most links that are followed in a row, the same as in Linux.
 const LINKS: usize = 40;
 
-/// What fails where the new file is in its place already.
+/// The failing operation in an error that comes after the new file has taken its place.
 const FLUSHING: &str = "flushing to the disk the folder of the new";
 
 static FILES: AtomicU64 = AtomicU64::new(0);
 
-/// A new file beside its target, in whose place it comes by [`commit`](Self::commit). Dropped before that, it is removed.
-/// Whatever happens meanwhile, the target is whole: the old file or the new one.
+/// A new file beside its target. [`commit`](Self::commit) puts it in the target's place; if it is dropped before that,
+/// it is removed. Whatever happens, the target is whole: either the old file or the new one.
 #[derive(Debug)]
 pub(crate) struct AtomicFile {
     /// Taken when the file is closed.
@@ -36,7 +36,7 @@ pub(crate) struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Creates the file. Of a link, what it leads to is replaced, whether that is there or not.
+    /// Creates the file. If the path is a link, the file replaces what the link leads to, whether that exists or not.
     pub(crate) fn create(path: &Path) -> Result<Self, CheckpointError> {
         Self::beside(path).map_err(|error| CheckpointError::io("creating", &path.display().to_string(), &error))
     }
@@ -61,7 +61,8 @@ impl AtomicFile {
         Ok(own)
     }
 
-    /// As private as the file that it replaces. Where there are no such permissions, they are those of all files there.
+    /// Makes the file as private as the file that it replaces. A file system without permissions treats all files
+    /// alike, so it is no error there.
     fn keep_permissions(&mut self, old: &fs::Metadata) -> io::Result<()> {
         let Some(file) = self.file.as_ref().map(BufWriter::get_ref) else { return Ok(()) };
         if file.metadata()?.permissions() == old.permissions() {
@@ -73,7 +74,8 @@ impl AtomicFile {
         }
     }
 
-    /// Flushes to the disk, takes the target's place, and makes sure that the folder says so after a crash too.
+    /// Flushes the file to disk, puts it in the target's place, and flushes the folder, so that the change survives a
+    /// crash.
     pub(crate) fn commit(mut self) -> Result<(), CheckpointError> {
         let shown = self.target.display().to_string();
         self.replace().map_err(|error| CheckpointError::io("replacing", &shown, &error))?;
@@ -88,7 +90,7 @@ impl AtomicFile {
         fs::rename(&self.partial, &self.target).inspect_err(|_| self.discard())
     }
 
-    /// Removes the file; if that fails too, it stays, and the next save after an hour removes it.
+    /// Removes the file. If that fails too, the file stays, and the next save after an hour removes it.
     fn discard(&self) {
         let _ = fs::remove_file(&self.partial);
     }
@@ -97,7 +99,7 @@ impl AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(file) = self.file.take() {
-            // Without writing what is collected.
+            // The collected bytes are not written.
             drop(file.into_parts());
             self.discard();
         }
@@ -124,7 +126,7 @@ fn folder(file: &Path) -> &Path {
     }
 }
 
-/// The file that a path leads to, which need not be there: of links, what the last of them leads to.
+/// The file that a path leads to, through all links. It need not exist.
 fn followed(path: &Path) -> io::Result<PathBuf> {
     let mut target = path.to_owned();
     for _ in 0..LINKS {
@@ -140,14 +142,14 @@ fn followed(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many links"))
 }
 
-/// A file of a name that no other process, no other save of this one, and nothing that was left here has.
+/// Creates a file with a new name: no other process, no other save of this process and no file left here has it.
 fn create_new(folder: &Path, name: &OsStr) -> io::Result<(File, PathBuf)> {
     loop {
         let mut own = prefix(name);
         own.push(format!("{}-{}{PARTIAL}", std::process::id(), FILES.fetch_add(1, Ordering::Relaxed)));
         let partial = folder.join(own);
         match OpenOptions::new().write(true).create_new(true).open(&partial) {
-            // In a container, every run may be process 1.
+            // In a container every run may be process 1, and an earlier run may have left this name.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             file => return Ok((file?, partial)),
         }
@@ -155,11 +157,11 @@ fn create_new(folder: &Path, name: &OsStr) -> io::Result<(File, PathBuf)> {
 }
 
 fn flush_folder(file: &Path) -> io::Result<()> {
-    // Only Unix opens folders; elsewhere renaming is what there is.
+    // Only Unix opens folders. Elsewhere nothing more can be done than to rename.
     if cfg!(unix) { File::open(folder(file))?.sync_all() } else { Ok(()) }
 }
 
-/// How the names of files begin that are to become this one.
+/// The beginning of the names of this target's partial files.
 fn prefix(name: &OsStr) -> OsString {
     let mut prefix = OsString::from(".");
     if name.len() <= NAME {
@@ -173,7 +175,7 @@ fn prefix(name: &OsStr) -> OsString {
     prefix
 }
 
-/// Removes what killed runs left of earlier saves of this file. What cannot be removed is left.
+/// Removes what killed runs left of earlier saves of this file. Ignores files that cannot be removed.
 fn sweep(folder: &Path, name: &OsStr) {
     let prefix = prefix(name);
     let ours = |name: &OsStr| {

@@ -1,4 +1,4 @@
-//! The writing of a file, part by part, behind its header.
+//! Writes a file part by part, behind its header.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::error::checkpoint::CheckpointError;
 use crate::state_dict::spoiled::{Impossible, NOT_SAVED, Scan};
 
-/// A file of which the header is written.
+/// A file whose header is written.
 #[derive(Debug)]
 pub(crate) struct Body<W> {
     writer: W,
@@ -21,39 +21,39 @@ pub(crate) struct Body<W> {
 #[derive(Debug)]
 pub(crate) enum Segment {
     Bytes(Vec<u8>),
-    /// In another checkpoint: from this byte on, so many.
+    /// In another checkpoint: the place of the first byte, and the number of bytes.
     Kept(Data, u64, u64),
     Fed(Fed),
 }
 
-/// Bytes that are to be fed.
+/// Bytes that the caller feeds.
 #[derive(Debug)]
 pub(crate) struct Fed {
     /// The tensor's name in the file.
     pub name: String,
-    /// Whether its parameter has a name, or an id alone.
+    /// Whether its parameter has a name, or only an id.
     pub named: bool,
-    /// What looks at a moment's numbers; parameters' values may be any.
+    /// Checks a moment's numbers. `None` for parameters' values, which may be any numbers.
     pub scan: Option<Scan>,
     /// Whether spoiled moments are written.
     pub allow_nonfinite: bool,
-    /// Bytes that were fed.
+    /// The number of bytes fed so far.
     pub done: u64,
     pub size: u64,
 }
 
-/// Bytes copied at once from another checkpoint.
+/// The number of bytes copied at a time from another checkpoint.
 const COPY: u64 = 256 << 10;
 
 impl<W: Write> Body<W> {
-    /// `path` is for messages.
+    /// `path` is used in messages.
     pub(crate) fn new(writer: W, path: &str, segments: impl Iterator<Item = Segment>) -> Self {
         Self { writer, path: path.into(), rest: segments.collect() }
     }
 
-    /// Writes the next bytes of the parts, which may be cut between any numbers. Moments that loading would refuse are
-    /// refused here, so that they never take the place of good ones: spoiled ones behind their last bytes, when they are
-    /// counted.
+    /// Writes the next bytes of the parts. They may be cut between any two numbers. Moments that loading would refuse
+    /// are refused here, so that they never replace good ones. Spoiled moments are refused behind their last bytes,
+    /// when all spoiled elements are counted.
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         while !bytes.is_empty() {
             self.write_own()?;
@@ -70,7 +70,7 @@ impl<W: Write> Body<W> {
         Ok(())
     }
 
-    /// The writer behind the last tensor.
+    /// Returns the writer, behind the last tensor.
     pub(crate) fn finish(mut self) -> Result<W, CheckpointError> {
         self.write_own()?;
         if self.rest.is_empty() {
@@ -79,7 +79,7 @@ impl<W: Write> Body<W> {
         Err(CheckpointError::header("fewer bytes were given than the tensors have"))
     }
 
-    /// Writes what comes before the next bytes to be fed.
+    /// Writes everything that comes before the next bytes to be fed.
     fn write_own(&mut self) -> Result<(), CheckpointError> {
         while let Some(segment) = self.rest.pop_front() {
             match segment {
@@ -110,7 +110,7 @@ impl<W: Write> Body<W> {
 }
 
 impl Fed {
-    /// Whether the next bytes, and the moment if it ends with them, would be loaded again.
+    /// Checks that loading would accept the next bytes, and the moment if it ends with them.
     fn check(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let Some(scan) = &mut self.scan else { return Ok(()) };
         scan.feed_bytes(bytes).map_err(|Impossible { element, value, problem }| CheckpointError::NotSaved {

@@ -1,4 +1,4 @@
-//! What goes into a checkpoint beside the optimizer's state.
+//! What a checkpoint holds besides the optimizer's state.
 
 use std::collections::BTreeMap;
 
@@ -28,49 +28,47 @@ impl Default for CheckpointContents {
 }
 
 impl CheckpointContents {
-    /// The whole run: the optimizer's state with the loss scale, and the values of its parameters as `model.NAME`. The
-    /// parameters' buffers then need the usage `COPY_SRC`, which an arena's have.
+    /// Nothing besides the state: torch's `optimizer.state_dict()`.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The optimizer's state alone, torch's `optimizer.state_dict()`: for models that are saved elsewhere. A run cannot be
-    /// resumed from such a file alone.
+    /// Adds the values of the optimizer's parameters, as `model.NAME`. Their buffers then need the usage `COPY_SRC`.
     #[must_use]
     pub fn optimizer_only() -> Self {
         Self { params: false, ..Self::default() }
     }
 
-    /// State that infinite or NaN gradients have spoiled too, as torch saves it; else that is an
-    /// [error](crate::Error::SpoiledState). Such a file can be opened and looked into, and is loaded by
-    /// [`LoadOptions::allow_nonfinite`](crate::LoadOptions::allow_nonfinite).
+    /// Allows state that infinite or NaN gradients have spoiled, as torch does. Otherwise saving such state is an
+    /// [error](crate::Error::SpoiledState). The file can be opened and examined, and
+    /// [`LoadOptions::allow_nonfinite`](crate::LoadOptions::allow_nonfinite) loads it.
     #[must_use]
     pub fn allow_nonfinite(mut self) -> Self {
         self.allow_nonfinite = true;
         self
     }
 
-    /// An entry of metadata: an epoch, a seed. Replaces one of the same key. `optimizer`, `grad_scaler` and
-    /// `wgpu_adam.version`, the dict's own, are refused when the file is written.
+    /// Adds an entry of metadata, for example an epoch or a seed. Replaces an entry with the same key. The dict's own
+    /// keys `optimizer`, `grad_scaler` and `wgpu_adam.version` are refused when the file is written.
     #[must_use]
     pub fn with_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
         self
     }
 
-    /// A tensor on the host: model state that is no parameter, a curve of losses. Replaces one of the same name. The
-    /// optimizer's state under a name of its own, values of another shape than their parameter's and the name
-    /// `__metadata__` are refused when the file is written.
+    /// Adds a tensor on the host, for example model state that is not a parameter, or a curve of losses. Replaces a
+    /// tensor with the same name. When the file is written, these are refused: names of the optimizer's own state,
+    /// values whose shape differs from their parameter's, and the name `__metadata__`.
     #[must_use]
     pub fn with_tensor(mut self, name: impl Into<String>, tensor: CheckpointTensor) -> Self {
         self.tensors.insert(name.into(), tensor);
         self
     }
 
-    /// All that another checkpoint holds and this one does not: tensors and metadata that are neither the optimizer's
-    /// state, the loss scale included, nor its parameters' values. They are copied from its file when this one is written. Unknown options of groups
-    /// need no keeping: the optimizer has them from loading.
+    /// Adds everything that another checkpoint holds and this one does not: tensors and metadata, except the
+    /// optimizer's state, the loss scale and the parameters' values. They are copied from the other file when this one
+    /// is written. Unknown options of groups need no keeping: the optimizer has them from loading.
     #[must_use]
     pub fn keep(mut self, checkpoint: &Checkpoint) -> Self {
         self.kept = Some(checkpoint.clone());

@@ -1,4 +1,4 @@
-//! The bytes of a checkpoint: a file that stays where it is, or bytes in memory.
+//! The bytes of a checkpoint: an open file, or bytes in memory.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ enum Bytes {
     File(Arc<File>),
 }
 
-/// An open file. Its place in the folder may be taken by another meanwhile: what was opened is what is read.
+/// An open file. If another file takes its place in the folder, this one is still read.
 #[cfg(not(target_family = "wasm"))]
 #[derive(Debug)]
 struct File {
     path: String,
-    /// Seeking and reading are two calls.
+    /// Locked, because seeking and reading are two calls.
     file: std::sync::Mutex<std::fs::File>,
 }
 
@@ -41,7 +41,7 @@ impl Data {
             let no_file = || CheckpointError::header(format!("{shown} is no file"));
             if metadata.is_file() { Ok(metadata.len()) } else { Err(no_file()) }
         };
-        // Beforehand: to open a pipe would wait for somebody who writes to it.
+        // Checked before opening, because opening a pipe would wait for a writer.
         check(std::fs::metadata(path))?;
         let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
         let len = check(file.metadata())?;

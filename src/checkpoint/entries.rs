@@ -1,4 +1,4 @@
-//! Entries of metadata that are JSON objects: read one by one, unknown ones kept as they are written.
+//! Metadata entries that are JSON objects. Their entries are read one by one, and unknown ones are kept verbatim.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::checkpoint::map::map_of;
 use crate::checkpoint::names;
 use crate::error::checkpoint::CheckpointError;
 
-/// Values that are kept as they are written.
+/// Values that are kept verbatim.
 pub(super) type Raw = BTreeMap<String, Box<RawValue>>;
 
-/// An object's entries, each there once.
+/// Reads an object's entries. No key may occur twice.
 pub(super) fn object(place: &str, text: &str) -> Result<Raw, CheckpointError> {
     let parsed = serde_json::from_str::<Unique<Box<RawValue>>>(text);
     parsed
@@ -21,7 +21,7 @@ pub(super) fn object(place: &str, text: &str) -> Result<Raw, CheckpointError> {
         .map_err(|error| CheckpointError::metadata(place, format!("cannot be read: {error}")))
 }
 
-/// Takes an entry out, if it is there.
+/// Removes and returns an entry, if it is there.
 pub(super) fn optional<T: DeserializeOwned>(
     raw: &mut Raw,
     place: &str,
@@ -36,7 +36,7 @@ fn wrong_type(place: &str, key: &str, value: &str, error: &serde_json::Error) ->
     CheckpointError::metadata(format!("{place}.{key}"), format!("is {shown}: {error}"))
 }
 
-/// Takes an entry out.
+/// Removes and returns an entry. It must be there.
 pub(super) fn required<T: DeserializeOwned>(raw: &mut Raw, place: &str, key: &str) -> Result<T, CheckpointError> {
     optional(raw, place, key)?.ok_or_else(|| missing(place, key))
 }
@@ -45,12 +45,12 @@ fn missing(place: &str, key: &str) -> CheckpointError {
     CheckpointError::metadata(format!("{place}.{key}"), "is missing")
 }
 
-/// What is left, as text.
+/// Returns the remaining entries as text.
 pub(super) fn texts(raw: Raw) -> BTreeMap<String, String> {
     map_of(raw.into_iter().map(|(key, value)| (key, value.get().to_owned())))
 }
 
-/// Texts as values of JSON.
+/// Reads texts as JSON values.
 pub(super) fn raw(place: &str, texts: &BTreeMap<String, String>) -> Result<Raw, CheckpointError> {
     let mut raw = Raw::new();
     for (key, text) in texts {
@@ -62,7 +62,7 @@ pub(super) fn raw(place: &str, texts: &BTreeMap<String, String>) -> Result<Raw, 
     Ok(raw)
 }
 
-/// A value as JSON.
+/// Returns a value as JSON.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<Box<RawValue>, CheckpointError> {
     serde_json::value::to_raw_value(value)
         .map_err(|error| CheckpointError::metadata(names::OPTIMIZER, error.to_string()))

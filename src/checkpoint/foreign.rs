@@ -1,9 +1,9 @@
-//! What a file is that is no checkpoint, by its first bytes: for somebody who took it for one.
+//! Recognizes by their first bytes files that are not checkpoints, for users who mistake them for checkpoints.
 
 use crate::checkpoint::data::Data;
 use crate::error::checkpoint::CheckpointError;
 
-/// First bytes, and what files that begin with them are.
+/// First bytes, and what kind of file begins with them.
 const KINDS: [(&[u8], &str); 9] = [
     (b"PK\x03\x04", "it is a zip archive, as torch.save writes them (.pt, .pth, .bin): {torch}"),
     (b"\x80\x02", "it is a Python pickle, as torch.save wrote them before torch 1.6 (.pt, .pth): {torch}"),
@@ -22,10 +22,11 @@ const KINDS: [(&[u8], &str); 9] = [
 const TORCH: &str = "convert it with tools/torch_checkpoint.py of this crate's repository, which makes a .safetensors file of it \
     and back";
 
-/// Bytes that are shown of a file of no known kind.
+/// How many bytes of a file of unknown kind are shown.
 const SHOWN: usize = 8;
 
-/// An error of a file without a header that can be one: by its first bytes if they tell, else the one given.
+/// The error for a file that has no valid header. If its first bytes are known, the error says what the file is;
+/// otherwise it is the given error.
 pub(super) fn explained(data: &Data, error: CheckpointError) -> CheckpointError {
     if !matches!(error, CheckpointError::Header { .. }) {
         return error;
@@ -42,7 +43,7 @@ pub(super) fn explained(data: &Data, error: CheckpointError) -> CheckpointError 
     })
 }
 
-/// The error of a length that no header has, `most` being the longest.
+/// The error for a length that no header has. `most` is the longest.
 pub(super) fn no_length(length: [u8; SHOWN], most: u64, file: u64) -> CheckpointError {
     let (shown, length) = (length.escape_ascii(), u64::from_le_bytes(length));
     CheckpointError::header(format!(

@@ -9,7 +9,7 @@ use crate::checkpoint::names;
 use crate::error::checkpoint::CheckpointError;
 use crate::state_dict::StateGroup;
 
-/// What the entry says.
+/// The contents of the entry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Groups {
     pub groups: Vec<StateGroup>,
@@ -54,7 +54,7 @@ impl Groups {
     }
 }
 
-/// What a group's entry has beside what is unknown.
+/// The known keys in a group's entry.
 const OWN: [&str; 9] =
     ["lr", "betas", "eps", "weight_decay", "amsgrad", "maximize", "decoupled_weight_decay", "params", "param_names"];
 
@@ -104,7 +104,7 @@ fn group_to_raw(group: &StateGroup) -> Result<Raw, CheckpointError> {
     Ok(entries)
 }
 
-/// Each id once.
+/// Checks that each id occurs once.
 fn check_ids(groups: &[StateGroup]) -> Result<(), CheckpointError> {
     let mut ids = BTreeSet::new();
     for (number, group) in groups.iter().enumerate() {
@@ -116,7 +116,7 @@ fn check_ids(groups: &[StateGroup]) -> Result<(), CheckpointError> {
     Ok(())
 }
 
-/// Gives groups the names of their parameters, which are listed by packed id.
+/// Gives groups the names of their parameters. `all_names` lists them by packed id.
 fn assign_names(groups: &mut [StateGroup], all_names: &[String]) -> Result<(), CheckpointError> {
     let wrong = |problem| Err(CheckpointError::metadata("optimizer.param_names", problem));
     let params: usize = groups.iter().map(|group| group.params.len()).sum();
@@ -139,7 +139,7 @@ fn assign_names(groups: &mut [StateGroup], all_names: &[String]) -> Result<(), C
     Ok(())
 }
 
-/// All parameters have names, each its own, or none has one.
+/// Checks that either all parameters have names, all different, or none has one.
 fn check_names(groups: &[StateGroup]) -> Result<(), CheckpointError> {
     let mut seen = BTreeSet::new();
     for (number, group) in groups.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! The header of a safetensors file: which tensors there are, of what kind, where. Stricter than the format's own crate:
-//! nothing may be named twice, and every error names the tensor.
+//! The header of a safetensors file: which tensors the file has, of which type, and where. Stricter than the format's
+//! own crate: no name may occur twice, and every error names the tensor.
 
 use std::collections::{BTreeMap, btree_map};
 use std::fmt::Formatter;
@@ -14,13 +14,13 @@ use crate::checkpoint::foreign;
 use crate::checkpoint::map::map_of;
 use crate::error::checkpoint::CheckpointError;
 
-/// Bytes of the length with which a file begins.
+/// The size of the length field at the start of a file, in bytes.
 const LENGTH: u64 = 8;
-/// The longest header, the limit of the format's own crate.
+/// The longest header in bytes, the limit of the format's own crate.
 pub(super) const MAX_HEADER: u64 = 100_000_000;
-/// More dimensions than any tensor has.
+/// The most dimensions that are accepted, more than any real tensor has.
 const MAX_RANK: usize = 64;
-/// The header's entry that is no tensor.
+/// The only entry of the header that is not a tensor.
 pub(super) const METADATA: &str = "__metadata__";
 
 /// A tensor in a file.
@@ -30,11 +30,11 @@ pub(crate) struct Located {
     pub shape: Vec<usize>,
     /// The first byte, from the start of the file.
     pub begin: u64,
-    /// How many bytes.
+    /// The number of bytes.
     pub size: u64,
 }
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Header {
     pub metadata: BTreeMap<String, String>,
@@ -42,7 +42,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads a file's header and checks that the tensors it tells of fill the rest of the file exactly.
+    /// Reads a file's header and checks that its tensors fill the rest of the file exactly.
     pub(crate) fn read(data: &Data) -> Result<Self, CheckpointError> {
         let text = Self::text(data).map_err(|error| foreign::explained(data, error))?;
         let (len, length) = (data.len(), text.len() as u64);
@@ -54,7 +54,7 @@ impl Header {
 }
 
 impl Header {
-    /// The header's text, if the file begins as one of the format does.
+    /// Returns the header's text, if the file begins as the format requires.
     fn text(data: &Data) -> Result<String, CheckpointError> {
         let len = data.len();
         if len == 0 {
@@ -93,7 +93,8 @@ impl Header {
     }
 }
 
-/// Tensors by name with their places in the file, if these follow each other without gap or overlap to the very end.
+/// Returns the tensors by name with their places in the file. Checks that they follow each other to the very end,
+/// without gap or overlap.
 fn locate(
     tensors: BTreeMap<String, TensorInfo>,
     start: u64,
@@ -139,7 +140,8 @@ fn locate(
     Ok(map_of(located))
 }
 
-/// How many bytes a tensor takes; none if they cannot be counted, or it has more dimensions than any tensor.
+/// The number of bytes that a tensor takes. `None` if it overflows or is not whole, or if there are too many
+/// dimensions.
 pub(super) fn size(dtype: Dtype, shape: &[usize]) -> Option<u64> {
     if shape.len() > MAX_RANK {
         return None;
@@ -148,7 +150,7 @@ pub(super) fn size(dtype: Dtype, shape: &[usize]) -> Option<u64> {
     bits.is_multiple_of(8).then_some(bits / 8)
 }
 
-/// A shape for messages.
+/// Formats a shape for messages.
 pub(super) fn shown(shape: &[usize]) -> String {
     if shape.len() > MAX_RANK { format!("of {} dimensions", shape.len()) } else { format!("{shape:?}") }
 }
@@ -193,7 +195,7 @@ impl<'de> Deserialize<'de> for Parsed {
     }
 }
 
-/// A JSON object that has no key twice.
+/// A JSON object without duplicate keys.
 pub(crate) struct Unique<V>(pub BTreeMap<String, V>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {

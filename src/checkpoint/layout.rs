@@ -1,4 +1,4 @@
-//! What a file will hold and where, decided before its first byte is written. What loading would refuse is refused here.
+//! What a file will hold and where, decided before its first byte is written. Refuses what loading would refuse.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
@@ -21,7 +21,7 @@ use crate::planes::Plane;
 use crate::state_dict::spoiled::Scan;
 use crate::state_dict::{MAX_STEP, StateDict, TensorState};
 
-/// What is given to [`Body::feed`]: a plane of a parameter's state, or its values where there is none.
+/// What is given to [`Body::feed`]: a plane of a parameter's state, or the parameter's values if there is no plane.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Part {
     pub id: u64,
@@ -46,28 +46,28 @@ enum Content {
     Fed(Part),
 }
 
-/// A file's tensors in their order, and its metadata.
+/// A file's tensors in order, and its metadata.
 #[derive(Debug)]
 pub(crate) struct Layout {
     tensors: Vec<Tensor>,
     metadata: BTreeMap<String, String>,
-    /// By id.
+    /// Step counts by id.
     steps: BTreeMap<u64, u64>,
-    /// What another checkpoint, which is kept, says of the loss scale beyond what is known.
+    /// Unknown contents of the loss scale's entry, from a checkpoint that is kept.
     grad_scaler_extra: BTreeMap<String, String>,
     /// Whether parameters have names, and whether spoiled state is written too.
     named: bool,
     allow_nonfinite: bool,
 }
 
-/// Bytes of which the data's place is a multiple.
+/// The data begins at a multiple of this many bytes.
 const ALIGNMENT: usize = 8;
-/// What callers can neither give nor replace.
+/// The error for what callers can neither give nor replace.
 const OWN: &str = "is the optimizer's own and cannot be given";
 
 impl Layout {
-    /// Lays out a state dict, whose moments may be empty. `shapes` are those of all parameters by id, if their values are
-    /// at hand.
+    /// Lays out a state dict, whose moments may be empty. `shapes` are the shapes of all parameters by id, if their
+    /// values are available.
     pub(crate) fn new(
         dict: &StateDict,
         contents: &CheckpointContents,
@@ -126,12 +126,12 @@ impl Layout {
         layout.set_grad_scaler(dict.grad_scaler.as_ref())?;
         layout.metadata.insert(names::OPTIMIZER.into(), optimizer);
         layout.metadata.insert(names::VERSION.into(), StateDict::VERSION.to_string());
-        // As the format's own crate: the widest first, so that all are aligned, then by name.
+        // The order of the format's own crate: the widest types first, so that all tensors are aligned, then by name.
         layout.tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
         Ok(layout)
     }
 
-    /// Adds the caller's tensors. `known` are shapes of parameters by the names of their values.
+    /// Adds the caller's tensors. `known` holds the shapes of parameters, by the names of their values.
     fn add_given(
         &mut self,
         contents: &CheckpointContents,
@@ -156,11 +156,11 @@ impl Layout {
         Ok(())
     }
 
-    /// Adds what is kept of another checkpoint.
+    /// Adds what is kept from another checkpoint.
     fn add_kept(&mut self, contents: &CheckpointContents, by_id: &BTreeMap<u64, String>) {
         let Some(kept) = &contents.kept else { return };
         let taken = self.names();
-        // Values of parameters are only ever written with the state they belong to.
+        // Parameters' values are only ever written with the state to which they belong.
         let own: HashSet<String> = by_id.values().map(|name| names::model(name)).collect();
         for (name, located) in &kept.header.tensors {
             if names::is_state(name) || own.contains(name) || taken.contains(name) {
@@ -179,7 +179,7 @@ impl Layout {
         self.tensors.iter().map(|tensor| tensor.name.clone()).collect()
     }
 
-    /// Puts other step counts, none of them larger, in the place of those laid out, and in their types.
+    /// Replaces the step counts. None may be larger than before, because their types stay the same.
     pub(crate) fn set_steps(&mut self, dict: &StateDict) {
         let by_id = names::by_id(dict);
         self.steps = map_of(dict.state.iter().map(|(id, entry)| (*id, entry.step)));
@@ -193,7 +193,7 @@ impl Layout {
         }
     }
 
-    /// Puts another loss scale, or none, in the place of the one laid out.
+    /// Replaces or removes the loss scale.
     pub(crate) fn set_grad_scaler(&mut self, state: Option<&GradScalerState>) -> Result<(), Error> {
         self.metadata.remove(names::GRAD_SCALER);
         if let Some(state) = state {
@@ -203,15 +203,15 @@ impl Layout {
         Ok(())
     }
 
-    /// What is to be fed, in the order of the file.
+    /// The parts to be fed, in the order of the file.
     pub(crate) fn parts(&self) -> Vec<Part> {
         self.tensors.iter().filter_map(|t| if let Content::Fed(part) = t.content { Some(part) } else { None }).collect()
     }
 
-    /// Writes all that comes before the first part. `path` is for messages.
+    /// Writes the header, and returns what writes the tensors behind it. `path` is used in messages.
     pub(crate) fn begin<W: Write>(self, mut writer: W, path: &str) -> Result<Body<W>, CheckpointError> {
         let mut header = serde_json::to_vec(&self).map_err(|error| CheckpointError::header(error.to_string()))?;
-        // Spaces to align the data.
+        // Spaces align the data.
         header.resize(header.len().next_multiple_of(ALIGNMENT), b' ');
         if header.len() as u64 > header::MAX_HEADER {
             return Err(CheckpointError::header(format!("a header of {} bytes is too long", header.len())));
@@ -242,7 +242,7 @@ fn fed(name: String, shape: &[usize], part: Part) -> Result<Tensor, CheckpointEr
     Ok(Tensor { name, dtype: Dtype::F32, shape: shape.to_vec(), size, content: Content::Fed(part) })
 }
 
-/// A step count in a type that holds all smaller ones too: torch's F32 as far as that counts.
+/// A step count, in a type that also holds all smaller counts: F32 as in torch, as far as F32 counts exactly.
 fn step(param: &str, step: u64) -> Result<Tensor, CheckpointError> {
     let name = names::state(param, names::STEP);
     if step > MAX_STEP {
@@ -257,7 +257,7 @@ fn step_bytes(dtype: Dtype, step: u64) -> Vec<u8> {
     if dtype == Dtype::F32 { (step as f32).to_le_bytes().to_vec() } else { (step as f64).to_le_bytes().to_vec() }
 }
 
-/// Whether a parameter of a group with amsgrad has the maximum that loading asks for.
+/// Checks that a parameter of a group with amsgrad has the maximum that loading requires.
 fn check_maximum(name: Option<&String>, entry: Option<&TensorState>) -> Result<(), CheckpointError> {
     let is_missing = entry.is_some_and(|entry| entry.step > 0 && entry.max_exp_avg_sq.is_none());
     let Some(name) = name.filter(|_| is_missing) else { return Ok(()) };
@@ -266,7 +266,7 @@ fn check_maximum(name: Option<&String>, entry: Option<&TensorState>) -> Result<(
 }
 
 impl Serialize for Layout {
-    /// The JSON of the header.
+    /// Writes the JSON of the header.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(header::METADATA, &self.metadata)?;

@@ -1,9 +1,9 @@
-//! Maps made of pairs.
+//! Maps made from pairs.
 
 use std::collections::BTreeMap;
 
-/// A map of these, by inserting one after another. `collect` would sort them, and the code of a sort for each kind of pair
-/// is a good part of what a page downloads.
+/// Makes a map by inserting pairs one after another. `collect` would sort them, and the code of a sort for each type of
+/// pair is a considerable part of what a page downloads.
 pub(crate) fn map_of<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
     let mut map = BTreeMap::new();
     map.extend(pairs);

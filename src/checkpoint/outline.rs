@@ -1,4 +1,4 @@
-//! From a header to a state dict without values: every name, type, shape and step count checked.
+//! Turns a header into a state dict without values. Checks every name, type, shape and step count.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,12 +14,12 @@ use crate::error::checkpoint::CheckpointError;
 use crate::planes::{Plane, Planes};
 use crate::state_dict::{MAX_STEP, StateDict, TensorState};
 
-/// A file's state dict, its moments empty, and what is unknown in its metadata.
+/// A file's state dict with empty moments, and the unknown contents of its metadata.
 pub(crate) struct Outline {
     pub dict: StateDict,
-    /// Of the entry `optimizer`, as JSON.
+    /// Unknown contents of the entry `optimizer`, as JSON.
     pub extra: BTreeMap<String, String>,
-    /// Of the entry `grad_scaler`.
+    /// Unknown contents of the entry `grad_scaler`, as JSON.
     pub grad_scaler_extra: BTreeMap<String, String>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn outline(data: &Data, header: &Header) -> Result<Outline, Error> {
     Ok(Outline { dict, extra, grad_scaler_extra })
 }
 
-/// The error of a file that says nothing of an optimizer.
+/// The error for a file that holds nothing about an optimizer.
 fn no_optimizer(header: &Header) -> CheckpointError {
     let mut others = header.tensors.keys().filter(|name| !names::is_state(name));
     match (header.tensors.keys().any(|name| names::is_state(name)), others.next()) {
@@ -77,7 +77,8 @@ fn check_version(header: &Header) -> Result<(), CheckpointError> {
     }
 }
 
-/// State belongs to a parameter of a group. State of other kinds than torch's Adam has is somebody else's, and kept.
+/// Checks that state belongs to a parameter of a group. State with keys that torch's Adam does not have belongs to
+/// someone else, and is kept.
 fn check_strays<'a>(header: &Header, params: impl Iterator<Item = &'a String>) -> Result<(), CheckpointError> {
     let mut known = BTreeSet::new();
     known.extend(params.map(String::as_str));
@@ -90,7 +91,7 @@ fn check_strays<'a>(header: &Header, params: impl Iterator<Item = &'a String>) -
     Ok(())
 }
 
-/// A parameter's entry; none if the file has no state of it.
+/// Returns a parameter's entry; `None` if the file has no state of the parameter.
 fn entry(data: &Data, header: &Header, param: &str, amsgrad: bool) -> Result<Option<TensorState>, CheckpointError> {
     let find = |key: &str| header.tensors.get_key_value(&names::state(param, key));
     let step = find(names::STEP);
@@ -126,7 +127,7 @@ fn entry(data: &Data, header: &Header, param: &str, amsgrad: bool) -> Result<Opt
     Ok(Some(TensorState::new(step, shape, Planes::new(has(Plane::MaxExpAvgSq)))))
 }
 
-/// A step count: a scalar, F32 as torch writes it, or of a type that holds more.
+/// Reads a step count: a scalar, in F32 as torch writes it, or in a type that holds more.
 fn step_count(data: &Data, name: &str, located: &Located) -> Result<u64, CheckpointError> {
     let wrong = |problem: String| CheckpointError::tensor(name, problem);
     if !(located.shape.is_empty() || located.shape == [1]) {

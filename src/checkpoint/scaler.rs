@@ -1,4 +1,4 @@
-//! The metadata entry `grad_scaler`: the dynamic loss scale as JSON, by torch's keys.
+//! The metadata entry `grad_scaler`: the dynamic loss scale as JSON, under torch's keys.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::checkpoint::names;
 use crate::error::checkpoint::CheckpointError;
 use crate::options::grad_scaler::GradScalerState;
 
-/// The entry, and what else it holds, as JSON.
+/// The contents of the entry. Unknown ones are kept as JSON.
 #[derive(Clone, Debug)]
 pub(crate) struct Scaler {
     pub state: GradScalerState,
@@ -30,7 +30,7 @@ impl Scaler {
     }
 }
 
-/// The entry's text.
+/// Returns the entry's text.
 pub(crate) fn to_json(state: &GradScalerState, extra: &BTreeMap<String, String>) -> Result<String, CheckpointError> {
     let mut entries = raw(PLACE, extra)?;
     let numbers =

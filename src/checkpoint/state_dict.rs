@@ -9,12 +9,13 @@ use crate::error::Error;
 use crate::state_dict::StateDict;
 
 impl StateDict {
-    /// The dict as a checkpoint file's bytes, with whatever else is to be in it: the same bytes for the same contents.
+    /// Returns the dict as the bytes of a checkpoint file, with the other contents. Equal contents give equal bytes.
     ///
     /// # Errors
     /// [`SpoiledState`](Error::SpoiledState) for moments that are not finite, unless the contents
-    /// [allow](CheckpointContents::allow_nonfinite) them. Whatever could not be read again: options out of range, negative
-    /// squares, a tensor that cannot be in a file. Contents that ask for parameters' values, which a dict does not have.
+    /// [allow](CheckpointContents::allow_nonfinite) them. An error for whatever could not be read again: options out of
+    /// range, negative squares, a tensor that cannot be in a file. An error for contents that ask for parameters'
+    /// values, which a dict does not have.
     #[doc(alias = "serialize")]
     pub fn to_safetensors(&self, contents: &CheckpointContents) -> Result<Vec<u8>, Error> {
         let layout = Layout::new(self, contents, None)?;
@@ -27,7 +28,7 @@ impl StateDict {
         Ok(body.finish()?)
     }
 
-    /// The optimizer's state in a checkpoint file's bytes.
+    /// Reads the optimizer's state from the bytes of a checkpoint file.
     ///
     /// # Errors
     /// As for [`Checkpoint::open`].

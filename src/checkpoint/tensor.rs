@@ -14,11 +14,11 @@ pub struct CheckpointTensor {
 }
 
 impl CheckpointTensor {
-    /// A tensor of little-endian numbers, row-major.
+    /// Creates a tensor of little-endian numbers, row-major.
     ///
     /// # Errors
-    /// `bytes` of another length than type and shape have; a shape that cannot be in a file, of more than 64 dimensions or
-    /// more bytes than can be counted.
+    /// The length of `bytes` does not fit type and shape, or the shape cannot be in a file: it has more than 64
+    /// dimensions, or more bytes than can be counted.
     pub fn new(dtype: Dtype, shape: impl Into<Vec<usize>>, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
         let shape = shape.into();
         let shown = header::shown(&shape);
@@ -32,10 +32,10 @@ impl CheckpointTensor {
         Err(CheckpointError::tensor("", problem))
     }
 
-    /// A tensor of f32.
+    /// Creates a tensor of f32.
     ///
     /// # Errors
-    /// As many values as the shape does not have.
+    /// The number of values does not fit the shape.
     pub fn f32(shape: impl Into<Vec<usize>>, values: &[f32]) -> Result<Self, CheckpointError> {
         Self::new(Dtype::F32, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }

@@ -1,4 +1,4 @@
-//! The numbers in a file: of moments, verified when it is opened, and of parameters.
+//! The numbers in a file: those of moments, which are verified when the file is opened, and those of parameters.
 
 use crate::checkpoint::{Checkpoint, names};
 use crate::error::Error;
@@ -7,12 +7,12 @@ use crate::state_dict::spoiled::{Impossible, Scan, Spoiled};
 use crate::transfer::upload::{Bytes, What};
 use safetensors::Dtype;
 
-/// Bytes looked at at once.
+/// The number of bytes checked at a time.
 const PART: u64 = 256 << 10;
 
 impl Checkpoint {
-    /// Reads all moments once, part by part. What no run arrives at is refused; what is spoiled is kept for loading to refuse,
-    /// so that somebody can look into the file.
+    /// Reads all moments once, part by part. Refuses impossible numbers. Notes spoiled ones for loading to refuse, so
+    /// that the file can be opened and examined.
     pub(super) fn verify_values(&mut self) -> Result<(), CheckpointError> {
         let mut part = Vec::new();
         for (id, entry) in &self.outline.state {
@@ -37,18 +37,18 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The first spoiled moment of a parameter, if it has one.
+    /// Returns the first spoiled moment of a parameter, if it has one.
     pub(crate) fn spoiled(&self, id: u64) -> Option<&Spoiled> {
         self.spoiled.get(&id)
     }
 
-    /// An error if the file has the values of none of these parameters.
+    /// Checks that the file has the values of at least one of these parameters.
     pub(crate) fn check_has_values(&self, mut ids: impl ExactSizeIterator<Item = u64>) -> Result<(), CheckpointError> {
         let has_values = ids.len() == 0 || ids.any(|id| self.header.tensors.contains_key(&self.model_name(id)));
         if has_values { Ok(()) } else { Err(CheckpointError::NoParameters) }
     }
 
-    /// Whether the file has the values of a parameter of this shape.
+    /// Checks that the file has the values of a parameter of this shape.
     pub(crate) fn check_values(&self, id: u64, shape: &[usize]) -> Result<(), CheckpointError> {
         let name = self.model_name(id);
         let missing = CheckpointError::Missing { name: name.clone(), reason: "and the parameters' values are wanted" };

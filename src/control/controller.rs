@@ -1,11 +1,11 @@
-//! What lives on the device from step to step: the loss scale, what was decided last, how many steps each tensor did
-//! not take.
+//! What stays on the device from step to step: the loss scale, the last decisions, and how many steps each tensor
+//! skipped.
 
 use std::sync::Arc;
 
 use crate::control::question::Question;
 use crate::control::skipped::Counts;
-use crate::control::statistics::Ring;
+use crate::control::statistics::StatisticsPool;
 use crate::device::gpu::Gpu;
 use crate::error::Error;
 use crate::kernels::{ControlPipelines, Kernels};
@@ -19,7 +19,7 @@ pub(crate) struct Controller {
     pub skipped: Counts,
     pub question: Question,
     pub pipelines: Arc<ControlPipelines>,
-    pub ring: Ring,
+    pub statistics: StatisticsPool,
 }
 
 const WHAT: &str = "the buffers of gradient control";
@@ -34,7 +34,7 @@ impl Controller {
             return Err(Error::DeviceLimit { what, limit, needed, allowed, remedy });
         }
         let pipelines = kernels.control(gpu)?;
-        let ring = Ring::new(gpu)?;
+        let statistics = StatisticsPool::new(gpu)?;
         let skipped = Counts::new(gpu)?;
         gpu.guard.run(WHAT, || {
             let usage = wgpu::BufferUsages::STORAGE
@@ -44,11 +44,11 @@ impl Controller {
             let state = gpu.buffer("control.state", size_of::<State>() as u64, usage);
             let first = State { loss_scale: 1.0, clip_factor: 1.0, ..State::default() };
             gpu.queue.write_buffer(&state, 0, bytemuck::bytes_of(&first));
-            Self { state, skipped, question: Question::default(), pipelines, ring }
+            Self { state, skipped, question: Question::default(), pipelines, statistics }
         })
     }
 
-    /// Copies what the outside says of a step to where the step looks for it.
+    /// Copies the caller's `found_inf` for a step to where the step reads it.
     pub(crate) fn record_found_inf(&self, encoder: &mut wgpu::CommandEncoder, found_inf: &TensorBuffer) {
         let to = std::mem::offset_of!(State, found_inf_outside) as u64;
         encoder.copy_buffer_to_buffer(found_inf.buffer(), found_inf.offset(), &self.state, to, Some(4));

@@ -1,4 +1,4 @@
-//! The loss scale on the device: where it begins, and how a loaded one is written.
+//! The loss scale on the device: how it begins, and how a loaded one is written.
 
 use super::Control;
 use crate::device::gpu::Gpu;
@@ -9,8 +9,8 @@ use crate::options::gradient_control::LossScale;
 const WHAT: &str = "the loss scale";
 
 impl Control {
-    /// Goes on from where a saved scale was; keeps it for later where no dynamic scale is in force. A dict without one
-    /// leaves the scale in force alone.
+    /// Continues from a saved scale, or keeps it for later if no dynamic scale is in force. A dict without a scale does
+    /// not change the scale in force.
     pub(crate) fn load_scaler(&mut self, gpu: &Gpu, saved: Option<GradScalerState>) -> Result<(), Error> {
         let LossScale::Dynamic { growth_factor, backoff_factor, growth_interval, .. } = &mut self.options.loss_scale
         else {
@@ -23,7 +23,8 @@ impl Control {
         self.write_scale(gpu, saved.words())
     }
 
-    /// Begins with the scale that these options begin with: with one that was loaded before, if they are dynamic.
+    /// Sets the scale with which these options begin. If they are dynamic, a scale that was loaded before takes
+    /// precedence.
     pub(crate) fn begin_scale(
         &mut self,
         gpu: &Gpu,
@@ -43,14 +44,14 @@ impl Control {
         Ok(())
     }
 
-    /// By the queue: before the next submit.
+    /// Writes the scale through the queue, before the next submit.
     fn write_scale(&self, gpu: &Gpu, words: Words) -> Result<(), Error> {
         let Some(controller) = &self.controller else { return Ok(()) };
         let bytes = bytemuck::bytes_of(&words);
         gpu.guard.run(WHAT, || gpu.queue.write_buffer(&controller.state, 0, bytes))
     }
 
-    /// By an encoder, from a buffer that nothing else writes to.
+    /// Writes the scale through an encoder, from a buffer that nothing else writes to.
     fn record_scale(&self, gpu: &Gpu, words: Words, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
         let Some(controller) = &self.controller else { return Ok(()) };
         let bytes = bytemuck::bytes_of(&words);

@@ -1,4 +1,5 @@
-//! The counts of skipped steps, asked of the device in a step and answered some steps later, without anybody waiting.
+//! A step asks the device for the counts of skipped steps, and the answer arrives some steps later, without anyone
+//! waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -6,18 +7,18 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::device::gpu::Gpu;
 use crate::error::Error;
 
-/// One buffer that counts are copied to. A second question waits for the answer to the first.
+/// One buffer for a copy of the counts. A second question must wait for the answer to the first.
 #[derive(Debug, Default)]
 pub(crate) struct Question {
     buffer: Option<wgpu::Buffer>,
-    /// No wgpu object: what is given to an encoder must be `Send`, in a browser too.
+    /// Not a wgpu object, because what an encoder receives must be `Send`, even in a browser.
     state: Arc<AtomicU8>,
     is_asked: bool,
 }
 
-/// What a look at a question finds.
+/// The state of a question.
 pub(crate) enum Answer {
-    /// None was asked, or none has come yet.
+    /// Nothing was asked, or no answer has arrived yet.
     None,
     /// The question was never submitted, or could not be answered.
     Lost,
@@ -30,7 +31,7 @@ const OUT: u8 = 1;
 const MAPPED: u8 = 2;
 const WHAT: &str = "the buffer for counts of skipped steps";
 
-/// Frees the buffer when dropped, unless that is mapped by then.
+/// Frees the buffer when dropped, unless the buffer is mapped by then.
 struct Lease(Option<Arc<AtomicU8>>);
 
 impl Drop for Lease {
@@ -46,7 +47,7 @@ impl Question {
         self.is_asked
     }
 
-    /// Records the copy of the counts, behind the step that counts last.
+    /// Records a copy of the counts, behind the last step that they include.
     pub(crate) fn ask(
         &mut self,
         gpu: &Gpu,
@@ -78,7 +79,7 @@ impl Question {
         Ok(())
     }
 
-    /// The answer, if it has come. Never waits.
+    /// Returns the answer, if it has arrived. Never waits.
     pub(crate) fn answer(&mut self, gpu: &Gpu) -> Answer {
         if !self.is_asked {
             return Answer::None;
@@ -92,7 +93,7 @@ impl Question {
                     let words = bytes.chunks_exact(4);
                     words.map(|word| u32::from_le_bytes(word.try_into().unwrap_or_default())).collect()
                 });
-                // A buffer of a lost device is of no use any more.
+                // A buffer of a lost device is of no further use.
                 if gpu.guard.unmap(WHAT, &buffer).is_ok() {
                     self.buffer = Some(buffer);
                 }

@@ -1,10 +1,10 @@
-//! Of each tensor, the steps that it was to take and did not: counted on the device, in a buffer that grows with the
-//! number of tensors.
+//! For each tensor, how many steps it should have taken but skipped. The device counts them, in a buffer that grows
+//! with the number of tensors.
 //!
-//! When it grows, steps that are recorded and not submitted may still count in the old buffer, and nobody knows which
-//! encoders will be submitted. So every step recorded from then on first adds the old counts to the new and clears the
-//! old, until an encoder that did so is known to have been submitted: whichever that is, and however many others, no
-//! count is lost or added twice.
+//! When the buffer grows, steps that are recorded and not submitted may still count in the old one, and nobody knows
+//! which encoders will be submitted. So every step recorded from then on first adds the old counts to the new ones and
+//! clears the old ones. Steps stop doing so when an encoder that did it is known to have been submitted. No count is
+//! lost or added twice, whichever encoders are submitted, and however many.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,23 +20,23 @@ pub(crate) struct Counts {
     /// A u32 for each tensor, by its number.
     pub current: wgpu::Buffer,
     outgrown: Vec<Outgrown>,
-    /// Made when it is first wanted.
+    /// Created when first needed.
     pipeline: Option<MovePipeline>,
 }
 
-/// A buffer that was too small, and whose counts are not known to be moved.
+/// A buffer that was too small, and whose counts may not have been moved yet.
 #[derive(Debug)]
 struct Outgrown {
     buffer: wgpu::Buffer,
-    /// With the buffer that its counts are added to.
+    /// Binds it together with the buffer to which its counts are added.
     bind_group: wgpu::BindGroup,
-    /// Set when an encoder that moved them is done. No wgpu object: what is given to an encoder must be `Send`, in a
-    /// browser too.
+    /// Set when an encoder that moved the counts is done. Not a wgpu object, because what an encoder receives must be
+    /// `Send`, even in a browser.
     moved: Arc<AtomicBool>,
 }
 
 const WHAT: &str = "the counts of skipped steps";
-/// Tensors for which there is room at first: growing is for large models, or many changes.
+/// The number of tensors that have room at first. Only large models or many changes need more.
 const TENSORS: u64 = 1024;
 
 impl Counts {
@@ -45,13 +45,14 @@ impl Counts {
         Ok(Self { current, outgrown: Vec::new(), pipeline: None })
     }
 
-    /// As many, of nothing skipped: for state that is loaded. Steps recorded before count in the old ones.
+    /// Returns new counts of the same size, all zero, for state that is loaded. Steps recorded before count in the old
+    /// ones.
     pub(crate) fn renewed(&self, gpu: &Gpu) -> Result<Self, Error> {
         let current = gpu.guard.run(WHAT, || buffer(gpu, self.current.size()))?;
         Ok(Self { current, outgrown: Vec::new(), pipeline: self.pipeline.clone() })
     }
 
-    /// Counts for so many tensors, to take the place of these; none if there is room.
+    /// Returns counts for `tensors` tensors, to replace these; `None` if these have room.
     pub(crate) fn grown(&self, gpu: &Gpu, kernels: &Kernels, tensors: u32) -> Result<Option<Self>, Error> {
         let (needed, (limit, allowed)) = (u64::from(tensors) * 4, gpu.storage_limit());
         if needed <= self.current.size() {
@@ -78,7 +79,7 @@ impl Counts {
         })
     }
 
-    /// Moves what may be left in outgrown buffers; [`watch`](Self::watch) is to follow.
+    /// Moves what may be left in outgrown buffers. The caller must call [`watch`](Self::watch) afterwards.
     pub(crate) fn record_moves(&mut self, pass: &mut wgpu::ComputePass<'_>) {
         self.outgrown.retain(|old| !old.moved.load(Ordering::Acquire));
         let Some(MovePipeline { pipeline, .. }) = &self.pipeline else { return };
@@ -89,7 +90,8 @@ impl Counts {
         }
     }
 
-    /// Lets outgrown buffers go when this encoder is done. Dropped without a submit, it never calls.
+    /// Releases outgrown buffers when this encoder is done. If it is dropped without a submit, the callback never
+    /// comes.
     pub(crate) fn watch(&self, encoder: &wgpu::CommandEncoder) {
         for old in &self.outgrown {
             let moved = Arc::clone(&old.moved);
@@ -97,12 +99,12 @@ impl Counts {
         }
     }
 
-    /// All buffers with counts, of which those of a tensor are to be added.
+    /// All buffers with counts. A tensor's counts in them must be added.
     pub(crate) fn sources(&self) -> impl Iterator<Item = Source> {
         self.buffers().map(|buffer| Source { buffer: buffer.clone(), offset: 0, size: buffer.size() })
     }
 
-    /// A tensor that starts anew has missed no step.
+    /// Resets the count of a tensor that starts over.
     pub(crate) fn clear(&self, encoder: &mut wgpu::CommandEncoder, tensor: u32) {
         let offset = u64::from(tensor) * 4;
         for buffer in self.buffers().filter(|buffer| offset < buffer.size()) {

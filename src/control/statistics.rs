@@ -1,4 +1,4 @@
-//! What the device decided, told to the host some steps later, without anybody waiting.
+//! Reports to the host what the device decided, some steps later, without anyone waiting.
 
 use std::fmt::{Display, Formatter};
 use std::sync::{Arc, Mutex};
@@ -63,19 +63,20 @@ impl Display for StepStatistics {
     }
 }
 
-/// Small buffers that steps copy what was decided to. A buffer whose mapping is pending would fail the submit of the
-/// next step that copies to it: each is leased, as slots are, and a step that finds none free tells nothing.
+/// Small buffers to which steps copy the device's decisions. A buffer whose mapping is pending would fail the submit of
+/// the next step that copies to it. So steps lease buffers, as they lease slots, and a step that finds none free
+/// reports nothing.
 #[derive(Debug)]
-pub(crate) struct Ring {
+pub(crate) struct StatisticsPool {
     buffers: Vec<wgpu::Buffer>,
-    news: Arc<Mutex<News>>,
+    numbers: Arc<Mutex<Numbers>>,
     latest: Option<StepStatistics>,
     guard: Guard,
 }
 
-/// Numbers of buffers. No wgpu object is in it: what is given to an encoder must be `Send`, in a browser too.
+/// Numbers of buffers. Not wgpu objects, because what an encoder receives must be `Send`, even in a browser.
 #[derive(Debug, Default)]
-struct News {
+struct Numbers {
     free: Vec<usize>,
     mapped: Vec<usize>,
 }
@@ -83,16 +84,16 @@ struct News {
 const BUFFERS: usize = 8;
 const BYTES: u64 = size_of::<State>() as u64;
 
-/// Returns its buffer when dropped, unless that is mapped by then.
+/// Returns its buffer when dropped, unless the buffer is mapped by then.
 struct Lease {
-    news: Arc<Mutex<News>>,
+    numbers: Arc<Mutex<Numbers>>,
     buffer: Option<usize>,
 }
 
 impl Lease {
     fn mapped(mut self) {
         if let Some(buffer) = self.buffer.take() {
-            lock(&self.news).mapped.push(buffer);
+            lock(&self.numbers).mapped.push(buffer);
         }
     }
 }
@@ -100,24 +101,24 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(buffer) = self.buffer {
-            lock(&self.news).free.push(buffer);
+            lock(&self.numbers).free.push(buffer);
         }
     }
 }
 
-impl Ring {
+impl StatisticsPool {
     pub(crate) fn new(gpu: &Gpu) -> Result<Self, Error> {
         let buffer = |_| gpu.buffer("statistics", BYTES, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
         let buffers = gpu.guard.run("the buffers of statistics", || (0..BUFFERS).map(buffer).collect())?;
-        let news = News { free: (0..BUFFERS).collect(), mapped: Vec::new() };
-        Ok(Self { buffers, news: Arc::new(Mutex::new(news)), latest: None, guard: gpu.guard.clone() })
+        let numbers = Numbers { free: (0..BUFFERS).collect(), mapped: Vec::new() };
+        Ok(Self { buffers, numbers: Arc::new(Mutex::new(numbers)), latest: None, guard: gpu.guard.clone() })
     }
 
-    /// Records the copy of what a step recorded before has decided.
+    /// Records the copy of what the device decides about the step recorded before.
     pub(crate) fn record(&mut self, encoder: &mut wgpu::CommandEncoder, state: &wgpu::Buffer) {
-        self.harvest();
-        let Some(number) = lock(&self.news).free.pop() else { return };
-        let lease = Lease { news: Arc::clone(&self.news), buffer: Some(number) };
+        self.collect();
+        let Some(number) = lock(&self.numbers).free.pop() else { return };
+        let lease = Lease { numbers: Arc::clone(&self.numbers), buffer: Some(number) };
         let Some(buffer) = self.buffers.get(number) else { return };
         encoder.copy_buffer_to_buffer(state, 0, buffer, 0, Some(BYTES));
         encoder.map_buffer_on_submit(buffer, wgpu::MapMode::Read, .., move |result| {
@@ -127,21 +128,21 @@ impl Ring {
         });
     }
 
-    /// Reads what has come.
-    pub(crate) fn harvest(&mut self) -> Option<StepStatistics> {
-        let mapped = std::mem::take(&mut lock(&self.news).mapped);
+    /// Reads all statistics that have arrived, and returns the latest.
+    pub(crate) fn collect(&mut self) -> Option<StepStatistics> {
+        let mapped = std::mem::take(&mut lock(&self.numbers).mapped);
         for number in mapped {
             let Some(buffer) = self.buffers.get(number) else { continue };
             if let Ok(range) = buffer.get_mapped_range(..) {
                 let state: State = bytemuck::pod_read_unaligned(&range);
-                let told = StepStatistics::new(&state);
-                if self.latest.is_none_or(|latest| latest.step < told.step) {
-                    self.latest = Some(told);
+                let arrived = StepStatistics::new(&state);
+                if self.latest.is_none_or(|latest| latest.step < arrived.step) {
+                    self.latest = Some(arrived);
                 }
             }
-            // On a lost device it is of no use any more.
+            // A buffer of a lost device is of no further use.
             if self.guard.unmap("the buffers of statistics", buffer).is_ok() {
-                lock(&self.news).free.push(number);
+                lock(&self.numbers).free.push(number);
             }
         }
         self.latest

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::device::guard::Guard;
 
-/// Cheap clones of the caller's handles.
+/// Clones of the caller's handles, which are cheap, and the guard of the device.
 #[derive(Clone, Debug)]
 pub(crate) struct Gpu {
     pub device: wgpu::Device,
@@ -19,7 +19,7 @@ impl Gpu {
         Self { device: device.clone(), queue: queue.clone(), guard: Guard::new(device), label: label.into() }
     }
 
-    /// The limit on the bytes of a storage buffer that is bound as a whole, and its name.
+    /// Returns the name and the value of the limit on a storage buffer that is bound as a whole, in bytes.
     pub(crate) fn storage_limit(&self) -> (&'static str, u64) {
         let limits = self.device.limits();
         if limits.max_buffer_size < limits.max_storage_buffer_binding_size {

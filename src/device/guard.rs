@@ -1,12 +1,12 @@
-//! Creation under error scopes: what only the device can know comes back as an error of ours.
+//! Creation under error scopes: what only the device can detect is returned as an error of this crate.
 
 use crate::error::Error;
 
 /// Runs whatever creates, grows or maps inside Validation and OutOfMemory scopes.
 ///
-/// Native: the scopes are read at once. Without them the first write to a buffer made on a lost device would reach the
-/// application's uncaptured-error handler, whose default panics. Browser: the answer is a promise, kept for
-/// [`ready`](Self::ready).
+/// Native: the scopes are read immediately. Without them the first write to a buffer created on a lost device would
+/// reach the application's uncaptured-error handler, whose default panics. Browser: a scope's result is a promise,
+/// which is kept for [`ready`](Self::ready).
 #[derive(Clone)]
 pub(crate) struct Guard {
     device: wgpu::Device,
@@ -14,28 +14,28 @@ pub(crate) struct Guard {
     pending: std::rc::Rc<std::cell::RefCell<Promises>>,
 }
 
-/// What came of making something that several optimizers use: an error in it is an error of each of them. Native: it
-/// was made without one.
+/// The outcome of creating an object that several optimizers use. Its error is an error of each of them. Native: there
+/// is no error, because an object that failed is never shared.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     #[cfg(target_family = "wasm")]
     error: futures::future::Shared<Promise>,
 }
 
-/// The promise of an error.
+/// The promise of an error, or of none.
 #[cfg(target_family = "wasm")]
 type Promise = std::pin::Pin<Box<dyn Future<Output = Option<Error>>>>;
 
-/// The promises that nobody has waited for yet.
+/// The promises that nobody has awaited yet.
 #[cfg(target_family = "wasm")]
 #[derive(Default)]
 struct Promises {
     own: Vec<Promise>,
-    /// Of things that other optimizers may use too; each once.
+    /// The outcomes of objects that other optimizers may use too, each once.
     shared: Vec<Outcome>,
 }
 
-/// The scopes around what is being made; in the order in which a panic must close them.
+/// The scopes around a creation, in the order in which a panic must close them.
 struct Scopes {
     validation: wgpu::ErrorScopeGuard,
     memory: wgpu::ErrorScopeGuard,
@@ -50,7 +50,7 @@ impl Scopes {
     fn close(self) -> impl Future<Output = Option<wgpu::Error>> + use<> {
         let (validation, memory) = (self.validation.pop(), self.memory.pop());
         async move {
-            // The order matters: exhausted memory often shows as an invalid object too.
+            // Memory comes first, because exhausted memory often shows as an invalid object too.
             let memory = memory.await;
             let validation = validation.await;
             memory.or(validation)
@@ -67,7 +67,7 @@ impl Guard {
         }
     }
 
-    /// Makes something; `what` names it in the error.
+    /// Runs `make` under error scopes. `what` names the object in the error.
     pub(crate) fn run<T>(&self, what: &str, make: impl FnOnce() -> T) -> Result<T, Error> {
         let scopes = Scopes::open(&self.device);
         let made = make();
@@ -75,13 +75,13 @@ impl Guard {
         Ok(made)
     }
 
-    /// Makes something that other optimizers may use too: whoever does hands its outcome to [`join`](Self::join).
+    /// Creates an object that other optimizers may use too. Each of them must pass the outcome to [`join`](Self::join).
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn run_shared<T>(&self, what: &str, make: impl FnOnce() -> T) -> Result<(T, Outcome), Error> {
         Ok((self.run(what, make)?, Outcome {}))
     }
 
-    /// Makes something that other optimizers may use too: whoever does hands its outcome to [`join`](Self::join).
+    /// Creates an object that other optimizers may use too. Each of them must pass the outcome to [`join`](Self::join).
     #[cfg(target_family = "wasm")]
     pub(crate) fn run_shared<T>(&self, what: &str, make: impl FnOnce() -> T) -> Result<(T, Outcome), Error> {
         let scopes = Scopes::open(&self.device);
@@ -91,12 +91,12 @@ impl Guard {
         Ok((made, outcome))
     }
 
-    /// Makes an error of something that is shared an error of this optimizer. Native: there is none.
+    /// Makes the error of a shared object an error of this optimizer. Native: shared objects have no error.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn join(&self, _: &Outcome) {}
 
-    /// Makes an error of something that is shared an error of this optimizer. Browser: [`ready`](Self::ready) waits for
-    /// it, unless it is known that there is none.
+    /// Makes the error of a shared object an error of this optimizer. Browser: [`ready`](Self::ready) waits for it,
+    /// unless the object is known to have none.
     #[cfg(target_family = "wasm")]
     pub(crate) fn join(&self, outcome: &Outcome) {
         let shared = &mut self.pending.borrow_mut().shared;
@@ -106,13 +106,13 @@ impl Guard {
         }
     }
 
-    /// Unmaps a buffer. Native: on a lost device that would reach the application's handler.
+    /// Unmaps a buffer. Native: without scopes, an error on a lost device would reach the application's handler.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn unmap(&self, what: &str, buffer: &wgpu::Buffer) -> Result<(), Error> {
         self.run(what, || buffer.unmap())
     }
 
-    /// Unmaps a buffer. Browser: never an error, so that no promise is kept of what is done in every step.
+    /// Unmaps a buffer. Browser: this never fails, and every step does it, so no promise is kept.
     #[cfg(target_family = "wasm")]
     pub(crate) fn unmap(&self, _: &str, buffer: &wgpu::Buffer) -> Result<(), Error> {
         buffer.unmap();
@@ -128,8 +128,8 @@ impl Guard {
         }
     }
 
-    /// The error of what wgpu refused. Of a lost device it tells by what was not made there being invalid, which nobody
-    /// understands; so it is asked whether the device is lost.
+    /// Returns the error for a refusal by wgpu. On a lost device wgpu only reports that objects created there are
+    /// invalid, which nobody would understand. So this first checks whether the device is lost.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn refused(&self, what: &str, message: impl ToString) -> Error {
         if self.is_lost() {
@@ -138,15 +138,15 @@ impl Guard {
         Error::Device { what: what.into(), message: message.to_string() }
     }
 
-    /// The error of what the browser refused. No scope of errors tells of a lost device, nor of one without memory.
+    /// Returns the error for a refusal by the browser. No error scope reports that a device is lost or out of memory.
     #[cfg(target_family = "wasm")]
     pub(crate) fn refused(&self, what: &str, message: impl ToString) -> Error {
         let message = format!("{}; the device may be lost or out of memory", message.to_string());
         Error::Device { what: what.into(), message }
     }
 
-    /// Whether the device is lost: whether it does not make even a small buffer. wgpu tells of the loss to one callback
-    /// alone, which is the application's.
+    /// Whether the device is lost, which it is if it cannot create even a small buffer. wgpu reports the loss to a
+    /// single callback, and that one belongs to the application.
     #[cfg(not(target_family = "wasm"))]
     fn is_lost(&self) -> bool {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -157,7 +157,7 @@ impl Guard {
             usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: true,
         });
-        // A buffer that was not made is invalid, and to unmap it a mistake.
+        // If the buffer was not created it is invalid, and unmapping it is an error.
         probe.unmap();
         let (validation, memory) = (now(validation.pop()), now(memory.pop()));
         validation.is_some() && memory.is_none()
@@ -169,13 +169,13 @@ impl Guard {
         Ok(())
     }
 
-    /// The first error of all that was made since the last call. Native: there is none left to tell.
+    /// Returns the first error of everything created since the last call. Native: all errors were returned already.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) async fn ready(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// The first error of all that was made since the last call, all of which it waits for.
+    /// Waits for everything created since the last call, and returns its first error.
     #[cfg(target_family = "wasm")]
     pub(crate) async fn ready(&self) -> Result<(), Error> {
         let Promises { own, shared } = self.pending.take();
@@ -191,43 +191,44 @@ impl Guard {
 }
 
 impl Outcome {
-    /// Whether it is known to have failed: then it is to be made anew. Native: what fails is never shared.
+    /// Whether the object is known to have failed and must be created again. Native: an object that failed is never
+    /// shared.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn has_failed(&self) -> bool {
         false
     }
 
-    /// Whether it is known to have failed: then it is to be made anew.
+    /// Whether the object is known to have failed and must be created again.
     #[cfg(target_family = "wasm")]
     pub(crate) fn has_failed(&self) -> bool {
         matches!(self.error.peek(), Some(Some(_)))
     }
 }
 
-/// Whether two handles are of one device.
+/// Whether two handles belong to one device.
 #[cfg(not(target_family = "wasm"))]
 pub(crate) fn is_same_device(one: &wgpu::Device, other: &wgpu::Device) -> bool {
-    // wgpu compares numbers, and each `wgpu::Instance` counts its devices from the same one.
+    // wgpu compares numbers, and every `wgpu::Instance` starts its numbers of devices at the same value.
     if one != other {
         return false;
     }
-    // An error goes to the innermost scope of the device on which it happens, and nowhere else.
+    // An error goes only to the innermost scope on the device on which it happens.
     let outer = one.push_error_scope(wgpu::ErrorFilter::Validation);
     let inner = other.push_error_scope(wgpu::ErrorFilter::Validation);
     drop(one.create_sampler(&wgpu::SamplerDescriptor { lod_min_clamp: -1.0, ..Default::default() }));
     let error = now(inner.pop());
     drop(outer);
-    // A lost device makes no error: it is not the same as any other, not even as itself.
+    // A lost device reports no error, so it differs from every device, even from itself.
     error.is_some()
 }
 
-/// Whether two handles are of one device: in a browser each has a number of its own.
+/// Whether two handles belong to one device. In a browser each device has a number of its own.
 #[cfg(target_family = "wasm")]
 pub(crate) fn is_same_device(one: &wgpu::Device, other: &wgpu::Device) -> bool {
     one == other
 }
 
-/// What a scope has caught. Native wgpu knows it when the scope is popped: one poll reads it.
+/// Returns what a scope has caught. Native wgpu knows it when the scope is popped, so one poll reads it.
 #[cfg(not(target_family = "wasm"))]
 fn now(error: impl Future<Output = Option<wgpu::Error>>) -> Option<wgpu::Error> {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -319,9 +320,9 @@ mod tests {
                 seen.lock().unwrap().push(error.to_string());
             }));
         }
-        // The application's own scopes, around all of it.
+        // The application's own scopes, around everything below.
         let scopes = [&one, &other].map(|device| device.push_error_scope(wgpu::ErrorFilter::Validation));
-        assert_eq!(one, other, "wgpu tells devices of two instances apart");
+        assert_eq!(one, other, "wgpu distinguishes devices of two instances");
         assert!(is_same_device(&one, &one.clone()));
         assert!(!is_same_device(&one, &other));
         assert!(!is_same_device(&other, &one));

@@ -1,22 +1,22 @@
 //! Leases: numbered slots lent to encoders until their work is done.
 //!
-//! A recorded step takes a lease and gives it to the encoder. The lease ends when the GPU has done the work, or when the
-//! encoder is dropped unsubmitted. Callbacks of wgpu must be `Send`, in a browser too, where no wgpu object is: so leases
-//! hold numbers, and never an object of wgpu.
+//! A recorded step takes a lease and gives it to the encoder. The lease ends when the GPU has done the work, or when
+//! the encoder is dropped unsubmitted. Callbacks of wgpu must be `Send`, even in a browser, where wgpu objects are not.
+//! So leases hold numbers and never a wgpu object.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The slots that no encoder holds, and the leases that are not over.
+/// The slots that no encoder holds, and the leases that have not ended.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
     free: Arc<Mutex<Vec<u32>>>,
-    /// Leases are numbered in the order of recording.
+    /// The number of the next lease. Leases are numbered in the order of recording.
     next: u64,
     out: Out,
 }
 
-/// The numbers of the leases of encoders not submitted, and of steps in flight.
+/// The numbers of the leases that have not ended: their encoders are not submitted yet, or their steps are in flight.
 type Out = Arc<Mutex<BTreeSet<u64>>>;
 
 /// Returns its slot when dropped.
@@ -28,7 +28,7 @@ pub(crate) struct Lease {
     out: Out,
 }
 
-/// The leases that were out at one moment.
+/// The leases given until one moment. [`count`](Self::count) returns how many of them have not ended.
 pub(crate) struct Outstanding {
     out: Out,
     before: u64,
@@ -54,21 +54,22 @@ impl Leases {
         Lease { slot, free: Arc::clone(&self.free), number, out: Arc::clone(&self.out) }
     }
 
-    /// The leases given so far.
+    /// Returns the leases given so far.
     pub(crate) fn outstanding(&self) -> Outstanding {
         Outstanding { out: Arc::clone(&self.out), before: self.next }
     }
 
-    /// Other slots, none of them free yet. Leases go on being numbered and counted.
+    /// Returns leases of new slots, none of which is free yet. Old and new leases are numbered and counted together.
     pub(crate) fn renewed(&self) -> Self {
         Self { free: Arc::default(), next: self.next, out: Arc::clone(&self.out) }
     }
 }
 
 impl Lease {
-    /// Ends when the encoder's work is done, or the encoder dropped.
+    /// Ends the lease when the encoder's work is done, or when the encoder is dropped.
     pub(crate) fn end_with(self, encoder: &wgpu::CommandEncoder) {
-        // The whole lease must move in: a closure that named a field would drop the rest of it here.
+        // The whole lease must move in. A closure that used a single field would capture only that, and drop the rest
+        // here.
         encoder.on_submitted_work_done(move || drop(self));
     }
 }
@@ -81,13 +82,13 @@ impl Drop for Lease {
 }
 
 impl Outstanding {
-    /// How many are out still.
+    /// Returns how many have not ended yet.
     pub(crate) fn count(&self) -> usize {
         lock(&self.out).range(..self.before).count()
     }
 }
 
-/// Takes a lock. A poisoned one was held by a panicking thread of the application; what it holds is whole.
+/// Takes a lock. A poisoned lock was held by a thread of the application that panicked. The data is whole all the same.
 pub(crate) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,22 +1,22 @@
-//! The limits that a device must have been opened with.
+//! The limits with which a device must have been opened.
 
 use crate::error::Error;
 use crate::layout::{HYPERS, Hyper};
 
-/// The least limits with which an optimizer can do anything.
+/// The lowest limits with which an optimizer works.
 fn least_limits() -> wgpu::Limits {
     wgpu::Limits {
         max_bind_groups: 3,
         max_bindings_per_bind_group: 3,
         max_dynamic_uniform_buffers_per_pipeline_layout: 2,
-        // Slots can be bound as requests of gradient control, whether it is used or not.
+        // Slots can be bound as requests of gradient control, even if it is not used.
         max_dynamic_storage_buffers_per_pipeline_layout: 1,
         max_storage_buffers_per_shader_stage: 4,
         max_uniform_buffers_per_shader_stage: 2,
         max_uniform_buffer_binding_size: HYPERS as u64 * size_of::<Hyper>() as u64,
         max_storage_buffer_binding_size: 1024,
         max_buffer_size: 32 * 1024,
-        // Those of a tile.
+        // At most 32 invocations share a tile record.
         max_compute_invocations_per_workgroup: 32,
         max_compute_workgroup_size_x: 32,
         max_compute_workgroup_size_y: 1,
@@ -26,7 +26,7 @@ fn least_limits() -> wgpu::Limits {
     }
 }
 
-/// Whether a device was opened with at least those.
+/// Checks that a device was opened with at least the lowest limits.
 pub(crate) fn check_limits(device: &wgpu::Limits) -> Result<(), Error> {
     let needed = least_limits();
     let table: [(&'static str, u64, u64); 12] = [

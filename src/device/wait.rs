@@ -1,9 +1,9 @@
-//! Waiting for callbacks of wgpu's, in futures that finish under any executor.
+//! Waits for wgpu's callbacks, in futures that finish under any executor.
 
 use futures::channel::oneshot;
 
-/// What a callback of a submit, or behind it, will have sent. Native: waits by polling the device itself, since the
-/// application may have nobody who does.
+/// Waits for what a callback of a submit, or of something behind it, sends. Native: it polls the device itself, because
+/// the application may not poll at all.
 pub(crate) struct Poller {
     #[cfg(not(target_family = "wasm"))]
     device: wgpu::Device,
@@ -22,15 +22,15 @@ impl Poller {
         Self {}
     }
 
-    /// What the callback sent; none if it never will.
+    /// Returns what the callback sent, or `None` if it never will.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) async fn wait<T>(&self, mut receiver: oneshot::Receiver<T>) -> Option<T> {
         std::future::poll_fn(|context| {
-            // For a few milliseconds, so that other tasks of the thread have their turn.
+            // Waits only a few milliseconds, so that other tasks of the thread have their turn.
             let timeout = Some(std::time::Duration::from_millis(5));
             let wait = wgpu::PollType::Wait { submission_index: Some(self.submission.clone()), timeout };
-            // A time-out is no error here, and what else may go wrong shows in the callback: but for a submit that the
-            // device, being lost, did not take.
+            // A time-out is not an error here, and other failures show in the callback. The exception is a submit that
+            // a lost device did not accept: its callback never comes.
             let never = matches!(self.device.poll(wait), Err(wgpu::PollError::WrongSubmissionIndex(..)));
             match std::pin::Pin::new(&mut receiver).poll(context) {
                 std::task::Poll::Pending if never => std::task::Poll::Ready(None),
@@ -44,7 +44,7 @@ impl Poller {
         .await
     }
 
-    /// What the callback sent; none if it never will.
+    /// Returns what the callback sent, or `None` if it never will.
     #[cfg(target_family = "wasm")]
     pub(crate) async fn wait<T>(&self, receiver: oneshot::Receiver<T>) -> Option<T> {
         receiver.await.ok()

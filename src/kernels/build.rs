@@ -1,16 +1,16 @@
-//! How shader modules, layouts and pipelines are made: the same way for all kernels.
+//! Creates shader modules, layouts and pipelines in the same way for all kernels.
 
 /// A storage buffer of a bind group layout, of any size.
 pub(super) fn storage((_, binding): (u32, u32), read_only: bool) -> wgpu::BindGroupLayoutEntry {
     buffer(binding, wgpu::BufferBindingType::Storage { read_only }, false, 0)
 }
 
-/// A uniform buffer of at least so many bytes, at a dynamic offset.
+/// A uniform buffer of at least `size` bytes, at a dynamic offset.
 pub(super) fn uniform((_, binding): (u32, u32), size: usize) -> wgpu::BindGroupLayoutEntry {
     buffer(binding, wgpu::BufferBindingType::Uniform, true, size)
 }
 
-/// A storage buffer that is only read, at a dynamic offset.
+/// A read-only storage buffer, at a dynamic offset.
 pub(super) fn request((_, binding): (u32, u32)) -> wgpu::BindGroupLayoutEntry {
     buffer(binding, wgpu::BufferBindingType::Storage { read_only: true }, true, 0)
 }
@@ -60,7 +60,7 @@ pub(super) struct Compute<'a> {
     pub layout: &'a wgpu::PipelineLayout,
     pub module: &'a wgpu::ShaderModule,
     pub entry_point: &'a str,
-    /// Overrides of the shader, by their names.
+    /// The names and values of the shader's overrides.
     pub constants: &'a [(&'a str, f64)],
 }
 

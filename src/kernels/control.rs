@@ -1,4 +1,4 @@
-//! The compute pipelines of gradient control, made when it is first wanted.
+//! The compute pipelines of gradient control, created when gradient control is first used.
 
 use super::build::{Compute, flag, layout, module, pipeline_layout, storage};
 use super::layouts::{Grid, Layouts};
@@ -16,7 +16,7 @@ const SCALAR: &str =
 const CONTROL: &str =
     concat!(include_str!("../../shaders/bias_correction.wgsl"), include_str!("../../shaders/control.wgsl"));
 
-/// What tells the pipelines of gradient_norm.wgsl apart.
+/// What distinguishes the pipelines of gradient_norm.wgsl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Norm {
     storage: Storage,
@@ -29,7 +29,7 @@ struct Norm {
 pub(crate) struct ControlPipelines {
     /// Group 0 of gradient_norm.wgsl.
     pub grads: wgpu::BindGroupLayout,
-    /// Its group 2.
+    /// Group 2 of gradient_norm.wgsl.
     pub partials: wgpu::BindGroupLayout,
     /// Group 0 of control.wgsl.
     pub control_layout: wgpu::BindGroupLayout,
@@ -47,7 +47,7 @@ impl ControlPipelines {
         let partials = layout(device, "wgpu_adam.control.partials", &[storage(binding::PARTIALS, false)]);
         let entries = [binding::LEDGER, binding::STATE, binding::SKIPPED].map(|place| storage(place, false));
         let control_layout = layout(device, "wgpu_adam.control", &entries);
-        // The tree of its sums halves.
+        // A power of two, because the shader sums in a tree that halves at each level.
         let most = grid.workgroup_size.checked_ilog2().map_or(1, |log2| 1_u32 << log2);
         let size = most.min(grid.sharing.control_invocations);
         let label = "wgpu_adam.control";
@@ -72,7 +72,8 @@ impl ControlPipelines {
         }
     }
 
-    /// What measures the gradients of a dispatch of this kernel in such a grid, compiled if this is the first request for it.
+    /// Returns the pipeline that measures the gradients of a dispatch of this kernel in this grid. The first request
+    /// compiles it.
     pub(crate) fn norm(
         &self,
         gpu: &Gpu,

@@ -1,4 +1,5 @@
-//! Which kernels belong to which device: found by all optimizers of the process, held by none but them.
+//! Which kernels belong to which device. All optimizers of the process find them here, and only optimizers keep them
+//! alive.
 
 use std::sync::{Arc, Weak};
 
@@ -11,7 +12,7 @@ use crate::error::Error;
 #[derive(Debug)]
 struct Known {
     kernels: Vec<Weak<Kernels>>,
-    /// How many were ever added.
+    /// The number of kernels ever added.
     added: u64,
 }
 
@@ -20,7 +21,7 @@ impl Known {
         Self { kernels: Vec::new(), added: 0 }
     }
 
-    /// Those that are alive.
+    /// Returns the kernels that are alive.
     fn alive(&mut self) -> Vec<Arc<Kernels>> {
         self.kernels.retain(|kernels| kernels.strong_count() > 0);
         self.kernels.iter().filter_map(Weak::upgrade).collect()
@@ -28,12 +29,12 @@ impl Known {
 }
 
 impl Kernels {
-    /// The kernels of the device: those of other optimizers on it, if there are any. On a lost device they are made anew,
-    /// which tells that it is lost.
+    /// Returns the kernels of the device, which other optimizers on it may share. On a lost device new ones are
+    /// created, which reports the loss.
     ///
-    /// Nothing of wgpu is made, compared or dropped under the lock: the application's handlers may be called, and may
-    /// make an optimizer. So two threads that make a device's first optimizers at the same moment both make the kernels;
-    /// the first to come back gives them to both.
+    /// No wgpu object is created, compared or dropped under the lock, because wgpu may call the application's handlers,
+    /// and these may create an optimizer. So two threads that create a device's first optimizers at the same moment
+    /// both create the kernels. Both then use the kernels of the thread that finished first.
     pub(crate) fn of(gpu: &Gpu) -> Result<Arc<Self>, Error> {
         let mut made = None;
         loop {
@@ -72,15 +73,15 @@ impl Kernels {
     }
 }
 
-/// Looks at all of them, or adds to them.
+/// Reads or changes the list of all kernels.
 #[cfg(not(target_family = "wasm"))]
 fn with<T>(look: impl FnOnce(&mut Known) -> T) -> T {
     static KNOWN: std::sync::Mutex<Known> = std::sync::Mutex::new(Known::new());
-    // Poisoned or not, what it holds is whole.
+    // The list is whole, even if the lock is poisoned.
     look(&mut KNOWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
-/// Looks at all of them, or adds to them. In a browser no wgpu object leaves its thread.
+/// Reads or changes the list of this thread's kernels. In a browser no wgpu object leaves its thread.
 #[cfg(target_family = "wasm")]
 fn with<T>(look: impl FnOnce(&mut Known) -> T) -> T {
     thread_local!(static KNOWN: std::cell::RefCell<Known> = const { std::cell::RefCell::new(Known::new()) });

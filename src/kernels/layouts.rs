@@ -4,13 +4,13 @@ use super::build::{layout, request, storage, uniform};
 use crate::layout::{Frame, HYPERS, Hyper, binding};
 use crate::plan::sharing::Sharing;
 
-/// The bind group layouts, by how long their contents last: the tensors, a plan, a step.
+/// The bind group layouts, one for each lifetime of contents: the tensors, a plan, a step.
 #[derive(Debug)]
 pub(crate) struct Layouts {
     pub tensors: wgpu::BindGroupLayout,
     pub plan: wgpu::BindGroupLayout,
     pub step: wgpu::BindGroupLayout,
-    /// Of control.wgsl: what is to be decided for a step.
+    /// Group 1 of control.wgsl: the request of a step.
     pub request: wgpu::BindGroupLayout,
 }
 
@@ -28,7 +28,7 @@ impl Layouts {
     }
 }
 
-/// How large workgroups and grids are on a device, and how invocations share the elements.
+/// The sizes of workgroups and grids on a device, and how invocations share the elements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grid {
     pub workgroup_size: u32,

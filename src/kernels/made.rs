@@ -1,14 +1,15 @@
-//! What is made once for all optimizers on a device, when the first of them needs it.
+//! Objects that are created once for all optimizers on a device, when the first optimizer needs them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::device::guard::{Guard, Outcome};
 use crate::error::Error;
 
-/// Things by their keys. Few, so searched one by one.
+/// Objects by their keys. They are few, so they are searched one by one.
 ///
-/// Nothing is made or dropped under the lock: wgpu may call the application's handlers, and these may make an optimizer.
-/// So two threads that need the same thing at the same moment both make it; the first to come back keeps it for both.
+/// Nothing is created or dropped under the lock, because wgpu may call the application's handlers, and these may create
+/// an optimizer. So two threads that need the same object at the same moment both create it. Both then get the object
+/// of the thread that finished first.
 #[derive(Debug)]
 pub(crate) struct Made<K, T>(Mutex<Vec<Entry<K, T>>>);
 
@@ -26,8 +27,8 @@ impl<K, T> Default for Made<K, T> {
 }
 
 impl<K: Copy + PartialEq, T: Clone> Made<K, T> {
-    /// The thing, made if this is the first request for it. `what` names it in the error; what failed is not kept. In a
-    /// browser, where errors come later, all optimizers that have it learn of its error.
+    /// Returns the object. The first request creates it. `what` names it in the error. An object that failed is not
+    /// kept. In a browser, where errors arrive later, all optimizers that have the object report its error.
     pub(crate) fn get(&self, guard: &Guard, key: K, what: &str, make: impl FnOnce() -> T) -> Result<T, Error> {
         let kept = self.kept(key);
         let (made, outcome) = match kept {
@@ -47,7 +48,7 @@ impl<K: Copy + PartialEq, T: Clone> Made<K, T> {
         Some((entry.made.clone(), entry.outcome.clone()))
     }
 
-    /// Keeps it for others, unless there is one by now: then that is given back.
+    /// Keeps the object for others and returns it. If another one has been kept meanwhile, returns that one instead.
     fn keep(&self, entry: Entry<K, T>) -> (T, Outcome) {
         let (made, outcome) = (entry.made.clone(), entry.outcome.clone());
         let failed: Vec<_>;
@@ -64,7 +65,7 @@ impl<K: Copy + PartialEq, T: Clone> Made<K, T> {
         (made, outcome)
     }
 
-    /// A poisoned lock is only one that a panicking thread of the application held: what it holds is whole.
+    /// A poisoned lock was held by a thread of the application that panicked. The list is whole all the same.
     fn lock(&self) -> MutexGuard<'_, Vec<Entry<K, T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,7 +109,7 @@ mod tests {
         assert_eq!(get(7, true), Ok(3));
     }
 
-    /// As a handler of the application does that makes an optimizer.
+    /// A handler of the application does this if it creates an optimizer.
     #[test]
     fn making_may_ask_for_the_same() {
         let (_device, guard) = guard();
@@ -117,7 +118,7 @@ mod tests {
             assert_eq!(made.get(&guard, (), "a thing", || "inner"), Ok("inner"));
             "outer"
         });
-        assert_eq!(got, Ok("inner"), "the first to come back is kept");
+        assert_eq!(got, Ok("inner"), "the object that was finished first is kept");
         assert_eq!(made.get(&guard, (), "a thing", || "late"), Ok("inner"));
     }
 

@@ -197,7 +197,7 @@ struct Begun {
 impl Begun {
     /// Waits for the step counts and the loss scale, which come first in a file.
     async fn settle(mut self) -> Result<(Layout, Readback), Error> {
-        self.decided.tell(&mut self.dict).await?;
+        self.decided.apply(&mut self.dict).await?;
         self.layout.set_steps(&self.dict);
         self.layout.set_grad_scaler(self.dict.grad_scaler.as_ref())?;
         Ok((self.layout, self.readback))

@@ -27,7 +27,7 @@ impl WgpuAdam {
         let copy = self.begin_state_dict();
         async move {
             let (mut dict, decided, readback) = copy?;
-            decided.tell(&mut dict).await?;
+            decided.apply(&mut dict).await?;
             let mut moments = Moments::of(&mut dict);
             readback.for_each(|bytes| moments.fill(bytes)).await?;
             drop(moments);

@@ -11,7 +11,7 @@ impl WgpuAdam {
     /// they come some steps late, when the application polls the device (native) or lets the browser's event loop
     /// run. Steps of which nobody reads them make none.
     pub fn latest_statistics(&mut self) -> Option<StepStatistics> {
-        self.control.controller.as_mut().and_then(|controller| controller.ring.harvest())
+        self.control.controller.as_mut().and_then(|controller| controller.statistics.collect())
     }
 
     /// The statistics of the last submitted step: copied when this is called, by a submit of its own; the future waits

@@ -25,11 +25,11 @@ pub(crate) type Words = [u32; 2];
 impl GradScalerState {
     /// A scale of these options as the device knows it; none if it has backed off so far that no gradient can be divided by
     /// it.
-    pub(crate) fn told(options: LossScale, [scale, growth_tracker]: Words) -> Option<Self> {
+    pub(crate) fn from_words(options: LossScale, [scale, growth_tracker]: Words) -> Option<Self> {
         let LossScale::Dynamic { growth_factor, backoff_factor, growth_interval, .. } = options else { return None };
         let scale = f32::from_bits(scale).into();
-        let told = Self { scale, growth_factor, backoff_factor, growth_interval, growth_tracker };
-        told.validate().is_ok().then_some(told)
+        let state = Self { scale, growth_factor, backoff_factor, growth_interval, growth_tracker };
+        state.validate().is_ok().then_some(state)
     }
 
     pub(crate) fn validate(&self) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! Dispatches: spans that share buffers and code, within the device's limits.
+//! Makes dispatches of spans that share buffers and code, within the device's limits.
 
 use super::dispatch::{Binding, Dispatch, Kernel, Plan};
 use super::grids::{fold, most_workgroups};
@@ -8,10 +8,10 @@ use super::spans::{self, Span, Storage};
 use crate::layout::{Frame, HYPERS, TILE_ELEMENTS, Tile};
 use crate::planes::Format;
 
-/// A span of this many elements gets a flat dispatch of its own: what that saves an element then pays for the dispatch.
+/// Spans from this length on get a flat dispatch of their own: the time it saves per element then exceeds its cost.
 const FLAT_FROM: u64 = 1 << 18;
 
-/// What runs must share to share a dispatch. The window implies the parameter buffer.
+/// Runs with equal keys may share a dispatch. The window implies the parameter buffer.
 type Key = (u32, u32, Code, u32);
 
 fn key(run: &Run, input: &Input) -> Key {
@@ -23,7 +23,7 @@ pub(super) fn plan(runs: &mut [Run], input: &Input, planes: &[u64], limits: &Lim
     let apart = input.classes.len() as u64 * u64::from(limits.hyper_alignment) <= u64::from(HYPERS);
     let hyper_stride = if apart { limits.hyper_alignment } else { 1 };
     let mut plan = Plan { hyper_stride, ..Plan::default() };
-    // Stable: runs of one key stay in the order of their places.
+    // The sort is stable: runs with equal keys keep the order of their places.
     runs.sort_by_key(|run| key(run, input));
     for runs in runs.chunk_by(|a, b| key(a, input) == key(b, input)) {
         let Some(first) = runs.first() else { continue };
@@ -63,7 +63,7 @@ struct Shared {
 impl Shared {
     fn dispatch(&self, spans: Vec<Span>, limits: &Limits, plan: &mut Plan) {
         let spans = self.within_reach(spans, limits);
-        // A span that is alone needs no records.
+        // A span that is alone needs no tile records.
         let alone = spans.len() == 1;
         let is_flat = |span: &Span| self.may_be_flat && (alone || span.length >= FLAT_FROM);
         let (flat, tiled): (Vec<Span>, Vec<Span>) = spans.into_iter().partition(is_flat);
@@ -81,8 +81,8 @@ impl Shared {
         self.param_buffer == self.grad_buffer
     }
 
-    /// Cuts spans whose parameters and gradients, in one buffer, are together out of one binding's reach. Where they
-    /// have buffers of their own, a window is small enough.
+    /// Cuts spans whose parameters and gradients lie in one buffer, too far apart for one binding to cover both. Where
+    /// they lie in two buffers, nothing is cut: a window is small enough for a binding.
     fn within_reach(&self, spans: Vec<Span>, limits: &Limits) -> Vec<Span> {
         let mut cut = Vec::with_capacity(spans.len());
         for mut rest in spans {
@@ -138,7 +138,7 @@ impl Shared {
         }
     }
 
-    /// Adds a span to the batch, flushing that where bindings or grid are full.
+    /// Adds a span to the batch, and flushes the batch whenever its bindings or its grid are full.
     fn batch(&self, mut span: Span, batch: &mut Batch, limits: &Limits, plan: &mut Plan) {
         let records = |length: u64| length.div_ceil(u64::from(TILE_ELEMENTS));
         let most =
@@ -162,13 +162,13 @@ impl Shared {
         }
     }
 
-    /// Makes the batch a tiled dispatch.
+    /// Turns the batch into a tiled dispatch.
     fn flush(&self, batch: &mut Batch, plan: &mut Plan, limits: &Limits) {
         let Batch { spans, records, extents } = std::mem::take(batch);
         let (Some(first), Some(last), Some(extents)) = (spans.first(), spans.last(), extents) else { return };
         let workgroups = fold(records.div_ceil(limits.tiles_of_workgroup()), limits);
         let mut dispatch = self.base(extents, workgroups, limits);
-        // Where a binding may begin.
+        // A binding begins at an aligned offset.
         let aligned = limits.alignment as usize / size_of::<Tile>();
         plan.tiles.resize(plan.tiles.len().next_multiple_of(aligned), Tile::default());
         let begin = plan.tiles.len() as u64;
@@ -187,7 +187,7 @@ impl Shared {
         plan.dispatches.push(dispatch);
     }
 
-    /// A dispatch over these extents that does nothing yet.
+    /// A dispatch with bindings over these extents. The caller fills in what it steps.
     fn base(&self, extents: Extents, workgroups: (u32, u32), limits: &Limits) -> Dispatch {
         Dispatch {
             kernel: Kernel {
@@ -210,7 +210,8 @@ impl Shared {
         }
     }
 
-    /// The record of at most [`TILE_ELEMENTS`] elements, or the place of more, in the dispatch's bindings.
+    /// The tile record of a span in the dispatch's bindings. If the span has more than [`TILE_ELEMENTS`], only the
+    /// places are valid.
     fn tile(&self, span: &Span, dispatch: &Dispatch) -> Tile {
         let grad_offset = dispatch.grad.map_or(dispatch.param.offset, |grad| grad.offset);
         Tile {
@@ -230,7 +231,7 @@ struct Batch {
     extents: Option<Extents>,
 }
 
-/// Bytes of a buffer.
+/// A range of bytes in a buffer.
 #[derive(Clone, Copy)]
 struct Extent {
     begin: u64,
@@ -242,14 +243,14 @@ impl Extent {
         Self { begin: self.begin.min(other.begin), end: self.end.max(other.end) }
     }
 
-    /// The smallest aligned binding that reaches it.
+    /// The smallest aligned binding that covers the range.
     fn bind(self, buffer: u32, limits: &Limits) -> Binding {
         let offset = self.begin / limits.alignment * limits.alignment;
         Binding { buffer, offset, size: self.end - offset }
     }
 }
 
-/// What the bindings of a dispatch must reach.
+/// The ranges that the bindings of a dispatch must cover.
 #[derive(Clone, Copy)]
 struct Extents {
     param: Extent,

@@ -1,17 +1,17 @@
-//! What a plan is made from: pieces of tensors, their classes, and the limits of the device.
+//! The input of a plan: pieces of tensors, their classes, and the limits of the device.
 
 use super::sharing::Sharing;
 use crate::layout::GRID_WIDTH;
 use crate::options::adam::AdamConfig;
 
-/// A place in a buffer, in elements. Buffers go by numbers, so that planning knows nothing of wgpu.
+/// A place in a buffer, in elements. Buffers are numbers, so that planning knows nothing of wgpu.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Place {
     pub buffer: u32,
     pub start: u64,
 }
 
-/// A piece of a tensor that has a gradient: what a plan is made of. In the order of windows, then of places.
+/// A piece of a tensor that has a gradient. A plan is made from a list of them, sorted by window, then by place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Work {
     pub tensor: u32,
@@ -21,16 +21,16 @@ pub(crate) struct Work {
     pub window: u32,
     pub moment: u64,
     pub length: u64,
-    /// Elements behind the piece that stay zero: in the parameters, the gradient and the state alike.
+    /// Elements behind the piece that stay zero in the parameters, the gradient and the state alike.
     pub padding: u64,
 }
 
-/// What a group and a step count have in common: they share one hyper block.
+/// Tensors with equal options and equal step counts, which share one hyper block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Class {
     pub group: u32,
     pub code: Code,
-    /// Whether zero padding stays zero: not where eps is 0, and 0/0 a NaN.
+    /// Whether zero padding stays zero. With eps = 0 it does not, because 0/0 is NaN.
     pub padding_stays_zero: bool,
 }
 
@@ -45,33 +45,33 @@ pub(crate) struct Code {
 }
 
 impl Code {
-    /// With what the options of a group select.
+    /// Adds the code that the options of a group select.
     pub(crate) fn with_options(self, config: &AdamConfig) -> Self {
         Self { amsgrad: config.amsgrad, decoupled_weight_decay: config.decoupled_weight_decay, ..self }
     }
 }
 
-/// All that a plan depends on.
+/// Everything that a plan depends on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Input {
     pub work: Vec<Work>,
     pub classes: Vec<Class>,
 }
 
-/// The device's limits that bear on a plan.
+/// The device's limits that affect a plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Limits {
-    /// The most bytes that a storage binding spans.
+    /// The largest storage binding, in bytes.
     pub binding: u64,
-    /// Bytes of which a binding's offset is a multiple.
+    /// A binding's offset is a multiple of this many bytes.
     pub alignment: u64,
     /// The most workgroups in one dimension of a grid.
     pub workgroups: u32,
     /// Invocations of a workgroup.
     pub workgroup_size: u32,
-    /// How invocations share the elements: best for the adapter, no limit of it.
+    /// How invocations share the elements. Not a limit, but the best choice for the adapter.
     pub sharing: Sharing,
-    /// Hyper blocks of which a uniform binding's offset is a multiple.
+    /// A uniform binding's offset is a multiple of this many hyper blocks.
     pub hyper_alignment: u32,
 }
 

@@ -1,4 +1,4 @@
-//! The ledger of a plan: where its buffer for gradient control holds what. Host arithmetic only.
+//! The ledger of a plan: the layout of its buffer for gradient control. Host arithmetic only.
 
 use super::dispatch::Plan;
 use super::grids::NormGrid;
@@ -6,10 +6,10 @@ use super::input::Limits;
 use crate::layout::{HYPERS, Hyper};
 use crate::options::gradient_control::NormType;
 
-/// Where everything lies in a ledger, in 16 bytes.
+/// Where everything lies in a ledger, in units of 16 bytes.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// What the partial results are of; there are none where nothing is measured.
+    /// The norm that the partial results belong to. With `None` nothing is measured, and there are no partial results.
     pub measured: Option<NormType>,
     pub grids: Vec<NormGrid>,
     pub partials: u32,
@@ -19,7 +19,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// For a plan of so many hyper blocks, and so many tensors.
+    /// Lays out the ledger of a plan with `blocks` hyper blocks and `stepping` tensors.
     pub(crate) fn new(
         plan: &Plan,
         measured: Option<NormType>,
@@ -38,13 +38,13 @@ impl Ledger {
             grid
         });
         let grids = grids.collect();
-        // Hyper blocks are bound as uniforms.
+        // Hyper blocks are bound as uniforms, so they begin at a uniform binding's alignment.
         let aligned = (limits.hyper_alignment * size_of::<Hyper>() as u32 / 16).max(16);
         let first_block = (first_partial + partials).next_multiple_of(aligned);
         Self { measured, grids, partials, first_partial, first_block, blocks }
     }
 
-    /// The last dispatch may reach behind the last block.
+    /// The size of the ledger in bytes. Includes room behind the last block, where the last dispatch's binding may end.
     pub(crate) fn bytes(&self) -> u64 {
         u64::from(self.first_block) * 16 + (self.blocks as u64 + u64::from(HYPERS)) * size_of::<Hyper>() as u64
     }

@@ -1,22 +1,22 @@
-//! Runs: pieces that can be stepped as one.
+//! Runs: pieces that are stepped as one.
 
 use super::input::{Input, Work};
 
-/// Elements that lie in a row in the parameters, in the gradient and in the state, and share a hyper block.
+/// Elements that are adjacent in the parameters, in the gradient and in the state, and share a hyper block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Run {
-    /// The first piece, for where the run begins and what it belongs to.
+    /// The first piece: it says where the run begins and what it belongs to.
     pub first: Work,
-    /// From the first piece's beginning, over padding between pieces, to the last one's end.
+    /// From the beginning of the first piece to the end of the last one, with the padding between them.
     pub length: u64,
     /// Elements behind the run that stay zero.
     slack: u64,
     pub last_tensor: u32,
-    /// How many tensors, or pieces of them, it holds.
+    /// The number of pieces in the run.
     pub pieces: u32,
 }
 
-/// Merges all that may be merged. Pieces keep their order.
+/// Merges all pieces that can be merged. Pieces keep their order.
 pub(crate) fn merge(input: &Input) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for work in &input.work {
@@ -32,13 +32,13 @@ pub(crate) fn merge(input: &Input) -> Vec<Run> {
     runs
 }
 
-/// Finishes the last run: nothing will follow it.
+/// Finishes the last run. No piece is appended to it later.
 fn close(runs: &mut Vec<Run>) {
     if let Some(run) = runs.last_mut() {
         if run.length == 0 {
             runs.pop();
         } else {
-            // To the end of a quad, if that is padding.
+            // Extends the run to the end of a quad, if only padding lies there.
             let odd = (4 - (run.first.param.start + run.length) % 4) % 4;
             if odd <= run.slack {
                 run.length += odd;
@@ -48,7 +48,7 @@ fn close(runs: &mut Vec<Run>) {
 }
 
 impl Run {
-    /// Takes in a piece that begins where the run ends, or behind padding only.
+    /// Appends a piece that begins where the run ends, or with only padding between. Returns whether it did.
     fn append(&mut self, work: &Work, slack: u64) -> bool {
         let first = &self.first;
         let same = (work.class, work.window, work.param.buffer, work.grad.buffer)

@@ -1,4 +1,4 @@
-//! Spans: a run as the shaders take it, four elements a word or one.
+//! Spans: parts of a run, stepped by quads or element by element.
 
 use super::runs::Run;
 
@@ -11,7 +11,7 @@ pub(crate) enum Storage {
     Scalar,
 }
 
-/// A part of a run. Places are in elements from the start of the buffers and of the window.
+/// A part of a run for one storage prelude. Places are in elements from the start of the buffers and of the window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Span {
     pub param: u64,
@@ -24,12 +24,12 @@ pub(crate) struct Span {
     pub pieces: u32,
 }
 
-/// Below this many elements, one scalar dispatch beats a vec4 one and another for the odd ends.
+/// Below this length one scalar dispatch beats a vec4 dispatch plus a scalar one for the odd ends.
 const SCALAR_BELOW: u64 = 1 << 15;
 
-/// Cuts runs that share a dispatch into vec4 spans and scalar ones.
+/// Cuts runs that share a dispatch into vec4 spans and scalar spans.
 ///
-/// Odd ends of several runs share one scalar dispatch. A run that is alone is cut only if it is long.
+/// The odd ends of several runs share one scalar dispatch. A run that is alone is cut only if it is long.
 pub(crate) fn cut(runs: &[Run]) -> (Vec<Span>, Vec<Span>) {
     let mut vec4 = Vec::with_capacity(runs.len());
     let mut scalar = Vec::new();
@@ -61,7 +61,7 @@ pub(crate) fn cut(runs: &[Run]) -> (Vec<Span>, Vec<Span>) {
 }
 
 impl Span {
-    /// `length` elements of it, from `start`.
+    /// The part of `length` elements from `start` on.
     pub(crate) fn part(&self, start: u64, length: u64) -> Self {
         Self { param: self.param + start, grad: self.grad + start, moment: self.moment + start, length, ..*self }
     }

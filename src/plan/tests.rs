@@ -1,5 +1,6 @@
-//! Any set of tensors, groups, buffers, offsets, missing gradients and limits: every element is stepped exactly once,
-//! with its own gradient, state and hyper block, and never a neighbour; and measured exactly once.
+//! For any set of tensors, groups, buffers, offsets, missing gradients and limits: every element is stepped exactly
+//! once, with its own gradient, state and hyper block, and no other element is stepped. Every gradient is measured
+//! exactly once.
 
 mod norms;
 
@@ -14,7 +15,7 @@ use crate::plan::sharing::Sharing;
 use crate::planes::Planes;
 use crate::registry::windows::{Request, lay_out};
 
-/// What a parameter element is stepped with.
+/// Where the gradient, the state and the options of a stepped element come from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Step {
     grad: (u32, u64),
@@ -24,7 +25,8 @@ struct Step {
 
 type Steps = HashMap<(u32, u64), Step>;
 
-/// The addressing of adam.wgsl, invocation by invocation; an error for what the shader or WebGPU would not forgive.
+/// Repeats the addressing of adam.wgsl, invocation by invocation. Returns an error where the shader would go wrong or
+/// WebGPU would reject the dispatch.
 fn simulate(plan: &Plan, planes: &[u64], limits: &Limits) -> Result<Steps, String> {
     let mut steps = Steps::new();
     let workgroup_size = limits.workgroup_size;
@@ -49,7 +51,7 @@ fn simulate(plan: &Plan, planes: &[u64], limits: &Limits) -> Result<Steps, Strin
                     let at = begin + u64::from(record);
                     assert!(at < end, "a record of another dispatch");
                     let Tile { param, grad, moment, length_hyper } = plan.tiles[at as usize];
-                    // Which invocation of the 64 quads steps which of them is the kernel's own.
+                    // The kernel decides which invocation steps which of the 64 quads.
                     let quads = 1 << dispatch.kernel.quads_log2;
                     let first = invocation % limits.sharing.tile_invocations() * quads;
                     for quad in first..first + quads {
@@ -80,7 +82,7 @@ fn check_limits(dispatch: &Dispatch, planes: &[u64], limits: &Limits) -> Result<
         }
     }
     let records = dispatch.tiles.map_or(0, |(begin, end)| end - begin);
-    // They may be bound from there on.
+    // Tile records are bound from `begin` on.
     if dispatch.tiles.is_some_and(|(begin, _)| begin * 16 % limits.alignment != 0) {
         return Err(format!("tile records that cannot be bound: {dispatch:?}"));
     }
@@ -146,20 +148,20 @@ struct Spec {
 enum Follows {
     AtOnce,
     After(u64),
-    /// At a place of an arena that is its own.
+    /// At a place of an arena, which the tensor fills.
     Aligned,
-    /// At a place of an arena that is a longer tensor's: other elements follow.
+    /// At a place of an arena that belongs to a longer tensor: its other elements follow.
     InLonger,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Grad {
     None,
-    /// Laid out as the parameters, in another buffer.
+    /// Laid out like the parameters, in another buffer.
     Alike,
     /// In the parameter's buffer, right behind it.
     Interleaved,
-    /// One after another, in any other order of buffers.
+    /// One after another in one buffer, whatever the parameters' buffers are.
     Packed,
     /// The beginning of a longer tensor's gradient: other gradients follow.
     OfLonger,
@@ -175,7 +177,7 @@ const GROUPS: [(Code, bool); 4] = [
     (Code { decoupled_weight_decay: true, ..PLAIN }, true),
 ];
 
-/// The plan's input for such tensors, as the optimizer makes it, and the windows' planes.
+/// Returns the input that the optimizer would make for these tensors, and each window's planes.
 fn input(specs: &[Spec], limits: &Limits) -> (Input, Vec<u64>) {
     let mut ends: HashMap<u32, u64> = HashMap::new();
     let mut requests = Vec::new();
@@ -197,7 +199,7 @@ fn input(specs: &[Spec], limits: &Limits) -> (Input, Vec<u64>) {
         let grad = match spec.grad {
             Grad::None => None,
             Grad::Alike => Some(Place { buffer: 100 + spec.buffer, start: param }),
-            // Further apart than a binding reaches is refused before planning.
+            // A gradient too far away for one binding is refused before planning.
             Grad::Interleaved if spec.length * 4 + 16 + limits.alignment > limits.binding => None,
             Grad::Interleaved => {
                 *end += spec.length;
@@ -246,7 +248,7 @@ fn input(specs: &[Spec], limits: &Limits) -> (Input, Vec<u64>) {
     (input, windows.iter().map(|window| window.elements).collect())
 }
 
-/// Holds a plan against its input.
+/// Makes a plan and checks it against its input.
 fn check(input: &Input, planes: &[u64], limits: &Limits) -> Result<Plan, String> {
     let plan = super::plan(input, planes, limits);
     let mut steps = simulate(&plan, planes, limits)?;
@@ -278,7 +280,7 @@ fn check(input: &Input, planes: &[u64], limits: &Limits) -> Result<Plan, String>
     Ok(plan)
 }
 
-/// The number of runs, counted piece by piece: those that no other piece leads up to.
+/// Counts the runs piece by piece: a run begins at each piece that follows no other piece.
 fn fewest_runs(input: &Input) -> usize {
     let leads_to = |a: &Work, b: &Work| {
         let class = &input.classes[a.class as usize];
@@ -328,7 +330,7 @@ fn any_limits() -> impl Strategy<Value = Limits> {
     let sharing = prop::sample::select(vec![(0_u32, 1_u32), (2, 2), (1, 1)]);
     (binding, alignment, workgroups, workgroup_size, sharing).prop_map(
         |(binding, alignment, workgroups, workgroup_size, (long_quads_log2, tile_quads_log2))| {
-            // Two alignments of slack are needed beside a window's elements.
+            // A window needs two alignments of slack beside its elements.
             let binding = binding.max(4 * alignment);
             let sharing = Sharing { long_quads_log2, tile_quads_log2, ..LARGE.sharing };
             Limits { binding, alignment, workgroups, workgroup_size, sharing, ..LARGE }

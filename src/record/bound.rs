@@ -1,6 +1,6 @@
-//! A plan made ready to record: its pipelines, bind groups and the buffer of its frames and tile records.
+//! A plan ready to record: its pipelines, its bind groups, and the buffer of its frames and tile records.
 //!
-//! All of it is made anew for a new plan and never written again, since steps that are recorded and not yet submitted
+//! All of it is created for each plan and never written again, because steps that are recorded and not yet submitted
 //! may still read it. Only the bind groups of tensors outlive a plan.
 
 use std::collections::HashMap;
@@ -30,14 +30,14 @@ pub(crate) struct BoundDispatch {
     pub plan: wgpu::BindGroup,
     /// The dispatch's frame in the plan's buffer, in bytes.
     pub frame: u32,
-    /// Its hyper blocks in the step's slot, in bytes.
+    /// The place of its hyper blocks in the step's slot, in bytes.
     pub hypers: u64,
     pub workgroups: (u32, u32),
     pub label: String,
 }
 
 impl Bound {
-    /// The dispatches that step parameters, by hyper blocks at an offset in bytes.
+    /// Records the dispatches that step parameters. The hyper blocks begin at `offset` bytes.
     pub(crate) fn record(&self, pass: &mut wgpu::ComputePass<'_>, hypers: &wgpu::BindGroup, offset: u64) {
         for dispatch in &self.dispatches {
             pass.push_debug_group(&dispatch.label);
@@ -53,7 +53,7 @@ impl Bound {
 
 const WHAT: &str = "the buffer and bind groups of a plan";
 
-/// What plans are bound with.
+/// Everything that binding a plan needs besides the plan.
 #[derive(Clone, Copy)]
 pub(crate) struct Binder<'a> {
     pub gpu: &'a Gpu,
@@ -63,7 +63,7 @@ pub(crate) struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    /// Makes what the plan needs, over what the plan before has. `label` names a dispatch.
+    /// Creates what the plan needs, and reuses what the plan before has. `label` names a dispatch.
     pub(crate) fn bind(
         self,
         plan: &Plan,
@@ -77,7 +77,8 @@ impl Binder<'_> {
         for dispatch in &plan.dispatches {
             pipelines.push(kernels.pipeline(self.gpu, dispatch.kernel)?);
         }
-        // Cannot be: a plan is made from what is bound here. But a step must never leave a tensor out unsaid.
+        // Unreachable, because plans are made from these bindings. Reported anyway: a silently skipped tensor would be
+        // worse.
         let missing = || Error::Device { what: WHAT.into(), message: "a plan names a buffer that is not there".into() };
         self.gpu.guard.run(WHAT, || {
             let plan_groups = table.create(plan, self, &kernels.layouts.plan);
@@ -109,7 +110,7 @@ impl Binder<'_> {
             Some(part(buffer, binding.offset, binding.size))
         };
         let window = self.windows.get(dispatch.window as usize)?.as_ref()?;
-        // Something must be bound as gradients even where they are read through the parameters' binding.
+        // A buffer must be bound as gradients, even where gradients are read through the parameters' binding.
         let grad = dispatch.grad.as_ref().map_or(Some(kernels.unused.as_entire_binding()), bound)?;
         let window = window.buffer.as_entire_binding();
         let resources = [(binding::PARAM, bound(&dispatch.param)?), (binding::GRAD, grad), (binding::MOMENTS, window)];
@@ -125,7 +126,7 @@ struct Table {
     size: u64,
     /// For each dispatch, the record at which its binding of records begins.
     first_records: Vec<u64>,
-    /// And how its gradients are measured.
+    /// How the gradients of each dispatch are measured.
     norm_grids: Vec<NormGrid>,
 }
 
@@ -141,7 +142,7 @@ impl Table {
             let remedy = "or keep tensors that are stepped together in one arena";
             return Err(Error::DeviceLimit { what, limit: "max_buffer_size", needed: size, allowed, remedy });
         }
-        // Dispatches share a binding of records as long as it reaches.
+        // A dispatch shares the binding of the dispatch before if that reaches its records.
         let reach = limits.binding / size_of::<Tile>() as u64;
         let mut first = 0;
         let first_records = plan.dispatches.iter().map(|dispatch| {
@@ -154,7 +155,7 @@ impl Table {
         Ok(Self { frame_stride, records, size, first_records, norm_grids: norm_grids.to_vec() })
     }
 
-    /// Creates and fills the buffer; a bind group for each binding of records, by its first record.
+    /// Creates and fills the buffer. Returns a bind group for each binding of records, by its first record.
     fn create(&self, plan: &Plan, binder: Binder<'_>, layout: &wgpu::BindGroupLayout) -> HashMap<u64, wgpu::BindGroup> {
         let gpu = binder.gpu;
         let buffer = gpu.buffer(
@@ -200,7 +201,7 @@ mod tests {
     use crate::plan::{self, Class, Code, Input, Limits, NormGrid, Place, Work};
     use crate::wgpu;
 
-    /// Tile records are bound from the first dispatch of as many as one binding reaches.
+    /// Dispatches share a binding of tile records as long as it reaches all of their records.
     #[test]
     fn tile_records_within_reach() {
         let sharing = Sharing { long_quads_log2: 0, tile_quads_log2: 1, neighbours: false, control_invocations: 256 };
@@ -220,7 +221,7 @@ mod tests {
             let plan = plan::plan(&input, &[1200 * 64], &Limits { binding: 1 << 27, ..limits });
             let table = Table::new(&plan, &[NormGrid::default(); 3], &limits, &wgpu::Limits::default()).unwrap();
             assert_eq!(table.first_records, want, "a reach of {reach} records");
-            // Shaders count from there.
+            // Shaders count records from there on.
             let contents = table.contents(&plan);
             let first_tile = std::mem::offset_of!(super::Frame, first_tile);
             for (number, (begin, first)) in [0_u64, 512, 1024].into_iter().zip(want).enumerate() {

@@ -1,5 +1,5 @@
-//! What a plan needs so that its gradients are measured and its hyper blocks made on the device: a ledger, and the bind
-//! groups around it.
+//! What a plan needs under gradient control, to measure gradients and to make hyper blocks on the device: a ledger, and
+//! the bind groups around it.
 
 use crate::control::controller::Controller;
 use crate::device::gpu::part;
@@ -11,11 +11,11 @@ use crate::plan::Plan;
 use crate::plan::ledger::Ledger;
 use crate::record::bound::{Binder, Bound};
 
-/// A plan's part in gradient control. The ledger holds the numbers of the stepping tensors, the partial results of
+/// A plan's part of gradient control. The ledger holds the numbers of the stepping tensors, the partial results of
 /// gradient_norm.wgsl, and the hyper blocks that control.wgsl makes.
 #[derive(Debug)]
 pub(crate) struct BoundControl {
-    /// By which norm gradients are measured, if they are.
+    /// The norm by which gradients are measured, if they are.
     pub measured: Option<NormType>,
     pub norms: Vec<BoundNorm>,
     /// Group 2 of gradient_norm.wgsl.
@@ -25,11 +25,11 @@ pub(crate) struct BoundControl {
     /// Group 2 of adam.wgsl, in place of a slot's.
     pub hypers: wgpu::BindGroup,
     pub stepping: u32,
-    /// Counted in 16 bytes, as the ledger is.
+    /// In units of 16 bytes, like the places in the ledger.
     pub partials: u32,
     pub first_partial: u32,
     pub first_block: u32,
-    /// In bytes.
+    /// The place of the hyper blocks in the ledger, in bytes.
     pub hypers_at: u64,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct BoundNorm {
 }
 
 impl BoundControl {
-    /// The dispatches that measure the gradients of those that step.
+    /// Records the dispatches that measure the gradients of the stepping dispatches.
     pub(crate) fn record_norms(&self, pass: &mut wgpu::ComputePass<'_>, bound: &Bound) {
         for (norm, dispatch) in self.norms.iter().zip(&bound.dispatches) {
             pass.set_pipeline(&norm.pipeline);
@@ -57,7 +57,7 @@ impl BoundControl {
 const WHAT: &str = "the ledger of gradient control";
 
 impl Binder<'_> {
-    /// Makes what gradient control needs for a plan that is bound.
+    /// Creates what gradient control needs for a bound plan.
     pub(crate) fn bind_control(
         self,
         plan: &Plan,

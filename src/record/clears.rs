@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::planes::Format;
 use crate::registry::Registry;
 
-/// Bytes of a gradient buffer to clear.
+/// A range of bytes of a gradient buffer to clear.
 #[derive(Clone, Debug)]
 pub(crate) struct Clear {
     buffer: wgpu::Buffer,
@@ -18,7 +18,7 @@ impl Clear {
     }
 }
 
-/// The ranges of all gradients, neighbours merged, over an arena's padding too.
+/// The ranges of all gradients, an arena's padding included. Adjacent ranges are merged.
 pub(super) fn plan_clears(registry: &Registry) -> Result<Vec<Clear>, Error> {
     let mut ranges: Vec<(u32, u64, u64)> = Vec::new();
     for (number, tensor) in registry.tensors() {

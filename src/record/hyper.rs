@@ -1,15 +1,15 @@
-//! The numbers of one step: bias corrections and all else that depends on the options and the step count alone.
+//! The numbers of one step: bias corrections and everything else that depends only on the options and the step count.
 
 use crate::layout::{Hyper, hyper_flags};
 use crate::options::adam::AdamConfig;
 
 impl Hyper {
-    /// The block for step `t`, counted from 1. Computed in f64, each number rounded to f32 once.
+    /// The hyper block of step `t`, counted from 1. Each number is computed in f64 and rounded to f32 once.
     pub(crate) fn for_step(config: &AdamConfig, t: u64) -> Self {
         let &AdamConfig { lr, betas: (beta1, beta2), eps, weight_decay, .. } = config;
         let bias_correction1 = 1.0 - beta1.powf(t as f64);
         let bias_correction2_sqrt = (1.0 - beta2.powf(t as f64)).sqrt();
-        // A gradient to maximize by has its sign in its two factors: so it costs nothing.
+        // With `maximize` the gradient's two factors carry the sign, which costs nothing in the shader.
         let sign = if config.maximize { -1.0 } else { 1.0 };
         let (exp_avg, flag1) = smaller_weight(beta1, hyper_flags::EXP_AVG_BETA);
         let (exp_avg_sq, flag2) = smaller_weight(beta2, hyper_flags::EXP_AVG_SQ_BETA);
@@ -26,14 +26,15 @@ impl Hyper {
     }
 }
 
-/// Of an average's two weights, beta and 1 - beta, the smaller one, and the flag where that is beta: f32 holds it exactly
-/// to 2^-24 of itself. As 1 less the larger one it would be exact to 2^-24 of 1. Never -0.0, whose sign would maximize.
+/// Returns the smaller of an average's two weights, beta and 1 - beta, and the flag if that is beta. f32 holds the
+/// smaller weight with a relative error of at most 2^-24. If it were computed as 1 minus the larger one, 2^-24 would be
+/// the absolute error. Never returns -0.0, whose sign would maximize.
 fn smaller_weight(beta: f64, flag_of_beta: u32) -> (f64, u32) {
     if beta > 0.5 { (1.0 - beta, 0) } else { (beta.abs(), flag_of_beta) }
 }
 
-/// eps sqrt(1 - beta2^t), but positive and no denormal where eps is: a parameter at rest must not become 0/0 because
-/// eps was rounded, or flushed, to zero.
+/// Returns eps sqrt(1 - beta2^t). If eps is positive, so is the result, and it is no denormal: a parameter at rest must
+/// not become 0/0 because eps was rounded or flushed to zero.
 fn denom_eps(eps: f64, bias_correction2_sqrt: f64) -> f32 {
     let scaled = (eps * bias_correction2_sqrt) as f32;
     if eps > 0.0 { scaled.max(f32::MIN_POSITIVE) } else { scaled }
@@ -44,7 +45,7 @@ mod tests {
     use super::AdamConfig;
     use crate::layout::Hyper;
 
-    /// Each number within half a ULP of what exact arithmetic gives: known by series and by hand, not by `powf`.
+    /// Each number is within half a ULP of the exact result. That is known from series and by hand, not from `powf`.
     #[test]
     fn bias_corrections_are_those_of_f64() {
         // beta2 = 1 - 2^-10 at t = 2: 1 - beta2^2 = 2^-9 - 2^-20 exactly; beta1 = 1/2: 1 - 2^-2 = 3/4.
@@ -54,7 +55,7 @@ mod tests {
         assert_eq!(hyper.step_size, (0.25 * root / 0.75) as f32);
         assert_eq!(hyper.denom_eps, (0.5 * root) as f32);
         assert_eq!((hyper.exp_avg_weight, hyper.exp_avg_sq_weight, hyper.flags), (0.5, 1.0 / 1024.0, 2));
-        // After very many steps there is nothing left to correct.
+        // After very many steps nothing is left to correct.
         let late = Hyper::for_step(&AdamConfig { lr: 0.25, ..AdamConfig::default() }, 1 << 40);
         assert_eq!((late.step_size, late.denom_eps), (0.25, 1e-8));
     }
@@ -79,7 +80,8 @@ mod tests {
         assert_eq!([&l2, &maximize, &decoupled].map(numbers), [(0.25, 1.0), (-0.25, -1.0), (0.125, -1.0)]);
     }
 
-    /// As 1 less a factor near 1, the first would be 20 % too large and the second 99 times too small.
+    /// If these were computed as 1 minus a factor near 1, the first would be 20 % too large and the second 99 times too
+    /// small.
     #[test]
     fn small_decays_keep_their_digits() {
         for (lr, weight_decay) in [(1e-5, 0.01), (1e-6, 6.1e-4), (1e-3, 0.01), (1e-20, 1e-10)] {
@@ -88,7 +90,7 @@ mod tests {
         }
     }
 
-    /// Of beta and 1 - beta the smaller one, with its sign and a flag.
+    /// The block holds the smaller of beta and 1 - beta, with its sign and a flag.
     #[test]
     fn small_betas_keep_their_digits() {
         let cases = [
@@ -107,7 +109,7 @@ mod tests {
             let up = Hyper::for_step(&AdamConfig { maximize: true, ..config }, 3);
             let down = Hyper::for_step(&config, 3);
             let want = smaller as f32;
-            // Of zero too the sign is what counts.
+            // The sign matters even for zero.
             let bits = |hyper: Hyper| [hyper.exp_avg_weight, hyper.exp_avg_sq_weight].map(f32::to_bits);
             assert_eq!(bits(down), [want, want].map(f32::to_bits), "{beta}");
             assert_eq!(bits(up), [-want, want].map(f32::to_bits), "{beta}");

@@ -1,4 +1,4 @@
-//! What the next steps record: a plan, and all that recording it takes.
+//! What the next steps record: a plan, and everything that recording it needs.
 
 use super::bound::{Binder, Bound};
 use super::bound_control::BoundControl;
@@ -17,24 +17,24 @@ use crate::registry::work::ClassCount;
 /// What the next steps record.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
-    /// What it was made from.
+    /// The input that it was made from.
     pub input: Input,
     pub bound: Bound,
-    /// Where the device decides.
+    /// Present if the device decides.
     pub control: Option<BoundControl>,
     pub classes: Vec<ClassCount>,
     /// See [`StepWork`](crate::registry::work::StepWork).
     pub alike: Vec<(u32, u32)>,
     /// The parameters that have gradients.
     pub stepping: Vec<u32>,
-    /// Hyper blocks from one class to the next.
+    /// Distance from one class's hyper block to the next one's, in blocks.
     pub hyper_stride: usize,
-    /// Reused for every step's hyper blocks, or request.
+    /// Reused by every step for its hyper blocks or its request.
     pub hypers: Vec<Hyper>,
     pub request: Vec<u8>,
 }
 
-/// What a plan is made ready with.
+/// Everything that making a plan ready needs besides the plan's input.
 #[derive(Clone, Copy)]
 pub(crate) struct Maker<'a> {
     pub gpu: &'a Gpu,
@@ -42,27 +42,27 @@ pub(crate) struct Maker<'a> {
     pub limits: &'a Limits,
 }
 
-/// A plan made ready, and what it needs besides: nothing is in force yet.
+/// A plan ready to record, and what it needs besides. None of this is in force yet.
 pub(crate) struct Made {
     pub prepared: Prepared,
-    /// Counts of skipped steps for more tensors than the present ones.
+    /// Larger counts of skipped steps, if the present ones have no room for all tensors.
     pub grown: Option<Counts>,
-    /// The bytes that a step writes.
+    /// The number of bytes that a step writes.
     pub slot_bytes: usize,
 }
 
 impl Prepared {
-    /// Whether this was made from the same input, for the same control, of the same tensors.
+    /// Whether this was made from the same input, for the same control and the same stepping tensors.
     pub(crate) fn is_of(&self, input: &Input, control: &Control, stepping: &[u32]) -> bool {
         let same_control = match &self.control {
-            // The ledger has the numbers of the stepping tensors, of which some have no elements.
+            // The ledger lists all stepping tensors, even those without elements.
             Some(bound) => control.decides() && bound.measured == control.measured() && stepping == self.stepping,
             None => !control.decides(),
         };
         same_control && *input == self.input
     }
 
-    /// Plans a step and makes what recording it takes. What can be used again is taken from `self`, which stays as it is.
+    /// Plans a step and creates what recording it needs. Reuses what it can from `self`, which does not change.
     pub(crate) fn make(
         &self,
         input: Input,
@@ -93,7 +93,7 @@ impl Prepared {
     }
 }
 
-/// What a GPU debugger shows of a dispatch.
+/// The name of a dispatch in GPU debuggers.
 fn dispatch_label(label: &str, dispatch: &Dispatch, registry: &Registry) -> String {
     let name = |tensor: u32| {
         let group = registry.tensor(tensor).map_or(0, |tensor| tensor.group);

@@ -1,4 +1,4 @@
-//! What the host asks of control.wgsl for one recorded step.
+//! The request to control.wgsl for one recorded step.
 
 use super::bound_control::BoundControl;
 use crate::control::Control;
@@ -6,19 +6,19 @@ use crate::layout::{ClassRequest, Hyper, Request, flags};
 use crate::options::adam::AdamConfig;
 use crate::options::gradient_control::{LossScale, NormType};
 
-/// A class of the plan: its options, the step it is to take, one of its tensors.
+/// A class of the plan: its options, the step to take, and one of its tensors.
 pub(crate) struct ClassStep<'a> {
     pub config: &'a AdamConfig,
     pub t: u64,
     pub tensor: u32,
 }
 
-/// Bytes of a request for so many classes.
+/// The size of a request for this many classes, in bytes.
 pub(crate) fn size(classes: usize) -> usize {
     size_of::<Request>() + classes * size_of::<ClassRequest>()
 }
 
-/// A request's bytes, in place of those of the step before.
+/// Replaces the previous step's request by a new one.
 pub(crate) fn write<'a>(
     bytes: &mut Vec<u8>,
     control: &Control,
@@ -35,7 +35,7 @@ pub(crate) fn write<'a>(
             hyper: Hyper { clip_value: control.clip_value(), ..hyper },
             beta1: fraction(beta1),
             beta2: fraction(beta2),
-            // Biases are corrected no more long before that.
+            // Bias corrections are 1 long before that.
             t: u32::try_from(class.t).unwrap_or(u32::MAX),
             tensor: class.tensor,
             block: (number * hyper_stride) as u32,
@@ -77,7 +77,7 @@ fn header(control: &Control, bound: &BoundControl, classes: usize) -> Request {
     request
 }
 
-/// A number from 0 to below 1 as a fraction of 2^64, low half first. Exact for f64 from 2^-11 on.
+/// A number from 0 to below 1 as a fraction of 2^64, low half first. Exact for f64 numbers from 2^-11 on.
 fn fraction(beta: f64) -> [u32; 2] {
     let scaled = (beta * 18_446_744_073_709_551_616.0) as u64;
     [scaled as u32, (scaled >> 32) as u32]

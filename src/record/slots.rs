@@ -1,9 +1,9 @@
-//! Slots: where the hyper blocks, or requests, of recorded steps wait for their submit.
+//! Slots: where the hyper blocks or requests of recorded steps wait for their submit.
 //!
-//! Every `queue.write_buffer` lands before the next submit, so steps recorded into one encoder need blocks of their own:
-//! a block written twice would be the last one for all of them. Each recorded step leases a slot of a uniform buffer
-//! and gives the lease to the encoder. It comes back when the GPU has done the work, or when the encoder is dropped
-//! unsubmitted. When all slots are out their number doubles.
+//! Every `queue.write_buffer` lands before the next submit, so steps recorded into one encoder need blocks of their
+//! own: if a block were written twice, all of them would read the last contents. Each recorded step leases a slot of a
+//! uniform buffer and gives the lease to the encoder. The slot is free again when the GPU has done the work, or when
+//! the encoder is dropped unsubmitted. When all slots are leased, their number doubles.
 
 use crate::device::gpu::{Gpu, part};
 use crate::device::leases::{Lease, Leases, Outstanding};
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::kernels::Layouts;
 use crate::layout::{HYPERS, Hyper, binding};
 
-/// Bytes that one dispatch can reach from its dynamic offset.
+/// Bytes that one dispatch can address from its dynamic offset.
 const REACH: u64 = HYPERS as u64 * size_of::<Hyper>() as u64;
 const FIRST_SLOTS: u32 = 8;
 
@@ -48,7 +48,7 @@ impl Slots {
         Self { stride: 0, count: 0, chunks: Vec::new(), leases: Leases::default() }
     }
 
-    /// Makes room for so many bytes a slot. Slots that are too small are given up; steps in flight keep theirs.
+    /// Makes room for `bytes` bytes in each slot. Slots that are too small are replaced; steps in flight keep theirs.
     pub(crate) fn fit(&mut self, bytes: usize, gpu: &Gpu, layouts: &Layouts) -> Result<(), Error> {
         let limits = gpu.device.limits();
         let alignment = limits.min_uniform_buffer_offset_alignment.max(limits.min_storage_buffer_offset_alignment);
@@ -61,7 +61,7 @@ impl Slots {
         Ok(())
     }
 
-    /// Writes what a step needs into a slot that nothing in flight reads: in steady state by one `write_buffer`.
+    /// Writes a step's bytes into a slot that nothing in flight reads. In steady state this is one `write_buffer`.
     pub(crate) fn write(&mut self, bytes: &[u8], gpu: &Gpu, layouts: &Layouts) -> Result<Slot<'_>, Error> {
         let free = self.leases.take();
         let is_new = free.is_none();
@@ -71,7 +71,7 @@ impl Slots {
         };
         let chunk = self.chunk(lease.slot)?;
         let offset = u64::from(lease.slot - chunk.first) * self.stride;
-        // A new chunk's first slot was written under its guard.
+        // The first slot of a new chunk was written under the chunk's guard.
         if !is_new {
             gpu.queue.write_buffer(&chunk.buffer, offset, bytes);
         }
@@ -83,10 +83,10 @@ impl Slots {
         self.chunks.iter().rev().find(|chunk| chunk.first <= slot).ok_or_else(missing)
     }
 
-    /// Doubles the number of slots and leases the first new one, with these bytes in it.
+    /// Doubles the number of slots, leases the first new one, and writes these bytes into it.
     fn grow(&mut self, bytes: &[u8], gpu: &Gpu, layouts: &Layouts) -> Result<Lease, Error> {
         let Gpu { device, queue, guard, .. } = gpu;
-        // Offsets are u32; the reach of the last slot goes past its end.
+        // Offsets are u32. A binding at the last slot extends past the end of that slot.
         let most = device.limits().max_buffer_size.min(u64::from(u32::MAX)).saturating_sub(REACH) / self.stride;
         let count = most.min(u64::from(self.count.max(FIRST_SLOTS))) as u32;
         if count == 0 {
@@ -119,7 +119,7 @@ impl Slots {
         Ok(self.leases.lease(first))
     }
 
-    /// The leases given so far.
+    /// Returns the leases given so far.
     pub(crate) fn outstanding(&self) -> Outstanding {
         self.leases.outstanding()
     }

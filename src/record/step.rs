@@ -1,4 +1,4 @@
-//! A step: what it writes, and its dispatches recorded.
+//! Records a step: writes its hyper blocks or its request, and records its dispatches.
 
 use super::prepared::Prepared;
 use super::request::{self, ClassStep};
@@ -10,8 +10,8 @@ use crate::layout::Hyper;
 use crate::registry::Registry;
 
 impl Stepper {
-    /// Records one step over all parameters that have a gradient, and counts it. After an error nothing is recorded and
-    /// nothing counted.
+    /// Records one step over all parameters that have a gradient, and counts it. After an error nothing is recorded or
+    /// counted.
     pub(crate) fn record(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -26,10 +26,10 @@ impl Stepper {
             self.prepare(registry, control)?;
         }
         if control.options.zero_grad_after_step {
-            // What cannot be cleared is an error before anything is recorded.
+            // A gradient that cannot be cleared is reported before anything is recorded.
             self.clears(registry)?;
         }
-        // Tensors without elements step as well, and are skipped.
+        // Tensors without elements step too, and their steps can be skipped.
         if self.prepared.control.is_some() && !self.prepared.stepping.is_empty() {
             self.record_decided(encoder, registry, control)?;
         } else if !self.prepared.bound.dispatches.is_empty() {
@@ -58,7 +58,7 @@ impl Stepper {
         }
     }
 
-    /// A step whose hyper blocks the host makes.
+    /// Records a step whose hyper blocks the host makes.
     fn record_plain(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -86,7 +86,8 @@ impl Stepper {
         Ok(())
     }
 
-    /// A step that control.wgsl decides about: the gradients are measured, hyper blocks made of that, parameters stepped.
+    /// Records a step that control.wgsl decides about: gradients are measured, hyper blocks are made from the results,
+    /// parameters are stepped.
     fn record_decided(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -124,8 +125,8 @@ impl Stepper {
         drop(pass);
         slot.lease.end_with(encoder);
         controller.skipped.watch(encoder);
-        controller.ring.record(encoder, &controller.state);
-        // Without memory for it, the next step asks.
+        controller.statistics.record(encoder, &controller.state);
+        // If there is no memory for the answer, the next step asks.
         if asks && controller.question.ask(gpu, encoder, &controller.skipped.current).is_ok() {
             registry.begin_since();
             control.is_parted = false;
@@ -135,19 +136,19 @@ impl Stepper {
         Ok(())
     }
 
-    /// Whether groups that share classes have other options than each other now.
+    /// Whether groups that share classes have different options now.
     fn are_alike_no_more(&self, registry: &Registry) -> bool {
         let bits = |group: u32| registry.groups.get(group as usize).map(|group| group.config.bits());
         self.prepared.alike.iter().any(|&(group, first)| bits(group) != bits(first))
     }
 
-    /// Brings tensors together again that have parted, once the device has answered how many steps each has skipped.
+    /// Merges histories of tensors, once the device has reported how many steps each tensor has skipped.
     fn hear_answer(&mut self, registry: &mut Registry, control: &mut Control) {
         let Some(controller) = &mut control.controller else { return };
         match controller.question.answer(&self.gpu) {
             Answer::None => {}
             Answer::Lost => control.is_parted = true,
-            Answer::Counts(skipped) => self.is_stale |= registry.rejoin_histories(&skipped),
+            Answer::Counts(skipped) => self.is_stale |= registry.merge_histories(&skipped),
         }
     }
 }

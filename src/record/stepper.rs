@@ -1,4 +1,4 @@
-//! The stepper: keeps what the next steps record up to date with the registry and the control.
+//! The stepper: keeps what the next steps record up to date with the registry and with gradient control.
 
 use std::sync::Arc;
 
@@ -23,9 +23,9 @@ pub(crate) struct Stepper {
     pub prepared: Prepared,
     /// Whether parameters, gradients or options may have changed since `prepared` was made.
     pub(super) is_stale: bool,
-    /// Whether options have changed that bear on a plan only where groups have shared classes and differ now.
+    /// Whether options have changed that affect a plan only where groups share classes and now differ.
     pub(super) options_changed: bool,
-    /// What zero_grad clears, until gradients change.
+    /// The ranges that zero_grad clears. `None` if gradients have changed since.
     pub(super) clears: Option<Vec<Clear>>,
 }
 
@@ -34,7 +34,7 @@ impl Stepper {
         let kernels = Kernels::of(&gpu)?;
         let device = gpu.device.limits();
         let limits = Limits {
-            // Elements are counted in u32 in shaders, four at a time.
+            // Shaders count elements in u32, four at a time.
             binding: device.max_storage_buffer_binding_size.min(device.max_buffer_size).min(1 << 31),
             alignment: u64::from(device.min_storage_buffer_offset_alignment).max(256),
             workgroups: device.max_compute_workgroups_per_dimension,
@@ -47,7 +47,7 @@ impl Stepper {
         Ok(Self { gpu, kernels, limits, slots, prepared, is_stale, options_changed, clears })
     }
 
-    /// The next step makes a new plan, unless that is the one at hand.
+    /// Makes the next step check its plan. It makes a new plan unless the current one still fits.
     pub(crate) fn set_stale(&mut self) {
         self.is_stale = true;
     }
@@ -58,35 +58,35 @@ impl Stepper {
         self.clears = None;
     }
 
-    /// Notes that gradients have other places, of which the plan at hand knows.
+    /// Notes that gradients have other places, which the current plan already has.
     pub(crate) fn forget_clears(&mut self) {
         self.clears = None;
     }
 
-    /// Notes that options have changed of which a plan need not know.
+    /// Notes that options have changed which do not require a new plan by themselves.
     pub(crate) fn note_options(&mut self) {
         self.options_changed = true;
     }
 
-    /// Drops the plan at hand, and with it what only that still holds.
+    /// Drops the current plan, and with it everything that only the plan still holds.
     pub(crate) fn drop_plan(&mut self) {
         self.prepared = Prepared::default();
         self.tensors_changed();
     }
 
-    /// Drops what a plan holds of gradient control: its bind group names counts that are not in force any more.
+    /// Drops the plan's part of gradient control, because its bind group has counts that are no longer in force.
     pub(crate) fn drop_bound_control(&mut self) {
         self.prepared.control = None;
         self.is_stale = true;
     }
 
-    /// Makes a plan of what is to be stepped, and all that recording it takes, unless it is the one at hand. After an error
-    /// the one at hand is still in force.
+    /// Plans the next steps and creates everything that recording them needs, unless the current plan still fits. After
+    /// an error the current plan is still in force.
     pub(crate) fn prepare(&mut self, registry: &mut Registry, control: &mut Control) -> Result<(), Error> {
-        // Without memory for that they stay where they are, and take more dispatches.
+        // If there is no memory for that, tensors stay where they are and take more dispatches.
         let _ = registry.gather(&self.limits, |layouts| Window::create(&self.gpu, layouts));
         if control.may_skip() {
-            control.is_parted |= registry.part_histories();
+            control.is_parted |= registry.split_histories();
         }
         let step_work = registry.step_work(control.code());
         let stepping = registry.tensors().filter(|(_, tensor)| tensor.grad.is_some());
@@ -110,7 +110,8 @@ impl Stepper {
         Ok(())
     }
 
-    /// The dispatches that step parameters, of the plan at hand or of the one that the next step will make.
+    /// Returns the number of dispatches that step parameters: of the current plan, or of the one that the next step
+    /// will make.
     pub(crate) fn dispatch_count(&self, registry: &Registry, control: &Control) -> usize {
         if !self.is_stale {
             return self.prepared.bound.dispatches.len();
@@ -118,19 +119,19 @@ impl Stepper {
         let mut draft = registry.clone();
         let any_buffer = draft.windows().iter().flatten().next().map(|window| window.buffer.clone());
         let stand_in = |layout: &WindowLayout| Some(Window::new(any_buffer.clone()?, *layout));
-        // Cannot fail: nothing is made.
+        // Cannot fail, because nothing is created.
         let _ = draft.gather(&self.limits, |layouts| Ok(layouts.iter().filter_map(stand_in).collect()));
         if control.may_skip() {
-            draft.part_histories();
+            draft.split_histories();
         }
         let input = draft.step_work(control.code()).input;
         plan::plan(&input, &draft.plane_elements(), &self.limits).dispatches.len()
     }
 
-    /// Whether what a plan needs may be larger than the device's limits allow: by bounds that need no plan.
+    /// Whether a plan may need more than the device's limits allow. Uses upper bounds that need no plan.
     pub(crate) fn may_exceed_limits(&self, registry: &Registry, control: &Control) -> bool {
         let (pieces, tensors, elements) = registry.totals();
-        // A piece has a body and two ends; a dispatch has a frame in 256 bytes.
+        // A piece has a body and two ends. A dispatch has a frame of 256 bytes.
         let spans = 3 * pieces;
         let table = spans * 256 + (elements / u64::from(TILE_ELEMENTS) + 17 * spans) * size_of::<Tile>() as u64;
         let requests = tensors * size_of::<ClassRequest>() as u64;
@@ -145,7 +146,7 @@ impl Stepper {
         table > largest || requests > largest / 2 || ledger > self.gpu.storage_limit().1
     }
 
-    /// What filling gradients with zeros clears; an error if it cannot.
+    /// Returns the clears that fill gradients with zeros, or an error if a gradient cannot be cleared.
     pub(crate) fn clears(&mut self, registry: &Registry) -> Result<&[Clear], Error> {
         let clears = match self.clears.take() {
             Some(clears) => clears,
@@ -154,7 +155,7 @@ impl Stepper {
         Ok(self.clears.insert(clears))
     }
 
-    /// The steps that are recorded and not done.
+    /// Returns the steps that are recorded and not done.
     pub(crate) fn outstanding(&self) -> crate::device::leases::Outstanding {
         self.slots.outstanding()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// Handles of buffers in use. Numbers are never used again.
+/// Handles of buffers in use. Numbers are never reused.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Buffers {
     next: u32,
@@ -11,7 +11,7 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    /// The buffer's number, a new one for a buffer not seen before.
+    /// Returns the buffer's number. A buffer not seen before gets a new one.
     pub(crate) fn number(&mut self, buffer: &wgpu::Buffer) -> u32 {
         if let Some(&number) = self.numbers.get(buffer) {
             return number;
@@ -31,7 +31,7 @@ impl Buffers {
         self.handles.get(&number)
     }
 
-    /// Lets go of the buffers that no number here names.
+    /// Drops the handles of buffers whose numbers are not in `used`.
     pub(crate) fn retain(&mut self, used: &HashSet<u32>) {
         if used.len() < self.handles.len() {
             self.handles.retain(|number, _| used.contains(number));

@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 
 use crate::options::adam::AdamConfig;
 
-/// A parameter of an optimizer: what [`find`](crate::WgpuAdam::find) and [`param_groups`](crate::WgpuAdam::param_groups) give and
-/// methods about one parameter take. Valid as long as the optimizer.
+/// Identifies a parameter of an optimizer. [`find`](crate::WgpuAdam::find) and
+/// [`param_groups`](crate::WgpuAdam::param_groups) return it, and methods about one parameter take it. Valid as long as
+/// the optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParamId {
     pub(crate) optimizer: u32,
@@ -21,21 +22,22 @@ impl Display for ParamId {
     }
 }
 
-/// A parameter group of a running optimizer, as [`param_groups`](crate::WgpuAdam::param_groups) lends it.
+/// A parameter group of a running optimizer, as [`param_groups`](crate::WgpuAdam::param_groups) returns it.
 #[derive(Clone, Debug)]
 pub struct Group {
     pub(crate) config: AdamConfig,
-    /// What a state dict said beyond the options, as JSON.
+    /// Entries of a loaded state dict that are not options, as JSON.
     pub(crate) extra: BTreeMap<String, String>,
     optimizer: u32,
-    /// The parameters' numbers in rising order, some marked as removed: a removal then costs no more in a large group.
+    /// The parameters' numbers in ascending order. Removed ones are only marked, so that a removal costs no more in a
+    /// large group than in a small one.
     members: Vec<u32>,
     removed: usize,
-    /// Made from `members` when it is asked for.
+    /// Computed from `members` on demand.
     params: OnceLock<Vec<ParamId>>,
 }
 
-/// Marks a member that was removed.
+/// The bit that marks a removed member.
 const REMOVED: u32 = 1 << 31;
 
 impl Group {
@@ -64,7 +66,7 @@ impl Group {
         self.members.len() - self.removed
     }
 
-    /// Adds a parameter, whose number is above all others.
+    /// Adds a parameter. Its number must be above all others.
     pub(crate) fn add(&mut self, number: u32) {
         self.members.push(number);
         self.params.take();
@@ -84,7 +86,7 @@ impl Group {
 }
 
 impl PartialEq for Group {
-    /// The same options and the same parameters.
+    /// Compares the options, the parameters and the extra entries.
     fn eq(&self, other: &Self) -> bool {
         (self.config, self.params(), &self.extra) == (other.config, other.params(), &other.extra)
     }

@@ -1,7 +1,8 @@
-//! Histories: which tensors have skipped as many steps, where the device alone knows how many.
+//! Histories: which tensors have skipped equally many steps. Only the device knows how many.
 //!
-//! Tensors of one history that do not step together part: of the steps that some of them take, the device may skip some.
-//! They rejoin when it has answered how many each has skipped, if those are as many.
+//! Tensors of one history get different histories when only some of them step, because the device may skip some of
+//! those steps. They get one history again when the device has reported equal counts of skipped steps for them and they
+//! have stepped together since.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,22 +10,22 @@ use super::Registry;
 use super::tensor::Tensor;
 
 impl Tensor {
-    /// Takes the place of a tensor: it has skipped what that has. Where its count is cleared, its steps tell it apart from
-    /// others of that history.
+    /// Gives a tensor the history of the tensor that it replaces: both have skipped the same steps. If the count of the
+    /// new one is cleared, its step count separates it from the others of that history.
     pub(crate) fn keep_history(&mut self, of: &Self) {
         (self.history, self.history_since) = (of.history, of.history_since);
     }
 }
 
 impl Registry {
-    /// No step was skipped so far.
+    /// Resets all histories, because no step was skipped so far.
     pub(crate) fn forget_histories(&mut self) {
         self.tensors_mut().for_each(|tensor| (tensor.history, tensor.history_since) = (0, 0));
     }
 
-    /// Separates the tensors that step next from those that do not, where they have had one history so far, or one since the
-    /// device was asked. Whether there were any.
-    pub(crate) fn part_histories(&mut self) -> bool {
+    /// Splits each history whose tensors do not all step next, into those that do and those that do not. Does the same
+    /// with the histories since the device was asked. Returns whether any was split.
+    pub(crate) fn split_histories(&mut self) -> bool {
         let since = self.part(|tensor| &mut tensor.history_since);
         self.part(|tensor| &mut tensor.history) || since
     }
@@ -57,16 +58,16 @@ impl Registry {
         self.tensors_mut().for_each(|tensor| tensor.history_since = 0);
     }
 
-    /// Brings together the histories of tensors that had skipped as many steps when the device was asked, by the tensors'
-    /// numbers, and have stepped together since. Whether there are fewer histories now.
-    pub(crate) fn rejoin_histories(&mut self, skipped: &[u32]) -> bool {
+    /// Merges the histories of tensors that had skipped equally many steps when the device was asked, and have stepped
+    /// together since. `skipped` holds the counts by tensor number. Returns whether there are fewer histories now.
+    pub(crate) fn merge_histories(&mut self, skipped: &[u32]) -> bool {
         let mut before = HashSet::new();
         let mut after = HashMap::new();
         let mut joined = Vec::new();
         for (number, tensor) in self.tensors() {
             before.insert(tensor.history);
             let next = after.len() as u32;
-            // A tensor that was added behind the question had skipped nothing.
+            // A tensor that was added after the question had skipped nothing.
             let key = (skipped.get(number as usize).copied().unwrap_or(0), tensor.history_since);
             joined.push(*after.entry(key).or_insert(next));
         }
@@ -102,38 +103,38 @@ mod tests {
         registry.tensors().map(|(_, tensor)| tensor.history).collect()
     }
 
-    /// Those that have skipped as many steps when the device was asked, and did not step together since, stay apart: one of
-    /// them may have skipped more by now.
+    /// Tensors that had skipped equally many steps when the device was asked, but did not step together since, stay
+    /// apart: one of them may have skipped more by now.
     #[test]
     fn parted_since_the_question_stay_apart() {
         let mut registry = stepping(3);
         let grads = [0, 1].map(|number| registry.tensor(number).unwrap().grad);
         registry.set_grad(0, None);
-        assert!(registry.part_histories(), "0 parts");
+        assert!(registry.split_histories(), "0 is split off");
         registry.set_grad(0, grads[0]);
-        assert!(!registry.part_histories(), "all step");
+        assert!(!registry.split_histories(), "all step");
         registry.begin_since();
         registry.set_grad(1, None);
-        assert!(registry.part_histories(), "1 parts");
+        assert!(registry.split_histories(), "1 is split off");
         registry.set_grad(1, grads[1]);
-        assert!(registry.rejoin_histories(&[4, 4, 4]), "fewer");
+        assert!(registry.merge_histories(&[4, 4, 4]), "there are fewer histories");
         let after = histories(&registry);
         assert!(after[0] == after[2] && after[0] != after[1], "{after:?}");
     }
 
-    /// What is apart already may part anew since the question: then the device is to be asked once more.
+    /// Tensors that are already apart may be split again after the question. The device must then be asked once more.
     #[test]
     fn parting_since_the_question_counts() {
         let mut registry = stepping(2);
         let grad = registry.tensor(0).unwrap().grad;
         registry.set_grad(0, None);
-        assert!(registry.part_histories(), "0 parts");
+        assert!(registry.split_histories(), "0 is split off");
         registry.set_grad(0, grad);
         registry.begin_since();
         registry.set_grad(0, None);
         let before = histories(&registry);
-        assert!(registry.part_histories(), "0 parts since");
+        assert!(registry.split_histories(), "0 is split off again");
         assert_eq!(histories(&registry), before);
-        assert!(!registry.rejoin_histories(&[4, 4]), "as many, and parted since");
+        assert!(!registry.merge_histories(&[4, 4]), "equal counts, but split since");
     }
 }

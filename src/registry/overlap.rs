@@ -1,4 +1,4 @@
-//! Which ranges of which buffers belong to tensors: so that no two of them share memory of which one is written.
+//! The ranges of buffers that belong to tensors. No two tensors may share memory if one of them is written.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::error::tensor::TensorLabel;
 use crate::planes::Format;
 
-/// Elements of a numbered buffer that belong to a tensor.
+/// A range of elements in a numbered buffer that belongs to a tensor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Range {
     pub buffer: u32,
@@ -15,13 +15,13 @@ pub(crate) struct Range {
     pub tensor: u32,
 }
 
-/// The ranges of parameters, of which none overlaps any other range, and of gradients, which are only read and may overlap
-/// each other. Ranges without elements are left out.
+/// The ranges of parameters and gradients. A parameter overlaps no other range. Gradients are only read and may overlap
+/// each other. Empty ranges are left out.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ranges(BTreeMap<Key, u64>);
 
-/// Buffer, size class, start, tensor; the value is the end. Parameters have the class 0. Gradients have one for each power
-/// of two of their length: those that reach into a range then begin at most so far before it.
+/// Buffer, size class, start, tensor; the value is the end. Parameters have class 0. Gradients of class k are shorter
+/// than 2^k, so that one that reaches into a range begins less than 2^k before it.
 type Key = (u32, u32, u64, u32);
 
 const PARAMS: u32 = 0;
@@ -47,7 +47,7 @@ impl Conflict {
 }
 
 impl Ranges {
-    /// Adds a parameter's range, if it overlaps no other parameter. The other one is the first of the conflict.
+    /// Adds a parameter's range, if it overlaps no other parameter. A conflict names the other parameter first.
     pub(crate) fn insert_param(&mut self, range: &Range) -> Result<(), Conflict> {
         if let Some(other) = self.first_param(range) {
             return Err(conflict(&other, range));
@@ -68,15 +68,15 @@ impl Ranges {
         self.0.remove(&key(class(range), range));
     }
 
-    /// Whether a gradient overlaps no parameter. The parameter is the first of the conflict.
+    /// Checks that a gradient overlaps no parameter. A conflict names the parameter first.
     pub(crate) fn check_grad(&self, range: &Range) -> Result<(), Conflict> {
         self.first_param(range).map_or(Ok(()), |param| Err(conflict(&param, range)))
     }
 
-    /// Whether a parameter overlaps no gradient. The parameter is the first of the conflict.
+    /// Checks that a parameter overlaps no gradient. A conflict names the parameter first.
     pub(crate) fn check_param(&self, range: &Range) -> Result<(), Conflict> {
         let mut next_class = PARAMS + 1;
-        // From one class that the buffer has to the next.
+        // Visits only classes that occur in the buffer.
         while let Some((&(buffer, class, ..), _)) = self.0.range((range.buffer, next_class, 0, 0)..).next() {
             if buffer != range.buffer {
                 break;
@@ -96,15 +96,15 @@ impl Ranges {
         }
     }
 
-    /// The first parameter that overlaps the range.
+    /// Returns the first parameter that overlaps the range.
     fn first_param(&self, range: &Range) -> Option<Range> {
-        // Parameters do not overlap: of those that begin before it, only the last can reach into it.
+        // Parameters do not overlap each other: of those that begin before the range, only the last can reach into it.
         let before = self.0.range((range.buffer, PARAMS, 0, 0)..(range.buffer, PARAMS, range.start, 0)).next_back();
         let from = before.map_or(range.start, |((.., start, _), _)| *start);
         self.overlapping(PARAMS, from, range)
     }
 
-    /// The first range of a class, from a start on, that overlaps this one.
+    /// Returns the first range of a class that begins at `from` or later and overlaps this one.
     fn overlapping(&self, class: u32, from: u64, range: &Range) -> Option<Range> {
         if range.start >= range.end {
             return None;
@@ -119,7 +119,7 @@ fn key(class: u32, range: &Range) -> Key {
     (range.buffer, class, range.start, range.tensor)
 }
 
-/// The class of a gradient: those of class k are shorter than 2^k.
+/// The class of a gradient. Gradients of class k are shorter than 2^k.
 fn class(range: &Range) -> u32 {
     1 + (range.end - range.start).checked_ilog2().unwrap_or(0)
 }
@@ -141,7 +141,7 @@ mod tests {
     fn fits(found: Result<(), Conflict>, others: &[Range], range: &Range) -> Result<(), TestCaseError> {
         let meets: Vec<u32> = others.iter().filter(|other| overlap(other, range)).map(|other| other.tensor).collect();
         match found {
-            Ok(()) => prop_assert!(meets.is_empty(), "{range:?} overlaps {meets:?}, unseen"),
+            Ok(()) => prop_assert!(meets.is_empty(), "{range:?} overlaps {meets:?}, and the index did not find it"),
             Err(conflict) => {
                 let other = if conflict.first == range.tensor { conflict.second } else { conflict.first };
                 prop_assert!(meets.contains(&other), "{conflict:?} for {range:?}, which overlaps {meets:?}");
@@ -151,7 +151,7 @@ mod tests {
     }
 
     proptest! {
-        /// The index says what a comparison with every range says, while ranges come and go.
+        /// The index agrees with a comparison of all pairs, while ranges are added and removed.
         #[test]
         fn as_one_by_one(changes in prop::collection::vec((0_u32..2, 0_u64..60, 0_u64..20, any::<bool>(), any::<bool>()), 1..60)) {
             let mut ranges = Ranges::default();

@@ -1,4 +1,4 @@
-//! Where tensors' state lies: the pieces and windows of a registry.
+//! Where the tensors' state lies: the pieces and windows of a registry.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use crate::plan::Limits;
 use crate::planes::{Plane, Planes};
 use crate::registry::windows::{Piece, Request, Window, WindowLayout, lay_out};
 
-/// New places of state for tensors that have some: not made yet.
+/// A layout of new state, whose windows are not created yet.
 struct Draft {
     layouts: Vec<WindowLayout>,
     pieces: Vec<Piece>,
@@ -24,27 +24,27 @@ pub(crate) struct PlanePart {
     pub start: u64,
     pub length: u64,
     pub buffer: wgpu::Buffer,
-    /// In bytes.
+    /// The first element's place in the buffer, in bytes.
     pub offset: u64,
 }
 
 impl PlanePart {
-    /// In bytes.
+    /// The size of the part in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.plane.format().bytes(self.length)
     }
 }
 
-/// What could be laid out together.
+/// Windows and tensors that could be laid out together.
 #[derive(Default)]
 struct Together {
     windows: HashSet<u32>,
-    /// By number, and the planes of their state.
+    /// The tensors' numbers, and the planes of their state.
     tensors: Vec<(u32, Planes)>,
 }
 
 impl Registry {
-    /// Gives new state, all zeros, to tensors given as numbers and the planes they need. What state they had goes.
+    /// Gives new state, all zeros, to tensors given as numbers and the planes that they need. Releases their old state.
     pub(crate) fn add_state(&mut self, gpu: &Gpu, limits: &Limits, of: &[(u32, Planes)]) -> Result<(), Error> {
         let Draft { layouts, pieces } = self.lay_out(of, limits);
         let windows = Window::create(gpu, &layouts)?;
@@ -72,14 +72,14 @@ impl Registry {
         window.map_or(Planes::default(), |window| window.layout.planes)
     }
 
-    /// Where the elements of a piece lie in a plane, if its window has that.
+    /// Where a plane holds the elements of a piece. `None` if the piece's window lacks the plane.
     pub(crate) fn plane_part(&self, piece: &Piece, plane: Plane) -> Option<PlanePart> {
         let Window { buffer, layout, .. } = self.window(piece.window)?;
         let offset = layout.planes.offset(plane, piece.moment, layout.elements)?;
         Some(PlanePart { plane, start: piece.start, length: piece.length, buffer: buffer.clone(), offset })
     }
 
-    /// Where a tensor's state lies: piece by piece, and of each piece plane by plane.
+    /// Where a tensor's state lies: piece by piece, and within a piece plane by plane.
     pub(crate) fn plane_parts(&self, number: u32) -> impl Iterator<Item = PlanePart> {
         let pieces = self.pieces_of(number).iter().filter(|piece| piece.length > 0);
         pieces.flat_map(|piece| Plane::ALL.into_iter().filter_map(|plane| self.plane_part(piece, plane)))
@@ -93,16 +93,17 @@ impl Registry {
         &self.windows
     }
 
-    /// The elements of a plane in each window.
+    /// The number of elements that each window has in a plane.
     pub(crate) fn plane_elements(&self) -> Vec<u64> {
         self.windows.iter().map(|window| window.as_ref().map_or(0, |window| window.layout.elements)).collect()
     }
 
-    /// The tensors, by number, of which neighbours lie in more windows than they would if they were laid out together, and
-    /// their planes. Of those without a step alone, if so asked, whose places nobody was lent.
+    /// Returns the numbers and planes of tensors that lie in more windows than they would need if they were laid out
+    /// together. With `fresh_only` it looks only at windows whose tensors have taken no step and whose places the
+    /// caller does not know.
     pub(crate) fn scattered(&self, fresh_only: bool, limits: &Limits) -> Vec<(u32, Planes)> {
         let moves = |window: &Window| !fresh_only || (window.fresh == window.tensors && !window.is_lent());
-        // The windows and tensors of each parameter buffer, by the planes of the windows.
+        // The windows and tensors of each parameter buffer and each set of planes.
         let mut by_buffer: HashMap<(u32, Planes), Together> = HashMap::new();
         for (piece, tensor) in self.pieces() {
             let Some(window) = self.window(piece.window).filter(|window| moves(window)) else { continue };
@@ -119,8 +120,8 @@ impl Registry {
         by_buffer.into_values().filter(is_scattered).flat_map(|together| together.tensors).collect()
     }
 
-    /// Brings together neighbours that have taken no step: their state is zero and nothing recorded needs it. `create`
-    /// makes the windows.
+    /// Lays out together neighbours that have taken no step. They may move, because their state is zero and nothing
+    /// recorded needs it. `create` makes the windows.
     pub(crate) fn gather(
         &mut self,
         limits: &Limits,
@@ -154,7 +155,7 @@ impl Registry {
         Draft { layouts, pieces }
     }
 
-    /// Takes over new windows, and the pieces in them in place of their tensors' old ones.
+    /// Takes over new windows. The pieces in them replace their tensors' old pieces.
     fn place(&mut self, windows: Vec<Window>, pieces: Vec<Piece>) {
         self.windows.extend(windows.into_iter().map(Some));
         for own in pieces.chunk_by(|a, b| a.tensor == b.tensor) {
@@ -181,7 +182,7 @@ impl Registry {
         self.count(windows, |window| window.fresh -= 1);
     }
 
-    /// Takes a tensor's state away. A window in which nothing lies any more goes.
+    /// Releases a tensor's state. A window that holds nothing any more is dropped.
     pub(super) fn release_state(&mut self, number: u32) {
         let Some(tensor) = self.tensors.get_mut(number as usize).and_then(Option::as_mut) else { return };
         let (fresh, own) = (u32::from(tensor.is_fresh), std::mem::replace(&mut tensor.pieces, 0..0));
@@ -193,7 +194,7 @@ impl Registry {
         });
     }
 
-    /// Changes what windows count, and drops those without tensors.
+    /// Changes the counts of windows, and drops windows without tensors.
     fn count(&mut self, windows: Vec<u32>, change: impl Fn(&mut Window)) {
         for number in windows {
             let Some(slot) = self.windows.get_mut(number as usize) else { continue };
@@ -206,7 +207,7 @@ impl Registry {
         }
     }
 
-    /// Drops pieces that are no tensor's, once they are more than half: so that each costs little to drop.
+    /// Drops dead pieces once they are more than half, so that dropping one costs little on average.
     pub(super) fn drop_dead_pieces(&mut self) {
         if self.dead_pieces * 2 <= self.pieces.len() {
             return;

@@ -6,7 +6,7 @@ use super::overlap::Range;
 use crate::error::tensor::TensorLabel;
 use crate::plan::Place;
 
-/// What the optimizer knows of a parameter.
+/// What the optimizer knows about a parameter.
 #[derive(Clone, Debug)]
 pub(crate) struct Tensor {
     pub name: Option<String>,
@@ -15,15 +15,16 @@ pub(crate) struct Tensor {
     pub group: u32,
     /// t: the steps it has taken.
     pub step: u64,
-    /// Tensors with equal histories and step counts have skipped as many steps. 0 while no step can be skipped.
+    /// Tensors with equal histories and equal step counts have skipped equally many steps. 0 while no step can be
+    /// skipped.
     pub history: u32,
-    /// The same, of the steps since the counts of skipped steps were last asked for.
+    /// Like `history`, but counts only steps since the device was last asked for the counts of skipped steps.
     pub(super) history_since: u32,
     pub param: Spot,
     pub grad: Option<Spot>,
-    /// Whether its state is zero because nothing recorded so far has touched it: then it may move.
+    /// Whether its state is zero because nothing recorded so far has touched it. Only such state may move.
     pub is_fresh: bool,
-    /// Its pieces of state among all.
+    /// Its pieces, as indices into the registry's.
     pub(super) pieces: Indices<usize>,
 }
 
@@ -50,13 +51,13 @@ impl Tensor {
         TensorLabel::gradient(self.name.as_deref(), number)
     }
 
-    /// What the parameter takes, padding included: steps may write zeros there.
+    /// The range of the parameter. It includes the padding, because steps may write zeros there.
     pub(super) fn param_range(&self, number: u32) -> Range {
         let Spot { place, padding } = self.param;
         Range { buffer: place.buffer, start: place.start, end: place.start + self.length + padding, tensor: number }
     }
 
-    /// What a gradient at this place takes: its padding is read and may be anybody's.
+    /// The range of a gradient at this place. It excludes the padding, which is only read and may belong to anyone.
     pub(super) fn grad_range(&self, grad: Spot, number: u32) -> Range {
         let Place { buffer, start } = grad.place;
         Range { buffer, start, end: start + self.length, tensor: number }

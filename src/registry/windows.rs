@@ -1,9 +1,9 @@
 //! Windows: where the optimizer's own state lies.
 //!
 //! State mirrors the parameters' layout in their buffer, so that neighbours stay neighbours. It lies in windows, each a
-//! buffer of one binding's size at most, with one plane after another: all exp_avg, then all exp_avg_sq, and so on.
-//! One binding then serves all planes, which keeps the step within four storage buffers. A window belongs to one
-//! parameter buffer. It never moves once a step or the caller may know where it is.
+//! buffer of at most one binding's size, with one plane after another: all exp_avg, then all exp_avg_sq, and so on. One
+//! binding then serves all planes, which keeps the step within four storage buffers. A window belongs to one parameter
+//! buffer. It never moves once a recorded step or the caller may know its place.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,7 @@ pub(crate) struct Piece {
     /// The part's first element in the tensor.
     pub start: u64,
     pub length: u64,
-    /// Elements behind the part that stay zero, in the parameters and in the state.
+    /// Elements behind the part that stay zero in the parameters and in the state.
     pub padding: u64,
     /// The first element's place in the parameter buffer.
     pub param: u64,
@@ -45,7 +45,7 @@ pub(crate) struct Piece {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct WindowLayout {
     pub planes: Planes,
-    /// Elements of each plane, a multiple of 4.
+    /// The number of elements in each plane, a multiple of 4.
     pub elements: u64,
 }
 
@@ -55,8 +55,8 @@ impl WindowLayout {
     }
 }
 
-/// Lays out windows of at most `max_window` bytes, the first being number `first_window`. Pieces come out in the order
-/// of windows, and within a window in the order of their places.
+/// Lays out windows of at most `max_window` bytes, numbered from `first_window` on. Pieces are returned in the order of
+/// windows, and within a window in the order of their places.
 pub(crate) fn lay_out(
     mut requests: Vec<Request>,
     first_window: u32,
@@ -83,9 +83,9 @@ struct Filler {
 struct Open {
     buffer: u32,
     planes: Planes,
-    /// Elements of a plane in use.
+    /// The number of elements in use in each plane.
     used: u64,
-    /// Where, in the parameter buffer, that which would follow begins.
+    /// Where in the parameter buffer the next neighbour would begin.
     end: u64,
 }
 
@@ -93,7 +93,7 @@ impl Filler {
     fn place(&mut self, request: &Request) {
         let &Request { buffer, planes, param, length, padding, tensor } = request;
         let capacity = planes.capacity(self.max_window);
-        // Neighbours stay neighbours; others keep their place modulo a quad of four elements.
+        // Neighbours stay neighbours. Others keep their parameter's place modulo 4, the size of a quad.
         let fitting = self.open.filter(|open| (open.buffer, open.planes) == (buffer, planes)).map(|open| {
             let gap = if open.end == param { 0 } else { (4 + param % 4 - open.used % 4) % 4 };
             open.used + gap
@@ -105,7 +105,7 @@ impl Filler {
         let mut start = 0;
         loop {
             let part = (length - start).min(capacity - used);
-            // Padding needs no state where the window ends: nothing merges over that.
+            // Padding behind the end of a window needs no state, because no run crosses that end.
             let padding = if start + part == length { padding.min(capacity - used - part) } else { 0 };
             let window = self.first_window + self.windows.len() as u32 - 1;
             self.pieces.push(Piece {
@@ -130,14 +130,14 @@ impl Filler {
         self.open = Some(Open { buffer, planes, used, end: param + length + padding });
     }
 
-    /// Opens a window whose first element is `first`, and returns that.
+    /// Opens a window whose first element is at `first`, and returns `first`.
     fn open_window(&mut self, planes: Planes, first: u64) -> u64 {
         self.windows.push(WindowLayout { planes, elements: 0 });
         first
     }
 }
 
-/// A window's buffer and shape, and who is in it.
+/// A window's buffer and shape, and how many tensors are in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     pub buffer: wgpu::Buffer,
@@ -145,7 +145,7 @@ pub(crate) struct Window {
     /// How many tensors have state here, and how many of them have taken no step.
     pub tensors: u32,
     pub fresh: u32,
-    /// Whether the caller was given the places in it.
+    /// Whether the caller knows places in it.
     lent: Arc<AtomicBool>,
 }
 
@@ -155,7 +155,7 @@ impl Window {
         Self { buffer, layout, tensors: 0, fresh: 0, lent: Arc::default() }
     }
 
-    /// Notes that the caller knows places in it.
+    /// Notes that the caller knows places in the window.
     pub(crate) fn lend(&self) {
         self.lent.store(true, Ordering::Relaxed);
     }
@@ -171,7 +171,8 @@ impl Window {
             let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
             // A group of tensors without elements has a window too.
             let buffer = gpu.buffer(&format!("state [{}]", keys.join(", ")), layout.bytes().max(16), usage);
-            // A lost device makes buffers of no use: writing nothing reports it here and not at a later step.
+            // A lost device creates buffers that are invalid. Writing nothing reports that here instead of at a later
+            // step.
             gpu.queue.write_buffer(&buffer, 0, &[]);
             Self::new(buffer, layout)
         };
@@ -206,8 +207,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every element of every tensor has one place of its own in every plane, in a window of its parameter buffer,
-        /// within the limit, at the same place modulo four as its parameter.
+        /// Every element of every tensor has a place of its own in every plane. It lies in a window of the element's
+        /// parameter buffer, within the limit, and modulo 4 at the same place as the parameter.
         #[test]
         fn every_element_has_a_place(
             shapes in prop::collection::vec((0_u32..3, 0_u64..7, 0_u64..400, prop::bool::ANY, prop::bool::ANY), 1..40),

@@ -1,20 +1,21 @@
-//! What a plan is made from: the pieces that step, in classes with one hyper block each.
+//! The input of a plan: the pieces that step, in classes with one hyper block each.
 
 use std::collections::HashMap;
 
 use super::Registry;
 use crate::plan::{Class, Code, Input, Place, Work};
 
-/// The input of a plan, and what recording its steps needs to know of its classes.
+/// The input of a plan, and what recording its steps needs about its classes.
 #[derive(Debug, Default)]
 pub(crate) struct StepWork {
     pub input: Input,
     pub classes: Vec<ClassCount>,
-    /// Groups whose options are those of an earlier group, and that group: they share classes while that is so.
+    /// Pairs of a group and an earlier group with equal options. The two share classes as long as their options are
+    /// equal.
     pub alike: Vec<(u32, u32)>,
 }
 
-/// A class of the plan: its group, the step count of its tensors, and the first of these.
+/// A class of the plan: its group, the step count of its tensors, and its first tensor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClassCount {
     pub group: u32,
@@ -23,11 +24,12 @@ pub(crate) struct ClassCount {
 }
 
 impl Registry {
-    /// What the tensors with gradients give a plan. `control` holds the code that gradient control selects for all groups.
+    /// Returns the work of all tensors with gradients. `control` holds the code that gradient control selects for all
+    /// groups.
     pub(crate) fn step_work(&self, control: Code) -> StepWork {
         let mut step_work = StepWork::default();
         let firsts = self.first_alike(&mut step_work.alike);
-        // The classes of each group so far: few, so searched from the latest.
+        // The classes of each group so far. They are few, so they are searched one by one, the latest first.
         let mut of_group: Vec<Vec<(u64, u32, u32)>> = vec![Vec::new(); self.groups.len()];
         for (piece, tensor) in self.pieces() {
             let Some(grad) = tensor.grad else { continue };
@@ -66,7 +68,8 @@ impl Registry {
         step_work
     }
 
-    /// The first group with the options of each group.
+    /// Returns for each group the first group with equal options. Adds to `alike` each later group, together with that
+    /// first one.
     fn first_alike(&self, alike: &mut Vec<(u32, u32)>) -> Vec<u32> {
         let mut firsts: HashMap<[u64; 7], u32> = HashMap::new();
         let first = |(number, group): (u32, &super::group::Group)| {

@@ -7,29 +7,29 @@ use crate::error::Error;
 use crate::error::state_dict::StateDictError;
 use crate::registry::Registry;
 
-/// How [`load_state_dict_with`](crate::WgpuAdam::load_state_dict_with) finds the entry of a parameter. Options of groups always
-/// match by the position of the group.
+/// How [`load_state_dict_with`](crate::WgpuAdam::load_state_dict_with) finds the entry of a parameter. Options of
+/// groups always match by the position of the group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateMatching {
-    /// By name where the dict and the optimizer name all parameters, and by the same names, or by names that are the same once
-    /// one common prefix that ends with a dot is removed, such as `module.` or `_orig_mod.`. Other names are an error that
-    /// lists them. By position where one side has no names. There must be as many groups on both sides, of as many
-    /// parameters.
+    /// By name if both the dict and the optimizer name all parameters. The names must be equal, or become equal when
+    /// one common prefix that ends with a dot is removed, such as `module.` or `_orig_mod.`. Other names are an error
+    /// that lists them. By position if one side has no names. Both sides must have equally many groups, with equally
+    /// many parameters.
     #[default]
     Strict,
-    /// By position, whatever the names, as torch does. The optimizer's names stay.
+    /// By position, whatever the names, as torch does. The optimizer keeps its own names.
     ByPosition,
-    /// By name, as far as the names agree, with a prefix as for `Strict`: for a model with a layer more or less. Entries that
-    /// no parameter has the name of are left out. A parameter without an entry begins anew, at step 0. Groups may differ; one
-    /// that the dict does not have keeps its options.
+    /// By name, as far as the names agree, with a prefix as for `Strict`: for a model with a layer more or less.
+    /// Entries whose names no parameter has are ignored. A parameter without an entry starts over at step 0. Groups may
+    /// differ; a group that the dict lacks keeps its options.
     Partial,
 }
 
-/// The id of each parameter's entry, by the parameter's number; none where it begins anew.
+/// Each parameter's number, and the id of its entry; `None` if the parameter starts over.
 pub(crate) type Matched = Vec<(u32, Option<u64>)>;
 
-/// Matches parameters and entries, if the groups of both fit.
+/// Matches parameters with entries, if the groups of both sides fit.
 pub(crate) fn match_params(registry: &Registry, dict: &StateDict, matching: StateMatching) -> Result<Matched, Error> {
     let ids = check_ids(dict)?;
     let params: Vec<u32> =
@@ -57,7 +57,7 @@ pub(crate) fn match_params(registry: &Registry, dict: &StateDict, matching: Stat
     }
 }
 
-/// An optimizer without names takes those of the dict, if that names all.
+/// Gives an optimizer without names the names of the dict, if the dict names all parameters.
 pub(crate) fn take_names(registry: &mut Registry, dict: &StateDict, matched: &Matched) {
     let pairs = dict.param_groups.iter().flat_map(|group| {
         let names = group.param_names.iter().flatten();
@@ -75,7 +75,7 @@ pub(crate) fn take_names(registry: &mut Registry, dict: &StateDict, matched: &Ma
     }
 }
 
-/// The dict's ids in order: each is listed once, and each entry's id is.
+/// Returns the dict's ids in order. Checks that each id is listed once, and that the id of each entry is listed.
 fn check_ids(dict: &StateDict) -> Result<Vec<u64>, Error> {
     let mut all = Vec::new();
     let mut known = BTreeSet::new();
@@ -98,7 +98,7 @@ fn check_ids(dict: &StateDict) -> Result<Vec<u64>, Error> {
     }
 }
 
-/// As many groups, of as many parameters.
+/// Checks that both sides have equally many groups, with equally many parameters.
 fn check_sizes(registry: &Registry, dict: &StateDict) -> Result<(), Error> {
     let (saved, current) = (dict.param_groups.len(), registry.groups.len());
     if saved != current {
@@ -113,7 +113,7 @@ fn check_sizes(registry: &Registry, dict: &StateDict) -> Result<(), Error> {
     Ok(())
 }
 
-/// The ids by the names of their parameters.
+/// Returns the ids by the names of their parameters.
 fn saved_names<'a>(dict: &'a StateDict, ids: &[u64]) -> Result<BTreeMap<&'a str, u64>, Error> {
     let mut saved = BTreeMap::new();
     let names = dict.param_groups.iter().flat_map(|group| group.param_names.iter().flatten());
@@ -125,14 +125,14 @@ fn saved_names<'a>(dict: &'a StateDict, ids: &[u64]) -> Result<BTreeMap<&'a str,
     Ok(saved)
 }
 
-/// The names of both sides, and what to add to one side's to have the other's.
+/// The names of both sides, and the prefix that turns one side's names into the other's.
 struct Names<'a> {
     saved: &'a BTreeMap<&'a str, u64>,
     current: BTreeSet<&'a str>,
     prefix: Prefix,
 }
 
-/// A prefix that one side's names have, and the other's have not.
+/// A prefix that only one side's names have.
 enum Prefix {
     None,
     Saved(String),
@@ -156,7 +156,7 @@ impl<'a> Names<'a> {
         names
     }
 
-    /// A name of the optimizer's as the dict has it.
+    /// Returns the name by which the dict knows one of the optimizer's names.
     fn as_saved(&self, name: &str) -> Option<String> {
         match &self.prefix {
             Prefix::None => Some(name.to_owned()),
@@ -170,9 +170,9 @@ impl<'a> Names<'a> {
         self.saved.get(self.as_saved(name)?.as_str()).copied()
     }
 
-    /// Whether both sides have the same names.
+    /// Checks that both sides have the same names.
     fn check(&self) -> Result<(), Error> {
-        // By inserting: `collect` would sort, and the code of a sort is a good part of what a page downloads.
+        // Inserts them: `collect` would sort, and the code of a sort is a considerable part of what a page downloads.
         let mut only_saved = BTreeSet::new();
         only_saved.extend(self.saved.keys().copied());
         let mut only_current = Vec::new();
@@ -191,7 +191,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// A prefix that all names of one side begin with, such that a name without it is one of the other side's.
+/// Returns a prefix of all names of one side. Without it, at least one of them is a name of the other side.
 fn common_prefix<'a>(
     mut long: impl Iterator<Item = &'a str> + Clone,
     mut short: impl Iterator<Item = &'a str>,

@@ -1,4 +1,4 @@
-//! What comes back from the device, put into a state dict.
+//! Puts what comes back from the device into a state dict.
 
 use super::StateDict;
 use crate::error::Error;
@@ -6,26 +6,26 @@ use crate::options::grad_scaler::{GradScalerState, Words};
 use crate::options::gradient_control::LossScale;
 use crate::transfer::readback::{Readback, WHAT};
 
-/// What the device alone knows, on its way to the host: the loss scale, and how many recorded steps were skipped.
+/// What only the device knows, on its way to the host: the loss scale, and how many recorded steps were skipped.
 pub(crate) struct Decided {
-    /// The number of the parameter behind each id.
+    /// The number of the parameter with each id.
     numbers: Vec<u32>,
     loss_scale: LossScale,
-    /// Bytes of each buffer of counts.
+    /// The size of each buffer of counts in bytes.
     counts: Vec<usize>,
     copy: Option<Readback>,
 }
 
 impl Decided {
-    /// For the parameters of a dict, by their numbers. `copy` brings the words of the scale, then the counts, each buffer of
-    /// which has as many bytes as `counts` says; without it, the host knows all.
+    /// `numbers` are the numbers of a dict's parameters. `copy` brings the words of the scale, then the counts; its
+    /// sizes are the bytes in each buffer of counts. Without a copy, the host already knows everything.
     pub(crate) fn new(numbers: Vec<u32>, loss_scale: LossScale, copy: Option<(Vec<usize>, Readback)>) -> Self {
         let (counts, copy) = copy.unzip();
         Self { numbers, loss_scale, counts: counts.unwrap_or_default(), copy }
     }
 
-    /// Turns steps recorded into steps taken, and adds the scale if it is a dynamic one.
-    pub(crate) async fn tell(self, dict: &mut StateDict) -> Result<(), Error> {
+    /// Turns steps recorded into steps taken, and adds the scale if it is dynamic.
+    pub(crate) async fn apply(self, dict: &mut StateDict) -> Result<(), Error> {
         let Some(copy) = self.copy else { return Ok(()) };
         let mut bytes = Vec::new();
         let keep = |part: &[u8]| {
@@ -35,7 +35,7 @@ impl Decided {
         copy.for_each(keep).await?;
         let word =
             |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
-        dict.grad_scaler = dict.grad_scaler.or(GradScalerState::told(self.loss_scale, [word(0), word(4)]));
+        dict.grad_scaler = dict.grad_scaler.or(GradScalerState::from_words(self.loss_scale, [word(0), word(4)]));
         for (id, entry) in &mut dict.state {
             let Some(&number) = self.numbers.get(*id as usize) else { continue };
             let (mut begin, own) = (size_of::<Words>(), number as usize * 4);
@@ -50,9 +50,9 @@ impl Decided {
     }
 }
 
-/// The moments of a dict, filled one after another with bytes that come in parts.
+/// The moments of a dict, filled one after another with bytes that arrive in parts.
 pub(crate) struct Moments<'a> {
-    /// Each with the number of its elements.
+    /// Moments that are still to be filled, each with its number of elements.
     rest: std::vec::IntoIter<(&'a mut Vec<f32>, usize)>,
     open: Option<(&'a mut Vec<f32>, usize)>,
 }

@@ -1,4 +1,4 @@
-//! A state dict as what is loaded: its options, its entries checked, its bytes.
+//! Loading from a state dict: its options, the checks of its entries, its bytes.
 
 use super::{MAX_STEP, StateDict, StateGroup, TensorState};
 use crate::error::Error;
@@ -27,7 +27,7 @@ impl Bytes for StateDict {
 }
 
 impl StateGroup {
-    /// The options, those that older torch versions do not save being false.
+    /// The options. Those that older torch versions do not save are false.
     pub(crate) fn config(&self, group: usize) -> Result<AdamConfig, Error> {
         let missing = |option| Error::StateDict(StateDictError::MissingOption { group, option });
         Ok(AdamConfig {
@@ -43,7 +43,8 @@ impl StateGroup {
 }
 
 impl TensorState {
-    /// Whether the entry is of the tensor's shape, has the moments that the group needs, and a step count to go on from.
+    /// Checks that the entry has the tensor's shape, the moments that the group needs, and a step count that can
+    /// continue.
     pub(crate) fn check_shape(&self, tensor: &Tensor, number: u32, amsgrad: bool) -> Result<(), Error> {
         let wrong = |key, problem| {
             Err(Error::StateDict(StateDictError::Entry { tensor: tensor.describe(number), key, problem }))

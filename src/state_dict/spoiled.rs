@@ -1,8 +1,8 @@
-//! Which numbers a moment may hold: one rule for what is saved, opened and loaded.
+//! Which numbers a moment may hold: one rule for saving, opening and loading.
 //!
-//! NaN, and an infinite `exp_avg`, are *spoiled*: every further step makes NaN of them. They are refused unless somebody asks
-//! for them. An infinite `exp_avg_sq` or `max_exp_avg_sq` is legal: one large finite gradient makes it, and the element
-//! rests from then on. What no gradients lead to at all is *impossible*, and always refused.
+//! NaN and an infinite `exp_avg` are *spoiled*: every further step turns them into NaN. They are refused unless the
+//! caller allows them. An infinite `exp_avg_sq` or `max_exp_avg_sq` is legal: one large finite gradient causes it, and
+//! the element rests from then on. Numbers that no gradients lead to are *impossible*, and always refused.
 
 use crate::error::Error;
 use crate::error::state_dict::StateDictError;
@@ -11,16 +11,16 @@ use crate::planes::Plane;
 use crate::registry::tensor::Tensor;
 use crate::state_dict::TensorState;
 
-/// What is to be done about spoiled state that is not saved.
+/// What to do about spoiled state that is not saved.
 #[cfg(feature = "safetensors")]
 pub(crate) const NOT_SAVED: &str = "nothing was saved, and a file that was there is still the old one; start the parameter \
     anew with record_reset_state, or save it all the same, as torch does, with CheckpointContents::allow_nonfinite; \
     skip_nonfinite in a GradientControl keeps such gradients out";
-/// And about spoiled state that is not loaded.
+/// What to do about spoiled state that is not loaded.
 pub(crate) const NOT_LOADED: &str = "nothing was loaded; load it all the same, as torch does, with \
     LoadOptions::allow_nonfinite, and start the parameter anew with record_reset_state";
 
-/// A number that no run arrives at, whatever its gradients.
+/// A number that no run produces, whatever its gradients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Impossible {
     pub element: u64,
@@ -35,12 +35,12 @@ pub(crate) struct Spoiled {
     pub count: u64,
     /// How many elements the moment has.
     pub elements: u64,
-    /// The first spoiled one, and its value.
+    /// The first spoiled element, and its value.
     pub element: u64,
     pub value: f32,
 }
 
-/// A look at a moment's numbers, part by part.
+/// A check of a moment's numbers, part by part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scan {
     plane: Plane,
@@ -55,7 +55,7 @@ impl Scan {
         Self { plane, step, done: 0, count: 0, first: None }
     }
 
-    /// Looks at the next numbers, of which the first impossible one is an error.
+    /// Checks the next numbers. The first impossible one is an error.
     pub(crate) fn feed(&mut self, values: impl Iterator<Item = f32>) -> Result<(), Impossible> {
         let is_square = self.plane.is_square();
         for value in values {
@@ -78,13 +78,13 @@ impl Scan {
         Ok(())
     }
 
-    /// As [`feed`](Self::feed), of little-endian numbers at any address.
+    /// Like [`feed`](Self::feed), for little-endian numbers at any address.
     #[cfg(feature = "safetensors")]
     pub(crate) fn feed_bytes(&mut self, bytes: &[u8]) -> Result<(), Impossible> {
         self.feed(bytes.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap_or_default())))
     }
 
-    /// What was spoiled of all numbers so far.
+    /// Returns what was spoiled among all numbers so far.
     pub(crate) fn spoiled(&self) -> Option<Spoiled> {
         let (element, value) = self.first?;
         Some(Spoiled { key: self.plane.key(), count: self.count, elements: self.done, element, value })
@@ -92,7 +92,7 @@ impl Scan {
 }
 
 impl Spoiled {
-    /// The error of a parameter's spoiled moment, by the parameter's name in errors.
+    /// Returns the error for a spoiled moment. `tensor` describes its parameter.
     pub(crate) fn error(self, tensor: TensorLabel, remedy: &'static str) -> Error {
         let Self { key, count, elements, element, value } = self;
         Error::SpoiledState { tensor, key, count, elements, element, value, remedy }
@@ -100,7 +100,8 @@ impl Spoiled {
 }
 
 impl TensorState {
-    /// Whether the moments are of the tensor's length, and numbers that a run arrives at; spoiled ones if they are allowed.
+    /// Checks that the moments have the tensor's length and hold only numbers that a run produces. Spoiled numbers pass
+    /// if they are allowed.
     pub(crate) fn check_moments(&self, tensor: &Tensor, number: u32, allow_nonfinite: bool) -> Result<(), Error> {
         let wrong =
             |key, problem| Error::StateDict(StateDictError::Entry { tensor: tensor.describe(number), key, problem });
@@ -128,18 +129,19 @@ mod tests {
     const INF: f32 = f32::INFINITY;
     const NAN: f32 = f32::NAN;
 
-    /// How many of some numbers are spoiled and which is the first, or which is impossible, however they are cut.
+    /// Returns how many numbers are spoiled and which is the first, or which number is impossible. Checks that this
+    /// does not depend on where the numbers are cut.
     fn look(plane: Plane, step: u64, values: &[f32]) -> Result<Option<(u64, u64)>, (u64, &'static str)> {
         let mut results = Vec::new();
         for cut in 0..=values.len() {
             let (head, tail) = values.split_at(cut);
             let mut scan = Scan::new(plane, step);
             let fed = scan.feed(head.iter().copied()).and_then(|()| scan.feed(tail.iter().copied()));
-            let told = fed.map(|()| scan.spoiled()).map_err(|Impossible { element, value, problem }| {
+            let found = fed.map(|()| scan.spoiled()).map_err(|Impossible { element, value, problem }| {
                 assert_eq!(value.to_bits(), values[element as usize].to_bits());
                 (element, problem)
             });
-            results.push(told.map(|spoiled| {
+            results.push(found.map(|spoiled| {
                 spoiled.map(|Spoiled { key: own, count, elements, element, value }| {
                     assert_eq!((own, elements), (plane.key(), values.len() as u64));
                     assert_eq!(value.to_bits(), values[element as usize].to_bits());

@@ -1,4 +1,4 @@
-//! The table that `Display` prints of a state dict.
+//! The table that `Debug` prints for a state dict.
 
 use std::collections::HashSet;
 use std::fmt::{Display, Formatter, Result, Write};
@@ -11,8 +11,8 @@ const HEAD: [&str; 4] = ["id", "name", "shape", "step"];
 const COLUMNS: usize = HEAD.len() + Plane::ALL.len();
 
 impl Display for StateDict {
-    /// A line for each group, and under it one for each of its parameters, with the root mean square of each moment; one
-    /// for the dynamic loss scale.
+    /// Prints a line for each group, and under it a line for each of its parameters, with the root mean square of each
+    /// moment. The last line is the dynamic loss scale.
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let head = HEAD.into_iter().chain(Plane::ALL.map(Plane::key)).map(str::to_owned).collect();
         let mut table = Table { rows: vec![head], heads: Vec::new() };
@@ -42,7 +42,7 @@ impl Display for StateDict {
     }
 }
 
-/// Rows of cells, and lines that stand before some of them.
+/// Rows of cells, and lines that precede some of the rows.
 struct Table {
     rows: Vec<Vec<String>>,
     heads: Vec<(usize, String)>,
@@ -105,7 +105,7 @@ fn row(id: u64, name: &str, entry: Option<&TensorState>) -> Vec<String> {
     cells
 }
 
-/// The root mean square: one figure that tells a moment that is empty, huge or not finite.
+/// The root mean square: one number that shows whether a moment is zero, huge or not finite.
 fn rms(values: &[f32]) -> f64 {
     let sum: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
     (sum / values.len().max(1) as f64).sqrt()

@@ -1,13 +1,13 @@
-//! Copies of state that are under way, as steps see them.
+//! Lets steps check whether a copy of the state is under way.
 
 use std::sync::Arc;
 
-/// How state is copied to the host and back.
+/// The settings and the progress of copies of state to the host and back.
 #[derive(Debug)]
 pub(crate) struct Copies {
-    /// Bytes of staging buffers.
+    /// The size of staging buffers in bytes.
     pub staging: u64,
-    /// Whether a copy of the state needs it to stay as it is.
+    /// Whether a copy under way needs the state to stay as it is.
     pub copying: Copying,
 }
 
@@ -17,17 +17,17 @@ impl Default for Copies {
     }
 }
 
-/// Tells an optimizer's steps that a copy of its state is not complete. Holds no wgpu object.
+/// Lets an optimizer's steps check whether a copy of its state is incomplete. Holds no wgpu object.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Copying(Arc<()>);
 
 impl Copying {
-    /// A token, held as long as what is copied must not change.
+    /// Returns a token, to be held as long as the state that is copied must not change.
     pub(super) fn hold(&self) -> Self {
         self.clone()
     }
 
-    /// Whether a token is out.
+    /// Whether a token is held.
     pub(crate) fn is_under_way(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }

@@ -10,7 +10,7 @@ use crate::device::leases::Outstanding;
 use crate::device::wait::Poller;
 use crate::error::Error;
 
-/// Bytes to read.
+/// A range of bytes to read.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     pub buffer: wgpu::Buffer,
@@ -18,10 +18,10 @@ pub(crate) struct Source {
     pub size: u64,
 }
 
-/// A copy on its way: of one moment in the order of submits, read when it is there.
+/// A copy on its way to the host. It shows the state at one moment in the order of submits.
 ///
-/// What fits the staging buffers is copied at once, and nothing later disturbs it. Else they are filled again and again,
-/// and until the last time a token is held.
+/// If the staging buffers hold all of it, it is copied immediately, and nothing submitted later disturbs it. Otherwise
+/// the buffers are filled several times, and a token is held until the last time.
 pub(crate) struct Readback {
     gpu: Gpu,
     /// What is not copied yet.
@@ -38,7 +38,7 @@ struct Round {
     poller: Poller,
 }
 
-/// A staging buffer, its bytes in use, and the news that it is mapped.
+/// A staging buffer, its bytes in use, and the message that it is mapped.
 struct Staged {
     buffer: wgpu::Buffer,
     used: u64,
@@ -48,7 +48,8 @@ struct Staged {
 pub(crate) const WHAT: &str = "the copy of the state";
 
 impl Readback {
-    /// Copies as much as `staging` bytes hold, and submits. `recorded` are the steps whose effects the copy must show.
+    /// Copies as much as `staging` bytes hold, and submits. `recorded` are the steps whose effects the copy must
+    /// contain.
     pub(crate) fn new(
         gpu: &Gpu,
         sources: Vec<Source>,
@@ -57,12 +58,12 @@ impl Readback {
         copying: &Copying,
     ) -> Result<Self, Error> {
         let mut rest: VecDeque<Source> = sources.into();
-        // Callbacks come in the order of submits: leases of steps submitted before are back by then, and those of steps
-        // submitted behind the copy are not.
+        // Callbacks come in the order of submits. When this one comes, the leases of steps submitted before the copy
+        // have ended, and those of steps submitted behind it have not.
         let (sender, unsubmitted) = oneshot::channel();
         let round = gpu.guard.run(WHAT, || {
             let buffers = staging_buffers(gpu, rest.iter().map(|source| source.size).sum::<u64>().min(staging));
-            // The receiver is gone if nobody waits any more; so below.
+            // Sending fails if nobody waits any more. The same holds below.
             Round::new(gpu, buffers, &mut rest, move || {
                 let _ = sender.send(recorded.count());
             })
@@ -71,8 +72,8 @@ impl Readback {
         Ok(Self { gpu: gpu.clone(), rest, round, unsubmitted, hold })
     }
 
-    /// Gives all bytes to `sink`, in the order of the sources; an error, and nothing given, if recorded steps are not in
-    /// them.
+    /// Passes all bytes to `sink`, in the order of the sources. If the bytes lack recorded steps, it returns an error
+    /// and passes nothing.
     pub(crate) async fn for_each(mut self, mut sink: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         let gone = || Error::DeviceLost { what: WHAT.into() };
         let guard = self.gpu.guard.clone();
@@ -97,7 +98,7 @@ impl Readback {
             let (gpu, rest) = (&self.gpu, &mut self.rest);
             self.round = gpu.guard.run(WHAT, || Round::new(gpu, buffers, rest, || {}))?;
             if self.rest.is_empty() {
-                // What is submitted from now on comes behind the last copy.
+                // Everything submitted from now on comes behind the last copy.
                 self.hold = None;
             }
         }
@@ -105,7 +106,8 @@ impl Readback {
 }
 
 impl Round {
-    /// Fills the buffers with the first bytes of `rest`, which it takes away, submits, and asks for the buffers.
+    /// Fills the buffers with the first bytes of `rest`, and removes these from `rest`. Submits, and asks for the
+    /// buffers to be mapped.
     fn new(
         gpu: &Gpu,
         buffers: Vec<wgpu::Buffer>,
@@ -148,7 +150,7 @@ impl Round {
     }
 }
 
-/// Buffers of so many bytes together: one, if the device makes such large ones.
+/// Creates buffers of `bytes` bytes in total: a single one, if the device allows buffers so large.
 fn staging_buffers(gpu: &Gpu, bytes: u64) -> Vec<wgpu::Buffer> {
     let most = (gpu.device.limits().max_buffer_size / 4 * 4).max(4);
     let buffer = |size| gpu.buffer("staging", size, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);

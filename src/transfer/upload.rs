@@ -1,4 +1,4 @@
-//! Bytes of the host into buffers, through a staging buffer of bounded size.
+//! Copies bytes of the host into buffers, through a staging buffer of bounded size.
 
 use futures::channel::oneshot;
 
@@ -13,34 +13,34 @@ pub(crate) struct Target {
     pub buffer: wgpu::Buffer,
     pub offset: u64,
     pub size: u64,
-    /// The id of a parameter in the source.
+    /// The parameter's id in the source.
     pub id: u64,
     pub what: What,
-    /// The first byte, in the source's tensor.
+    /// The place of the first byte in the source's tensor.
     pub start: u64,
 }
 
-/// A tensor of a parameter's.
+/// One of a parameter's tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum What {
-    /// A plane of its state.
+    /// A plane of the parameter's state.
     State(Plane),
     /// The parameter's values: only checkpoints have them.
     #[cfg_attr(not(feature = "safetensors"), expect(dead_code, reason = "only checkpoints have values"))]
     Values,
 }
 
-/// Where the bytes come from.
+/// A source of bytes.
 pub(crate) trait Bytes {
     /// Fills `into` with a tensor's bytes from `start` on.
     fn read(&self, id: u64, what: What, start: u64, into: &mut [u8]) -> Result<(), Error>;
 }
 
 const WHAT: &str = "the state that is loaded";
-/// Bytes that are read at once.
+/// The number of bytes read at a time.
 const PART: u64 = 1 << 20;
 
-/// Hands all bytes to the queue at once, which keeps as much memory until the next submit.
+/// Passes all bytes to the queue at once. The queue holds as much memory until the next submit.
 pub(crate) fn write_all(gpu: &Gpu, targets: &[Target], bytes: &impl Bytes) -> Result<(), Error> {
     let mut part = Vec::new();
     for target in targets {
@@ -70,8 +70,8 @@ impl Staging {
         Ok(Self { gpu: gpu.clone(), buffer })
     }
 
-    /// Writes all bytes, filling the buffer as often as it takes. Each time it is copied by a submit of its own, behind
-    /// all that was submitted before, and waited for before the next.
+    /// Writes all bytes, filling the buffer as often as necessary. A submit of its own copies each filling, behind
+    /// everything submitted before. The next filling waits for that copy.
     pub(crate) async fn write_all(&self, targets: &[Target], bytes: &impl Bytes) -> Result<(), Error> {
         let Gpu { device, queue, guard, .. } = &self.gpu;
         let mut cursor = Cursor { targets, done: 0 };
@@ -88,8 +88,8 @@ impl Staging {
         Ok(())
     }
 
-    /// Maps the buffer, which waits for the copies before, and fills it: the copies to be made, each from where in the
-    /// buffer, to what, to where in that, and how long.
+    /// Maps the buffer, which waits for earlier copies, and fills it. Returns the copies to record: place in the
+    /// buffer, target, place in the target's buffer, size.
     async fn fill<'a>(
         &self,
         cursor: &mut Cursor<'a>,
@@ -98,7 +98,7 @@ impl Staging {
         self.map().await?;
         let mut view = self.buffer.get_mapped_range_mut(..).map_err(|error| self.gpu.guard.refused(WHAT, error))?;
         let (mut used, mut copies) = (0, Vec::new());
-        // Mapped memory is written only and in order: it may be slow to read.
+        // Mapped memory may be slow to read, so it is only written, and in order.
         let mut part = vec![0; PART.min(self.buffer.size()) as usize];
         while let Some((target, done)) = cursor.next() {
             let size = (target.size - done).min(self.buffer.size() - used).min(part.len() as u64);
@@ -119,7 +119,7 @@ impl Staging {
         let (sender, mapped) = oneshot::channel();
         let poller = guard.run(WHAT, || {
             self.buffer.map_async(wgpu::MapMode::Write, .., move |result| drop(sender.send(result)));
-            // A submit to wait for: what the buffer is still read by was submitted before.
+            // An empty submit to wait for: whatever still reads the buffer was submitted before it.
             Poller::new(device, queue.submit([]))
         })?;
         let gone = || Error::DeviceLost { what: WHAT.into() };
@@ -127,15 +127,15 @@ impl Staging {
     }
 }
 
-/// How far an upload has come.
+/// The progress of an upload.
 struct Cursor<'a> {
     targets: &'a [Target],
-    /// Bytes of the first target.
+    /// Bytes of the first target that are done.
     done: u64,
 }
 
 impl<'a> Cursor<'a> {
-    /// The target at hand, and how many of its bytes are done.
+    /// Returns the current target, and how many of its bytes are done.
     fn next(&mut self) -> Option<(&'a Target, u64)> {
         while let Some((first, rest)) = self.targets.split_first() {
             if self.done < first.size {

@@ -1,5 +1,5 @@
-//! The addressing of gradient_norm.wgsl over a plan: every element of every gradient is measured exactly once, and every
-//! partial result that control.wgsl reads is written exactly once.
+//! Repeats the addressing of gradient_norm.wgsl over a plan: every element of every gradient is measured exactly once,
+//! and every partial result that control.wgsl reads is written exactly once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use crate::options::gradient_control::NormType;
 use crate::plan::ledger::Ledger;
 use crate::plan::{Dispatch, Input, Limits, Plan};
 
-/// What a ledger of the plan measures, held against the plan's input.
+/// Checks what a ledger of the plan measures against the plan's input.
 pub(super) fn check(plan: &Plan, input: &Input, limits: &Limits) -> Result<(), String> {
     let blocks = input.classes.len() * plan.hyper_stride as usize;
     let stepping = input.work.iter().map(|work| work.tensor).collect::<HashSet<_>>().len();
@@ -35,7 +35,7 @@ pub(super) fn check(plan: &Plan, input: &Input, limits: &Limits) -> Result<(), S
 
 #[derive(Default)]
 struct Measured {
-    /// How often each element is.
+    /// How often each element is measured.
     elements: HashMap<(u32, u64), u32>,
     partials: HashSet<u32>,
 }
@@ -100,7 +100,7 @@ impl Measured {
                 }
             }
         }
-        // What is left is padding that stays zero.
+        // The elements left may only be padding that stays zero.
         for work in &input.work {
             for element in work.length..work.length + work.padding {
                 if input.classes[work.class as usize].padding_stays_zero {
