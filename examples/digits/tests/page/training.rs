@@ -11,8 +11,6 @@ use wgpu_adam_browser::pages;
 use crate::{LOSS_BOUND, PAUSE, Site, shoot};
 
 const LEAST_ACCURACY: f64 = 0.97;
-/// From the start of loading to the first loss on the page.
-const FIRST_STEP_MS: f64 = 3000.0;
 const LARGEST_DOWNLOAD: usize = 250_000;
 
 pub fn forty_epochs_follow_torch(site: &Site) -> Result<()> {
@@ -25,7 +23,8 @@ pub fn forty_epochs_follow_torch(site: &Site) -> Result<()> {
     // Measured by the page's own clock, because this program may be delayed.
     let clock = "new MutationObserver(() => {
             if (document.body?.dataset.step > 0) window.firstStep ??= performance.now();
-        }).observe(document, { subtree: true, attributeFilter: ['data-step'] })";
+            if (document.body?.dataset.state === 'done') window.done ??= performance.now();
+        }).observe(document, { subtree: true, attributeFilter: ['data-step', 'data-state'] })";
     let page = site.open("?autostart=1&epochs=40", clock)?;
     page.past_step(0)?;
     let first_step: f64 = page.tab.eval("window.firstStep")?;
@@ -42,8 +41,10 @@ pub fn forty_epochs_follow_torch(site: &Site) -> Result<()> {
     let adapter: String = page.tab.eval("document.body.dataset.adapter")?;
     ensure!(!adapter.is_empty() && page.text("adapter")? == adapter, "the adapter is {adapter:?}");
     ensure!(page.text("rate")?.parse::<f64>()? > 0.0, "no steps per second");
-    ensure!(first_step < FIRST_STEP_MS, "the first step was seen {first_step} ms after the load began");
-    eprintln!("first step {first_step:.0} ms after the load began, on {adapter}");
+    // A time alone would say how busy the machine is, so the yardstick is the training itself.
+    let training = page.tab.eval::<f64>("window.done")? - first_step;
+    ensure!(first_step < training, "{first_step} ms passed before the first step, and {training} ms behind it");
+    eprintln!("first step {first_step:.0} ms after the load began, the other 919 within {training:.0} ms, on {adapter}");
     Ok(())
 }
 
