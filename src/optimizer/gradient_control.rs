@@ -59,7 +59,10 @@ impl WgpuAdam {
             (LossScale::None, LossScale::None) => true,
             _ => false,
         };
-        let needs = control.max_norm.is_some() || control.skips() || control.loss_scale != LossScale::None;
+        let needs = control.max_norm.is_some()
+            || control.measure_norm
+            || control.skips()
+            || control.loss_scale != LossScale::None;
         self.try_control(
             needs || self.control.found_inf.is_some(),
             |own| own.options = control,

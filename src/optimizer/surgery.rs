@@ -166,6 +166,16 @@ impl WgpuAdam {
         Ok(())
     }
 
+    /// Starts all parameters anew, as [`record_reset_state`](Self::record_reset_state) does one: a new run with the pipelines
+    /// and buffers of the old. The loss scale and statistics go on.
+    ///
+    /// # Errors
+    /// [`StateBeingCopied`](Error::StateBeingCopied). Nothing is recorded then.
+    pub fn record_reset_all(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
+        let ids: Vec<ParamId> = self.params().collect();
+        ids.into_iter().try_for_each(|id| self.record_reset_state(encoder, id))
+    }
+
     /// Where a parameter's state lies, for copies that are recorded at once: the caller does not see it.
     fn parts(&self, id: ParamId) -> Vec<PlanePart> {
         self.registry.plane_parts(id.index).collect()

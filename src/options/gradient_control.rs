@@ -31,6 +31,9 @@ pub struct GradientControl {
     pub max_norm: Option<f64>,
     /// Which norm is clipped and told. Default: two, torch's.
     pub norm_type: NormType,
+    /// Measures the norm of the gradients for [`StepStatistics`](crate::StepStatistics) where nothing else does: without
+    /// clipping and skipping. The parameters get the same bits as without. Costs what clipping costs. Default: false.
+    pub measure_norm: bool,
     /// Clamps each element to this magnitude, as torch's `clip_grad_value_`; NaN stays NaN. Above 0. Default: none.
     pub clip_value: Option<f64>,
     /// Skips a step of which any gradient is infinite or NaN: parameters, moments and step counts stay as they are, bit
@@ -52,6 +55,7 @@ impl Default for GradientControl {
         Self {
             max_norm: None,
             norm_type: NormType::Two,
+            measure_norm: false,
             clip_value: None,
             skip_nonfinite: false,
             loss_scale: LossScale::None,
