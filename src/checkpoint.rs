@@ -13,6 +13,7 @@ pub(crate) mod atomic;
 mod body;
 pub(crate) mod contents;
 mod data;
+pub(crate) mod dtype;
 mod entries;
 mod foreign;
 mod groups;
@@ -29,14 +30,13 @@ mod values;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use safetensors::Dtype;
-
 use crate::error::Error;
 use crate::error::checkpoint::CheckpointError;
 use crate::planes::Plane;
 use crate::state_dict::StateDict;
 use crate::state_dict::spoiled::Spoiled;
 use data::Data;
+use dtype::Dtype;
 use header::{Header, Located};
 use outline::Outline;
 use tensor::CheckpointTensor;

@@ -44,12 +44,12 @@ impl Control {
 
     /// Whether control.wgsl runs.
     pub(crate) fn decides(&self) -> bool {
-        self.options.max_norm.is_some() || self.may_skip()
+        self.measures() || self.may_skip()
     }
 
     /// Whether the gradients are measured.
     pub(crate) fn measures(&self) -> bool {
-        self.options.max_norm.is_some() || self.options.skips()
+        self.options.max_norm.is_some() || self.options.measure_norm || self.options.skips()
     }
 
     /// The norm by which gradients are measured, if they are.

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "safetensors")]
 pub(crate) mod checkpoint;
+mod list;
 pub(crate) mod state_dict;
 pub(crate) mod tensor;
 
@@ -16,7 +17,7 @@ use tensor::TensorLabel;
 pub enum Error {
     /// A hyperparameter is out of its range. Stricter than torch, which checks only the constructor's own arguments,
     /// and accepts infinities and numbers that f32 cannot hold.
-    #[error("invalid {option}{}: {value}; it must be {requirement}", of_group(*.group))]
+    #[error("invalid {option}{}: {value:?}; it must be {requirement}", list::of_group(*.group))]
     InvalidOption {
         /// The option, by torch's name.
         option: &'static str,
@@ -45,10 +46,12 @@ pub enum Error {
     NoSuchParam,
 
     /// The arena has no tensor of this name.
-    #[error("the arena has no tensor \"{name}\"")]
+    #[error("the arena has no tensor \"{name}\"{}", list::nearest(.nearest))]
     NoSuchTensor {
         /// The requested name.
         name: String,
+        /// The names that are most like it, the nearest first.
+        nearest: Vec<String>,
     },
 
     /// Two parameters, or two tensors of an arena, have the same name.
@@ -130,7 +133,7 @@ pub enum Error {
     },
 
     /// The tensor does not have all elements of a range.
-    #[error("{tensor} has no elements {start} to {end}{}", out_of(*.length))]
+    #[error("{tensor} has no elements {start} to {end}{}", list::out_of(*.length))]
     SliceOutOfRange {
         /// The tensor.
         tensor: TensorLabel,
@@ -143,7 +146,7 @@ pub enum Error {
     },
 
     /// The data's length is not the tensor's.
-    #[error("{tensor} has {expected} element(s), but {got} were given")]
+    #[error("{tensor} has {}, but {got} were given", list::count(*.expected, "element"))]
     WrongLength {
         /// The tensor.
         tensor: TensorLabel,
@@ -187,8 +190,9 @@ pub enum Error {
     /// amsgrad was switched on for a group whose parameters have taken steps without it, so their maximum was not
     /// recorded. torch fails at the next step instead.
     #[error(
-        "amsgrad cannot be switched on in group {group}: {tensor} has taken {steps} step(s) without recording \
-         max_exp_avg_sq; switch it on before the first step, or add the group with it"
+        "amsgrad cannot be switched on in group {group}: {tensor} has taken {} without recording \
+         max_exp_avg_sq; switch it on before the first step, or add the group with it",
+        list::count(*.steps, "step")
     )]
     AmsgradWithoutHistory {
         /// The group.
@@ -216,8 +220,8 @@ pub enum Error {
     /// Recorded steps were not submitted when the state was copied. The step counts include these steps, but the
     /// moments do not.
     #[error(
-        "{steps} recorded steps were not submitted yet when the state was copied; submit their encoders before \
-         state_dict"
+        "{} not submitted yet when the state was copied; submit the encoders before state_dict",
+        list::were(*.steps as u64, "recorded step")
     )]
     UnsubmittedSteps {
         /// The number of these steps.
@@ -244,9 +248,9 @@ pub enum Error {
     /// step turns into NaN. Such state is saved and loaded only if the caller asks for it; torch does both silently. An
     /// infinite `exp_avg_sq` or `max_exp_avg_sq` beside a finite `exp_avg` is legal: the element rests, as in torch.
     #[error(
-        "{key} of {tensor} is spoiled: {count} of its {elements} element(s) are {}, the first of them element {element}: \
-         {value}; {remedy}",
-        if *.key == "exp_avg" { "NaN or infinite" } else { "NaN" }
+        "{key} of {tensor} is spoiled: {count} of its {} {}, the first of them element {element}: {value}; {remedy}",
+        list::count(*.elements, "element"),
+        if *.key == "exp_avg" { "are NaN or infinite" } else { "are NaN" }
     )]
     SpoiledState {
         /// The parameter.
@@ -297,12 +301,4 @@ pub enum Error {
         /// wgpu's message.
         message: String,
     },
-}
-
-fn of_group(group: Option<usize>) -> String {
-    group.map_or_else(String::new, |group| format!(" of group {group}"))
-}
-
-fn out_of(length: Option<u64>) -> String {
-    length.map_or_else(|| "; a range ends where it begins, or later".into(), |length| format!(": it has {length}"))
 }

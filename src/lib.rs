@@ -21,9 +21,9 @@ mod registry;
 
 mod plan;
 
-mod transfer;
-
 mod tensors;
+
+mod transfer;
 
 mod device;
 
@@ -37,6 +37,8 @@ mod planes;
 pub use checkpoint::Checkpoint;
 #[cfg(feature = "safetensors")]
 pub use checkpoint::contents::CheckpointContents;
+#[cfg(feature = "safetensors")]
+pub use checkpoint::dtype::Dtype;
 #[cfg(feature = "safetensors")]
 pub use checkpoint::tensor::CheckpointTensor;
 pub use control::statistics::StepStatistics;
@@ -53,8 +55,6 @@ pub use options::adam::AdamConfig;
 pub use options::grad_scaler::GradScalerState;
 pub use options::gradient_control::{GradientControl, LossScale, NormType};
 pub use registry::group::{Group, ParamId};
-#[cfg(feature = "safetensors")]
-pub use safetensors::Dtype;
 pub use state_dict::load_options::LoadOptions;
 pub use state_dict::matching::StateMatching;
 pub use state_dict::{StateDict, StateGroup, TensorState};

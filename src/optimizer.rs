@@ -6,6 +6,7 @@ pub(crate) mod checkpoint;
 mod gradient_control;
 pub(crate) mod gradients;
 mod groups;
+mod learning_rate;
 mod loading;
 mod options;
 mod saving;
@@ -83,7 +84,6 @@ use crate::transfer::copying::Copies;
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
 pub struct WgpuAdam {
     /// Marks this optimizer's parameter ids, so that ids of other optimizers are refused.
     id: u32,
@@ -167,5 +167,21 @@ impl WgpuAdam {
     /// In a browser, errors that constructors and `record_step` could not return at once: out of memory, a lost device.
     pub async fn ready(&self) -> Result<(), Error> {
         self.stepper.gpu.guard.ready().await
+    }
+}
+
+impl std::fmt::Debug for WgpuAdam {
+    /// Prints a summary: the numbers of groups, parameters, elements and bytes of state, and the steps taken.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tensors = || self.registry.tensors().map(|(_, tensor)| tensor);
+        let windows = self.registry.windows().iter().flatten();
+        f.debug_struct("WgpuAdam")
+            .field("label", &self.stepper.gpu.label)
+            .field("groups", &self.registry.groups.len())
+            .field("params", &tensors().count())
+            .field("elements", &tensors().map(|tensor| tensor.length).sum::<u64>())
+            .field("state_bytes", &windows.map(|window| window.layout.bytes()).sum::<u64>())
+            .field("steps", &tensors().map(|tensor| tensor.step).max().unwrap_or(0))
+            .finish_non_exhaustive()
     }
 }

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, btree_map};
 use std::fmt::Formatter;
 use std::marker::PhantomData;
 
-use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use crate::checkpoint::data::Data;
+use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::foreign;
-use crate::checkpoint::map::map_of;
 use crate::error::checkpoint::CheckpointError;
 
 /// The size of the length field at the start of a file, in bytes.
@@ -107,8 +106,9 @@ fn locate(
         let wrong = |problem: String| CheckpointError::tensor(name, problem);
         let (from, to) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
         let shape = shown(&info.shape);
+        let dtype = Dtype::known(info.dtype)?;
         let size =
-            size(info.dtype, &info.shape).ok_or_else(|| wrong(format!("has the shape {shape}, which is too large")))?;
+            size(dtype, &info.shape).ok_or_else(|| wrong(format!("has the shape {shape}, which is too large")))?;
         if to < from {
             return Err(wrong(format!("ends at byte {to}, before it begins at {from}")));
         }
@@ -131,13 +131,13 @@ fn locate(
     if end != available {
         return Err(CheckpointError::header(format!("{} bytes follow the last tensor", available - end)));
     }
-    let located = tensors.into_iter().map(|(name, info)| {
-        let (from, to) = info.data_offsets;
-        let place =
-            Located { dtype: info.dtype, shape: info.shape, begin: start + from as u64, size: (to - from) as u64 };
-        (name, place)
-    });
-    Ok(map_of(located))
+    let mut located = BTreeMap::new();
+    for (name, info) in tensors {
+        let (dtype, (from, to)) = (Dtype::known(info.dtype)?, info.data_offsets);
+        let place = Located { dtype, shape: info.shape, begin: start + from as u64, size: (to - from) as u64 };
+        located.insert(name, place);
+    }
+    Ok(located)
 }
 
 /// The number of bytes that a tensor takes. `None` if it overflows or is not whole, or if there are too many
@@ -146,7 +146,7 @@ pub(super) fn size(dtype: Dtype, shape: &[usize]) -> Option<u64> {
     if shape.len() > MAX_RANK {
         return None;
     }
-    let bits = shape.iter().try_fold(dtype.bitsize() as u64, |bits, &dimension| bits.checked_mul(dimension as u64))?;
+    let bits = shape.iter().try_fold(dtype.bits() as u64, |bits, &dimension| bits.checked_mul(dimension as u64))?;
     bits.is_multiple_of(8).then_some(bits / 8)
 }
 

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 
-use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::checkpoint::body::{Body, Fed, Segment};
 use crate::checkpoint::contents::CheckpointContents;
 use crate::checkpoint::data::Data;
+use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::groups::Groups;
 use crate::checkpoint::map::map_of;
 use crate::checkpoint::{header, names, scaler};
@@ -274,7 +274,8 @@ impl Serialize for Layout {
         for tensor in &self.tensors {
             let begin = end;
             end += tensor.size as usize;
-            let info = TensorInfo { dtype: tensor.dtype, shape: tensor.shape.clone(), data_offsets: (begin, end) };
+            let info =
+                TensorInfo { dtype: tensor.dtype.format(), shape: tensor.shape.clone(), data_offsets: (begin, end) };
             map.serialize_entry(&tensor.name, &info)?;
         }
         map.end()

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use safetensors::Dtype;
-
 use crate::checkpoint::data::Data;
+use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::groups::Groups;
 use crate::checkpoint::header::{Header, Located};
 use crate::checkpoint::names;

@@ -1,7 +1,6 @@
 //! A tensor of a checkpoint, on the host.
 
-use safetensors::Dtype;
-
+use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::header;
 use crate::error::checkpoint::CheckpointError;
 

@@ -1,11 +1,11 @@
 //! The numbers in a file: those of moments, which are verified when the file is opened, and those of parameters.
 
+use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::{Checkpoint, names};
 use crate::error::Error;
 use crate::error::checkpoint::CheckpointError;
 use crate::state_dict::spoiled::{Impossible, Scan, Spoiled};
 use crate::transfer::upload::{Bytes, What};
-use safetensors::Dtype;
 
 /// The number of bytes checked at a time.
 const PART: u64 = 256 << 10;

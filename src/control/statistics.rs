@@ -9,8 +9,8 @@ use crate::device::leases::lock;
 use crate::error::Error;
 use crate::layout::State;
 
-/// What happened to a step's gradients. Steps make statistics if gradients are clipped by norm or steps may be skipped;
-/// see [`GradientControl`](crate::GradientControl).
+/// What happened to a step's gradients. Steps make statistics if the norm of gradients is clipped or measured, or if
+/// steps may be skipped; see [`GradientControl`](crate::GradientControl).
 ///
 /// Steps are counted from the first that this optimizer recorded under such control. Loading state does not change the
 /// counts.
@@ -20,7 +20,7 @@ pub struct StepStatistics {
     /// The number of the step, from 1, among the steps recorded under such control.
     pub step: u64,
     /// The norm of all gradients, unscaled, before clipping. Infinite or NaN if any gradient is. 0 if the gradients are
-    /// not measured, because they are neither clipped by norm nor checked for such numbers.
+    /// not measured: neither for a norm nor for such numbers.
     pub grad_norm: f32,
     /// The factor that clipped the gradients: 1 if they were not clipped.
     pub clip_factor: f32,

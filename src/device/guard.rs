@@ -19,7 +19,7 @@ pub(crate) struct Guard {
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     #[cfg(target_family = "wasm")]
-    error: futures::future::Shared<Promise>,
+    error: futures_util::future::Shared<Promise>,
 }
 
 /// The promise of an error, or of none.
@@ -86,7 +86,7 @@ impl Guard {
     pub(crate) fn run_shared<T>(&self, what: &str, make: impl FnOnce() -> T) -> Result<(T, Outcome), Error> {
         let scopes = Scopes::open(&self.device);
         let made = make();
-        let outcome = Outcome { error: futures::FutureExt::shared(promise(what, scopes.close())) };
+        let outcome = Outcome { error: futures_util::FutureExt::shared(promise(what, scopes.close())) };
         self.join(&outcome);
         Ok((made, outcome))
     }

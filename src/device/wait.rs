@@ -1,6 +1,6 @@
 //! Waits for wgpu's callbacks, in futures that finish under any executor.
 
-use futures::channel::oneshot;
+use futures_channel::oneshot;
 
 /// Waits for what a callback of a submit, or of something behind it, sends. Native: it polls the device itself, because
 /// the application may not poll at all.

@@ -1,5 +1,6 @@
 //! What can be wrong with a state dict.
 
+use super::list;
 use super::tensor::TensorLabel;
 
 /// Why a state dict cannot be loaded or saved. Nothing has changed.
@@ -18,7 +19,9 @@ pub enum StateDictError {
     },
 
     /// The state dict and the optimizer have different numbers of groups.
-    #[error("the state dict has {saved} parameter groups, the optimizer {current}; add or leave out groups first")]
+    #[error("the state dict has {}, the optimizer {current}; add or leave out groups first",
+        list::count(*.saved as u64, "parameter group")
+   )]
     Groups {
         /// The number of the state dict's groups.
         saved: usize,
@@ -27,7 +30,9 @@ pub enum StateDictError {
     },
 
     /// A group of the state dict and the optimizer's group have different numbers of parameters.
-    #[error("group {group} of the state dict has {saved} parameter(s), that of the optimizer {current}")]
+    #[error("group {group} of the state dict has {}, that of the optimizer {current}",
+        list::count(*.saved as u64, "parameter")
+   )]
     GroupSize {
         /// The group.
         group: usize,
@@ -42,7 +47,7 @@ pub enum StateDictError {
         "the state dict has other parameters than the optimizer, by their names: only the state dict has {}, only the optimizer \
          has {}; give parameters the names of the dict, or load with StateMatching::Partial what both have, or with \
          StateMatching::ByPosition in the order of the parameters",
-        some_of(.only_saved), some_of(.only_current)
+        list::some_of(.only_saved), list::some_of(.only_current)
     )]
     Names {
         /// Names in the state dict alone.
@@ -87,7 +92,9 @@ pub enum StateDictError {
     },
 
     /// A group of the state dict has names, but not one for each parameter.
-    #[error("group {group} of the state dict has {names} names for its {params} parameter(s); name all or none")]
+    #[error("group {group} of the state dict has {} for its {}; name all or none",
+        list::count(*.names as u64, "name"), list::count(*.params as u64, "parameter")
+   )]
     GroupNames {
         /// The group.
         group: usize,
@@ -96,15 +103,4 @@ pub enum StateDictError {
         /// The number of parameters.
         params: usize,
     },
-}
-
-/// The first names of a list, and how many more there are.
-fn some_of(names: &[String]) -> String {
-    const SHOWN: usize = 10;
-    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("\"{name}\"")).collect();
-    match names.len().saturating_sub(SHOWN) {
-        0 if shown.is_empty() => "none".into(),
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
 }

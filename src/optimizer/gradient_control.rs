@@ -18,11 +18,11 @@ impl WgpuAdam {
     /// `init_scale`, scale and growth tracker continue. They also continue from a state dict that was loaded while no
     /// dynamic scale was in force.
     ///
-    /// The first control that clips by norm or skips steps creates some small buffers and compiles two more kinds of
-    /// shader. From then on, the device counts the steps that may be skipped. Tensors that have missed different steps
-    /// share no run until the device has reported how many steps each has skipped. The moment of that report depends on
-    /// when the application polls. So the last bit of a clipping norm may depend on it, and with the norm the gradients
-    /// that it clips.
+    /// The first control that clips by norm, measures the norm or skips steps creates some small buffers and compiles
+    /// two more kinds of shader. From then on, the device counts the steps that may be skipped. Tensors that have
+    /// missed different steps share no run until the device has reported how many steps each has skipped. The moment of
+    /// that report depends on when the application polls. So the last bit of a clipping norm may depend on it, and with
+    /// the norm the gradients that it clips.
     ///
     /// The queue writes a new scale to its [buffer](Self::loss_scale_buffer) before the next submit. That is before
     /// everything that is recorded and not yet submitted: such a backward pass would read the new scale, and its step
@@ -64,7 +64,10 @@ impl WgpuAdam {
             (LossScale::None, LossScale::None) => true,
             _ => false,
         };
-        let needs = control.max_norm.is_some() || control.skips() || control.loss_scale != LossScale::None;
+        let needs = control.max_norm.is_some()
+            || control.measure_norm
+            || control.skips()
+            || control.loss_scale != LossScale::None;
         self.try_control(
             needs || self.control.found_inf.is_some(),
             |own| own.options = control,
@@ -135,7 +138,8 @@ impl WgpuAdam {
 
     /// Returns the buffer that holds the loss scale, as an f32 at offset 0. The backward pass binds 16 bytes of it as a
     /// uniform or a storage buffer. Work recorded after a step reads the scale that this step leaves. `None` until a
-    /// control with a loss scale, with clipping by norm or with skipping was set, or a `found_inf`. Do not write to it.
+    /// control with a loss scale, with a norm that is clipped or measured, or with skipping was set, or a `found_inf`.
+    /// Do not write to it.
     #[must_use]
     pub fn loss_scale_buffer(&self) -> Option<&wgpu::Buffer> {
         self.control.controller.as_ref().map(|controller| &controller.state)

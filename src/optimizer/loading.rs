@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures::channel::oneshot;
+use futures_channel::oneshot;
 
 use crate::device::wait::Poller;
 use crate::error::Error;

@@ -7,7 +7,7 @@ use crate::planes::Plane;
 use crate::registry::group::ParamId;
 use crate::state_dict::received::{Decided, Moments};
 use crate::state_dict::{StateDict, StateGroup, TensorState};
-use crate::transfer::readback::{Readback, Source};
+use crate::transfer::readback::{Readback, STATE, Source};
 
 impl WgpuAdam {
     /// Submits a copy when it is called, and returns the optimizer's state on the host, as torch's `state_dict()` does.
@@ -78,7 +78,14 @@ impl WgpuAdam {
 
     /// Begins to copy these places to the host, if all recorded steps are submitted.
     pub(super) fn read_back(&self, sources: Vec<Source>) -> Result<Readback, Error> {
-        Readback::new(&self.stepper.gpu, sources, self.copies.staging, self.stepper.outstanding(), &self.copies.copying)
+        Readback::new(
+            &self.stepper.gpu,
+            STATE,
+            sources,
+            self.copies.staging,
+            self.stepper.outstanding(),
+            &self.copies.copying,
+        )
     }
 
     /// Returns the state dict with empty moments, and the parameter of each id.

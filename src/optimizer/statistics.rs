@@ -19,8 +19,8 @@ impl WgpuAdam {
     /// the copy and borrows nothing.
     ///
     /// # Errors
-    /// [`NoStatistics`](Error::NoStatistics) if no step was recorded while gradients were clipped by norm or steps
-    /// might be skipped; otherwise as for [`state_dict`](Self::state_dict).
+    /// [`NoStatistics`](Error::NoStatistics) if no step was recorded while the norm of gradients was clipped or
+    /// measured, or steps might be skipped; otherwise as for [`state_dict`](Self::state_dict).
     pub fn statistics(&self) -> impl Future<Output = Result<StepStatistics, Error>> + use<> {
         let copy = self.copy_statistics();
         async move {

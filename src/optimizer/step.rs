@@ -26,8 +26,8 @@ impl WgpuAdam {
     /// traffic. All small tensors of an arena share one dispatch.
     ///
     /// Not included are the clears of [`zero_grad_after_step`](crate::GradientControl::zero_grad_after_step) and the
-    /// dispatches of gradient control: one if gradients are clipped by norm or steps may be skipped, and as many again
-    /// as are returned here if gradients are measured.
+    /// dispatches of gradient control: one if the norm is clipped or measured or steps may be skipped, and as many
+    /// again as are returned here if gradients are measured.
     ///
     /// The number is that of the next step, if parameters and gradients stay as they are. If they have changed since
     /// the last step, this call plans the step to count its dispatches, and recording plans it again.

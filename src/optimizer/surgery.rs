@@ -168,6 +168,16 @@ impl WgpuAdam {
         Ok(())
     }
 
+    /// Restarts all parameters, as [`record_reset_state`](Self::record_reset_state) restarts one: a new run with the
+    /// pipelines and buffers of the old one. The loss scale and the statistics continue.
+    ///
+    /// # Errors
+    /// [`StateBeingCopied`](Error::StateBeingCopied). Nothing is recorded then.
+    pub fn record_reset_all(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
+        let ids: Vec<ParamId> = self.params().collect();
+        ids.into_iter().try_for_each(|id| self.record_reset_state(encoder, id))
+    }
+
     /// Returns where a parameter's state lies, for copies that are recorded at once. The caller does not see the place,
     /// so the window is not lent.
     fn parts(&self, id: ParamId) -> Vec<PlanePart> {

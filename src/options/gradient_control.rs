@@ -7,8 +7,9 @@ use crate::error::Error;
 /// [`zero_grad_after_step`](Self::zero_grad_after_step). torch's fused step, in contrast, writes unscaled gradients
 /// back.
 ///
-/// Gradients are multiplied by 1 / (loss scale * accumulate), then by the clip factor, then clamped. Clipping by norm
-/// and skipping cost one more read of the gradients and two kinds of small dispatches. Everything else is free.
+/// Gradients are multiplied by 1 / (loss scale * accumulate), then by the clip factor, then clamped. Clipping by norm,
+/// measuring the norm and skipping cost one more read of the gradients and two kinds of small dispatches. Everything
+/// else is free.
 ///
 /// Measures the gradients of the parameters that step, and an arena's padding between them. The padding is zero unless
 /// the caller writes there; a NaN there skips the step. If no parameter has a gradient, nothing is decided: there are
@@ -32,6 +33,9 @@ pub struct GradientControl {
     pub max_norm: Option<f64>,
     /// Which norm is clipped and reported. Default: two, torch's.
     pub norm_type: NormType,
+    /// Measures the norm of the gradients for [`StepStatistics`](crate::StepStatistics) even without clipping and
+    /// skipping. Parameters get the same bits as without it. Costs what clipping costs. Default: false.
+    pub measure_norm: bool,
     /// Clamps each element to this magnitude, as torch's `clip_grad_value_` does; NaN stays NaN. Must be above 0 and
     /// finite after rounding to f32. Default: none.
     pub clip_value: Option<f64>,
@@ -54,6 +58,7 @@ impl Default for GradientControl {
         Self {
             max_norm: None,
             norm_type: NormType::Two,
+            measure_norm: false,
             clip_value: None,
             skip_nonfinite: false,
             loss_scale: LossScale::None,

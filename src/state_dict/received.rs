@@ -4,7 +4,7 @@ use super::StateDict;
 use crate::error::Error;
 use crate::options::grad_scaler::{GradScalerState, Words};
 use crate::options::gradient_control::LossScale;
-use crate::transfer::readback::{Readback, WHAT};
+use crate::transfer::readback::{Readback, STATE};
 
 /// What only the device knows, on its way to the host: the loss scale, and how many recorded steps were skipped.
 pub(crate) struct Decided {
@@ -74,7 +74,7 @@ impl<'a> Moments<'a> {
                 self.open = self.rest.next();
                 if self.open.is_none() {
                     let message = "more bytes came than the state has".into();
-                    return Err(Error::Device { what: WHAT.into(), message });
+                    return Err(Error::Device { what: STATE.into(), message });
                 }
                 continue;
             }

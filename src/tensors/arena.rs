@@ -1,5 +1,8 @@
 //! A model's tensors in two buffers: one of parameters, one of gradients.
 
+mod values;
+mod whole;
+
 use std::collections::HashMap;
 
 use crate::device::guard::Guard;
@@ -23,6 +26,7 @@ pub struct TensorArena {
     grads: wgpu::Buffer,
     tensors: Vec<ArenaTensor>,
     by_name: HashMap<String, usize>,
+    device: wgpu::Device,
     guard: Guard,
 }
 
@@ -103,7 +107,7 @@ impl TensorArena {
         let (params, grads) = guard.run("the arena's buffers", || {
             (buffer("wgpu_adam.arena.param", own | usage), buffer("wgpu_adam.arena.grad", own))
         })?;
-        Ok(Self { params, grads, tensors: laid_out, by_name, guard })
+        Ok(Self { params, grads, tensors: laid_out, by_name, device: device.clone(), guard })
     }
 
     /// Waits until the device has created the buffers. On native targets [`new`](Self::new) created them, and the
@@ -168,26 +172,9 @@ impl TensorArena {
         Ok(self.place(&self.grads, self.find(name)?))
     }
 
-    /// Writes all of the named tensor's parameters with [`wgpu::Queue::write_buffer`], which takes place before
-    /// anything submitted later.
-    ///
-    /// # Errors
-    /// No tensor of that name; `values` of another length than the tensor.
-    pub fn write_param(&self, queue: &wgpu::Queue, name: &str, values: &[f32]) -> Result<(), Error> {
-        self.write(queue, &self.params, self.find(name)?, values, "parameter")
-    }
-
-    /// Writes all of the named tensor's gradient, like [`write_param`](Self::write_param).
-    ///
-    /// # Errors
-    /// No tensor of that name; `values` of another length than the tensor.
-    pub fn write_grad(&self, queue: &wgpu::Queue, name: &str, values: &[f32]) -> Result<(), Error> {
-        self.write(queue, &self.grads, self.find(name)?, values, "gradient of")
-    }
-
     fn find(&self, name: &str) -> Result<&ArenaTensor, Error> {
         let found = self.by_name.get(name).and_then(|&index| self.tensors.get(index));
-        found.ok_or_else(|| Error::NoSuchTensor { name: name.into() })
+        found.ok_or_else(|| Error::NoSuchTensor { name: name.into(), nearest: nearest(name, self.names()) })
     }
 
     fn place(&self, buffer: &wgpu::Buffer, tensor: &ArenaTensor) -> TensorBuffer {
@@ -199,22 +186,55 @@ impl TensorArena {
         let size = wgpu::BufferSize::new(Format::PARAM.bytes(tensor.length.max(1)));
         Ok(wgpu::BufferBinding { buffer, offset: tensor.offset, size })
     }
+}
 
-    fn write(
-        &self,
-        queue: &wgpu::Queue,
-        buffer: &wgpu::Buffer,
-        tensor: &ArenaTensor,
-        values: &[f32],
-        what: &str,
-    ) -> Result<(), Error> {
-        let (got, label) = (values.len() as u64, TensorLabel::named(what, &tensor.name));
-        if got != tensor.length {
-            return Err(Error::WrongLength { tensor: label, expected: tensor.length, got });
+/// Returns the names that are most like this one: the nearest first, and at most three.
+fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    const SHOWN: usize = 3;
+    let mut nearest: Vec<(usize, &str)> = Vec::new();
+    for own in names {
+        let distance = distance(name, own);
+        let at = nearest.iter().take_while(|(other, _)| *other <= distance).count();
+        nearest.insert(at, (distance, own));
+        nearest.truncate(SHOWN);
+    }
+    nearest.into_iter().map(|(_, name)| name.to_owned()).collect()
+}
+
+/// Returns how many letters must be added, removed or replaced to turn one name into the other (Levenshtein's
+/// distance).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut above: Vec<usize> = (0..=other.len()).collect();
+    for (row, letter) in (1..).zip(one.chars()) {
+        let mut left = row;
+        let mut diagonal = row - 1;
+        for (cell, own) in above.iter_mut().skip(1).zip(&other) {
+            let replaced = diagonal + usize::from(*own != letter);
+            diagonal = *cell;
+            left = replaced.min(diagonal + 1).min(left + 1);
+            *cell = left;
         }
-        // A device that was lost before `new` is reported here.
-        self.guard.run(&format!("the values of {label}"), || {
-            queue.write_buffer(buffer, tensor.offset, bytemuck::cast_slice(values));
-        })
+        if let Some(first) = above.first_mut() {
+            *first = row;
+        }
+    }
+    above.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{distance, nearest};
+
+    #[test]
+    fn names_that_are_alike() {
+        for (one, other, want) in
+            [("", "", 0), ("", "ab", 2), ("bias", "bias", 0), ("bais", "bias", 2), ("weight", "weights", 1)]
+        {
+            assert_eq!((distance(one, other), distance(other, one)), (want, want), "{one} {other}");
+        }
+        let names = ["layer0.weight", "layer0.bias", "layer1.weight", "layer1.bias", "head"];
+        assert_eq!(nearest("layer1.bais", names.into_iter()), ["layer1.bias", "layer0.bias", "layer1.weight"]);
+        assert_eq!(nearest("x", [].into_iter()), Vec::<String>::new());
     }
 }

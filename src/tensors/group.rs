@@ -37,6 +37,23 @@ impl ParamGroup {
         Self { params: params.into_iter().collect(), options: Options::default() }
     }
 
+    /// Divides parameters into two groups by name: those that the predicate chooses, and the others. A parameter
+    /// without a name is among the others.
+    ///
+    /// ```no_run
+    /// # fn demo(arena: &wgpu_adam::TensorArena) {
+    /// use wgpu_adam::ParamGroup;
+    /// let (plain, decayed) = ParamGroup::partition(arena.params(), |name| name.ends_with("bias") || name.contains("norm"));
+    /// let groups = [decayed.weight_decay(0.01), plain.weight_decay(0.0)];
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn partition(params: impl IntoIterator<Item = Param>, chosen: impl Fn(&str) -> bool) -> (Self, Self) {
+        let (chosen, others): (Vec<_>, Vec<_>) =
+            params.into_iter().partition(|param| param.name().is_some_and(&chosen));
+        (Self::new(chosen), Self::new(others))
+    }
+
     /// Sets [`AdamConfig::lr`] for the group.
     #[must_use]
     pub fn lr(mut self, lr: f64) -> Self {

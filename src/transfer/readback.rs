@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use futures::channel::oneshot;
+use futures_channel::oneshot;
 
 use super::copying::Copying;
 use crate::device::gpu::Gpu;
@@ -24,6 +24,8 @@ pub(crate) struct Source {
 /// the buffers are filled several times, and a token is held until the last time.
 pub(crate) struct Readback {
     gpu: Gpu,
+    /// What errors call it.
+    what: &'static str,
     /// What is not copied yet.
     rest: VecDeque<Source>,
     round: Round,
@@ -45,13 +47,15 @@ struct Staged {
     mapped: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
 }
 
-pub(crate) const WHAT: &str = "the copy of the state";
+/// What errors call the copy of an optimizer's state.
+pub(crate) const STATE: &str = "the copy of the state";
 
 impl Readback {
     /// Copies as much as `staging` bytes hold, and submits. `recorded` are the steps whose effects the copy must
     /// contain.
     pub(crate) fn new(
         gpu: &Gpu,
+        what: &'static str,
         sources: Vec<Source>,
         staging: u64,
         recorded: Outstanding,
@@ -61,7 +65,7 @@ impl Readback {
         // Callbacks come in the order of submits. When this one comes, the leases of steps submitted before the copy
         // have ended, and those of steps submitted behind it have not.
         let (sender, unsubmitted) = oneshot::channel();
-        let round = gpu.guard.run(WHAT, || {
+        let round = gpu.guard.run(what, || {
             let buffers = staging_buffers(gpu, rest.iter().map(|source| source.size).sum::<u64>().min(staging));
             // Sending fails if nobody waits any more. The same holds below.
             Round::new(gpu, buffers, &mut rest, move || {
@@ -69,13 +73,14 @@ impl Readback {
             })
         })?;
         let hold = (!rest.is_empty()).then(|| copying.hold());
-        Ok(Self { gpu: gpu.clone(), rest, round, unsubmitted, hold })
+        Ok(Self { gpu: gpu.clone(), what, rest, round, unsubmitted, hold })
     }
 
     /// Passes all bytes to `sink`, in the order of the sources. If the bytes lack recorded steps, it returns an error
     /// and passes nothing.
     pub(crate) async fn for_each(mut self, mut sink: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
-        let gone = || Error::DeviceLost { what: WHAT.into() };
+        let what = self.what;
+        let gone = || Error::DeviceLost { what: what.into() };
         let guard = self.gpu.guard.clone();
         match self.round.poller.wait(self.unsubmitted).await.ok_or_else(gone)? {
             0 => {}
@@ -85,18 +90,18 @@ impl Readback {
             let Round { staged, poller } = self.round;
             let mut buffers = Vec::with_capacity(staged.len());
             for Staged { buffer, used, mapped } in staged {
-                poller.wait(mapped).await.ok_or_else(gone)?.map_err(|error| guard.refused(WHAT, error))?;
-                let range = buffer.get_mapped_range(..used).map_err(|error| guard.refused(WHAT, error))?;
+                poller.wait(mapped).await.ok_or_else(gone)?.map_err(|error| guard.refused(what, error))?;
+                let range = buffer.get_mapped_range(..used).map_err(|error| guard.refused(what, error))?;
                 sink(&range)?;
                 drop(range);
-                self.gpu.guard.unmap(WHAT, &buffer)?;
+                self.gpu.guard.unmap(what, &buffer)?;
                 buffers.push(buffer);
             }
             if self.rest.is_empty() {
                 return Ok(());
             }
             let (gpu, rest) = (&self.gpu, &mut self.rest);
-            self.round = gpu.guard.run(WHAT, || Round::new(gpu, buffers, rest, || {}))?;
+            self.round = gpu.guard.run(what, || Round::new(gpu, buffers, rest, || {}))?;
             if self.rest.is_empty() {
                 // Everything submitted from now on comes behind the last copy.
                 self.hold = None;
@@ -115,7 +120,7 @@ impl Round {
         done: impl FnOnce() + Send + 'static,
     ) -> Self {
         let Gpu { device, queue, .. } = gpu;
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(WHAT) });
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&gpu.label) });
         let mut filled: Vec<(wgpu::Buffer, u64)> = Vec::with_capacity(buffers.len());
         for buffer in buffers {
             let mut used = 0;

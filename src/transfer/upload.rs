@@ -1,6 +1,6 @@
 //! Copies bytes of the host into buffers, through a staging buffer of bounded size.
 
-use futures::channel::oneshot;
+use futures_channel::oneshot;
 
 use crate::device::gpu::Gpu;
 use crate::device::wait::Poller;

@@ -35,6 +35,7 @@ mod surgery;
 mod torch_suite;
 pub mod twin;
 pub mod values;
+mod verbs;
 
 use std::{fmt, sync::LazyLock};
 
@@ -86,6 +87,7 @@ pub fn bodies() -> &'static [(&'static str, Body)] {
             checkpoints::BODIES,
             surgery::BODIES,
             growth::BODIES,
+            verbs::BODIES,
             changes::BODIES,
             lost_device::BODIES,
             torch_suite::BODIES,

@@ -14,6 +14,7 @@ use crate::{
 const SKIP: GradientControl = GradientControl {
     max_norm: None,
     norm_type: NormType::Two,
+    measure_norm: false,
     clip_value: None,
     skip_nonfinite: true,
     loss_scale: LossScale::None,

@@ -10,6 +10,7 @@ use crate::Gpu;
 const SKIP: GradientControl = GradientControl {
     max_norm: None,
     norm_type: wgpu_adam::NormType::Two,
+    measure_norm: false,
     clip_value: None,
     skip_nonfinite: true,
     loss_scale: wgpu_adam::LossScale::None,

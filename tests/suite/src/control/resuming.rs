@@ -13,6 +13,7 @@ const INIT: f64 = 1000.0;
 const DYNAMIC: GradientControl = GradientControl {
     max_norm: None,
     norm_type: wgpu_adam::NormType::Two,
+    measure_norm: false,
     clip_value: None,
     skip_nonfinite: false,
     loss_scale: LossScale::Dynamic { init_scale: INIT, growth_factor: 1.5, backoff_factor: 0.375, growth_interval: 3 },

@@ -9,6 +9,7 @@ use crate::Gpu;
 const CLIP: GradientControl = GradientControl {
     max_norm: Some(0.5),
     norm_type: wgpu_adam::NormType::Two,
+    measure_norm: false,
     clip_value: None,
     skip_nonfinite: true,
     loss_scale: LossScale::None,

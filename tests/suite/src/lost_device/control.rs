@@ -10,6 +10,7 @@ use super::running::{
 const CONTROL: GradientControl = GradientControl {
     max_norm: Some(1.0),
     norm_type: wgpu_adam::NormType::Two,
+    measure_norm: false,
     clip_value: None,
     skip_nonfinite: false,
     loss_scale: LossScale::Dynamic { init_scale: 1024.0, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 3 },
