@@ -3,7 +3,7 @@
 #![warn(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-// A folder is a floor. Imports point down this list.
+// Each folder is a floor. Imports point down this list.
 mod optimizer;
 
 mod record;
@@ -61,5 +61,5 @@ pub use state_dict::{StateDict, StateGroup, TensorState};
 pub use tensors::arena::TensorArena;
 pub use tensors::group::{ParamGroup, ParamGroups};
 pub use tensors::tensor::{Param, TensorBuffer};
-/// The wgpu whose devices, queues and buffers this crate takes.
+/// The version of wgpu whose devices, queues and buffers this crate accepts.
 pub use wgpu;

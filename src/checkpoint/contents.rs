@@ -1,4 +1,4 @@
-//! What a checkpoint holds besides the optimizer's state.
+//! What a checkpoint holds.
 
 use std::collections::BTreeMap;
 
@@ -28,19 +28,20 @@ impl Default for CheckpointContents {
 }
 
 impl CheckpointContents {
-    /// Nothing besides the state: torch's `optimizer.state_dict()`.
+    /// The whole run: the optimizer's state, and the parameters' values as `model.NAME`. The parameters' buffers need
+    /// the usage `COPY_SRC`.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the values of the optimizer's parameters, as `model.NAME`. Their buffers then need the usage `COPY_SRC`.
+    /// The optimizer's state alone: torch's `optimizer.state_dict()`.
     #[must_use]
     pub fn optimizer_only() -> Self {
         Self { params: false, ..Self::default() }
     }
 
-    /// Allows state that infinite or NaN gradients have spoiled, as torch does. Otherwise saving such state is an
+    /// Saves state that infinite or NaN gradients have spoiled too, as torch does. Otherwise saving such state is an
     /// [error](crate::Error::SpoiledState). The file can be opened and examined, and
     /// [`LoadOptions::allow_nonfinite`](crate::LoadOptions::allow_nonfinite) loads it.
     #[must_use]
