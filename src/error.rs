@@ -15,8 +15,7 @@ use tensor::TensorLabel;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A hyperparameter is out of its range. Stricter than torch, which checks only the constructor's own arguments,
-    /// and accepts infinities and numbers that f32 cannot hold.
+    /// A hyperparameter is out of its range. torch checks only the constructor's arguments, and accepts infinities.
     #[error("invalid {option}{}: {value:?}; it must be {requirement}", list::of_group(*.group))]
     InvalidOption {
         /// The option, by torch's name.
@@ -191,8 +190,7 @@ pub enum Error {
     /// recorded. torch fails at the next step instead.
     #[error(
         "amsgrad cannot be switched on in group {group}: {tensor} has taken {} without recording \
-         max_exp_avg_sq; switch it on before the first step, or add the group with it",
-        list::count(*.steps, "step")
+         max_exp_avg_sq; switch it on before the first step, or add the group with it", list::count(*.steps, "step")
     )]
     AmsgradWithoutHistory {
         /// The group.
@@ -249,8 +247,7 @@ pub enum Error {
     /// infinite `exp_avg_sq` or `max_exp_avg_sq` beside a finite `exp_avg` is legal: the element rests, as in torch.
     #[error(
         "{key} of {tensor} is spoiled: {count} of its {} {}, the first of them element {element}: {value}; {remedy}",
-        list::count(*.elements, "element"),
-        if *.key == "exp_avg" { "are NaN or infinite" } else { "are NaN" }
+        list::count(*.elements, "element"), if *.key == "exp_avg" { "are NaN or infinite" } else { "are NaN" }
     )]
     SpoiledState {
         /// The parameter.
@@ -271,7 +268,7 @@ pub enum Error {
 
     /// Statistics were requested, but no recorded step makes any.
     #[error(
-        "no step was recorded with gradients clipped by norm or steps that may be skipped; set a GradientControl first"
+        "no step was recorded that measures gradients or may be skipped; set measure_norm in a GradientControl first"
     )]
     NoStatistics,
 
