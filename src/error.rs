@@ -186,8 +186,7 @@ pub enum Error {
         remedy: &'static str,
     },
 
-    /// amsgrad was switched on for a group whose parameters have taken steps without it, so their maximum was not
-    /// recorded. torch fails at the next step instead.
+    /// amsgrad was switched on in a group that has taken steps without it. torch fails at the next step instead.
     #[error(
         "amsgrad cannot be switched on in group {group}: {tensor} has taken {} without recording \
          max_exp_avg_sq; switch it on before the first step, or add the group with it", list::count(*.steps, "step")

@@ -78,13 +78,7 @@ impl Layout {
             return Err(CheckpointError::metadata(key, OWN).into());
         }
         let by_id = names::by_id(dict);
-        for (number, group) in dict.param_groups.iter().enumerate() {
-            let config = group.config(number)?;
-            config.validate(Some(number))?;
-            for id in group.params.iter().filter(|_| config.amsgrad) {
-                check_maximum(by_id.get(id), dict.state.get(id))?;
-            }
-        }
+        check_groups(dict, &by_id)?;
         let mut tensors = Vec::new();
         for (&id, entry) in &dict.state {
             let name = by_id
@@ -230,6 +224,18 @@ impl Layout {
         };
         Ok(Body::new(writer, path, tensors.into_iter().map(segment)))
     }
+}
+
+/// Checks that loading would take the options of the groups, and finds what they ask for.
+fn check_groups(dict: &StateDict, by_id: &BTreeMap<u64, String>) -> Result<(), Error> {
+    for (number, group) in dict.param_groups.iter().enumerate() {
+        let config = group.config(number)?;
+        config.validate(Some(number))?;
+        for id in group.params.iter().filter(|_| config.amsgrad) {
+            check_maximum(by_id.get(id), dict.state.get(id))?;
+        }
+    }
+    Ok(())
 }
 
 fn fed(name: String, shape: &[usize], part: Part) -> Result<Tensor, CheckpointError> {
