@@ -6,6 +6,7 @@ mod checkpoint;
 mod report;
 
 use digits::{Dataset, Trainer, Wanted};
+use futures::FutureExt;
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
