@@ -149,8 +149,8 @@ export class Keeping {
 
   #adoptSession() {
     const { run: { session }, options } = this.#parts;
-    const [lr, beta1, beta2, decay] = session.options;
-    options.adopt({ lr, beta1, beta2, 'weight-decay': decay, amsgrad: session.amsgrad });
+    const [lr, beta1, beta2, eps, decay] = session.options;
+    options.adopt({ lr, beta1, beta2, eps, 'weight-decay': decay, amsgrad: session.amsgrad });
     // The options of earlier steps are unknown; the distance from torch shows them.
     this.#parts.comparable = options.areTorchs && session.hasDefaults ? Infinity : 0;
   }

@@ -1,6 +1,6 @@
 // Adam's options: the fields' values, the current values, and the fields' errors.
 
-const FIELDS = ['lr', 'beta1', 'beta2', 'weight-decay', 'epochs'];
+const FIELDS = ['lr', 'beta1', 'beta2', 'eps', 'weight-decay', 'epochs'];
 
 export class Options {
   // The current options, and torch's.

@@ -147,7 +147,7 @@ async function resetAll() {
   $('start').focus();
 }
 
-// Passes options to the optimizer: the one with this name, or all.
+// Passes options to the optimizer. `name` is that of the changed one, if only one has changed.
 function apply(options, name) {
   if (name === 'epochs') {
     if (!isNumberOfEpochs(options.epochs)) throw new Error('It must be a whole number from 1 to 10000');
@@ -155,10 +155,8 @@ function apply(options, name) {
     return show();
   }
   const session = parts.run.session;
-  if (!name || name === 'lr') session.setLr(options.lr);
-  if (!name || name.startsWith('beta')) session.setBetas(options.beta1, options.beta2);
-  if (!name || name === 'weight-decay') session.setWeightDecay(options['weight-decay']);
-  if (!name || name === 'amsgrad') session.setAmsgrad(options.amsgrad);
+  const { lr, beta1, beta2, eps, amsgrad } = options;
+  session.setOptions(lr, beta1, beta2, eps, options['weight-decay'], amsgrad);
   // From the first step under other options on, the run cannot be compared with torch's.
   if (!parts.options.areTorchs) parts.comparable = Math.min(parts.comparable, session.steps);
   else if (session.steps <= parts.comparable) parts.comparable = Infinity;
@@ -311,7 +309,9 @@ async function begin() {
   const run = parts.run = new Run(session, show, () => keeping.keep());
   window.losses = run.losses;
   parts.chart = new Chart($('chart'), torch.losses, session.stepsPerEpoch);
-  const defaults = { lr: torch.lr, beta1: 0.9, beta2: 0.999, 'weight-decay': 0, amsgrad: false, epochs: torch.epochs };
+  const defaults = {
+    lr: torch.lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, 'weight-decay': 0, amsgrad: false, epochs: torch.epochs,
+  };
   parts.options = new Options(defaults, apply);
   parts.pad = new Pad($('pad'), () => {
     parts.sample = undefined;

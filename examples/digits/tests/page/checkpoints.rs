@@ -153,10 +153,20 @@ pub fn to_the_terminal(site: &Site) -> Result<()> {
     }
     // An option that is changed while the run is paused is in the next file.
     page.tab.fill("#lr", "0.02")?;
-    let changed = Checkpoint::open(page.download(site, &folder.join("changed"))?)?;
-    let lr = changed.outline().param_groups[0].lr;
-    ensure!(lr == Some(0.02), "the rate in the file is {lr:?}");
-    page.check()
+    page.tab.fill("#eps", "1e-6")?;
+    let changed = page.download(site, &folder.join("changed"))?;
+    let group = Checkpoint::open(&changed)?.outline().param_groups[0].clone();
+    ensure!((group.lr, group.eps) == (Some(0.02), Some(1e-6)), "the file has {group:?}");
+    page.check()?;
+
+    // A page with the default options takes those of the file.
+    let other = site.ready("?epochs=4")?;
+    other.tab.choose_file("#file", &changed)?;
+    other.told("opened")?;
+    let shown = [other.value("lr")?, other.value("eps")?];
+    ensure!(shown == ["0.02", "0.000001"], "the fields have {shown:?}");
+    other.shows("distance", "=== '–'").context("compared with a torch run of another eps")?;
+    other.check()
 }
 
 /// A run of one step, with parameters of these names and this shape.

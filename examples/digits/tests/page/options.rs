@@ -28,6 +28,7 @@ pub fn learning_rate(site: &Site) -> Result<()> {
     page.tab.click("#amsgrad")?;
     page.tab.fill("#beta1", "0.5")?;
     page.tab.fill("#beta2", "0.99")?;
+    page.tab.fill("#eps", "1e-4")?;
     page.tab.fill("#weight-decay", "0.001")?;
     page.tab.click("#step")?;
     page.until(&format!("document.body.dataset.step === '{}'", losses.len() + 1))?;
@@ -46,6 +47,7 @@ pub fn refused(site: &Site) -> Result<()> {
         ("lr", "Infinity", "at least 0", "0.003"),
         ("beta1", "1", "below 1", "0.9"),
         ("beta2", "-0.1", "below 1", "0.999"),
+        ("eps", "-1", "at least 0", "1e-8"),
         ("weight-decay", "-1", "at least 0", "0"),
         ("epochs", "0", "whole number", "2"),
         ("epochs", "2.5", "whole number", "2"),

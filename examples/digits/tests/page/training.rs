@@ -120,6 +120,7 @@ pub fn keyboard(site: &Site) -> Result<()> {
         "lr-slider",
         "beta1",
         "beta2",
+        "eps",
         "weight-decay",
         "epochs",
         "amsgrad",
