@@ -221,8 +221,8 @@ pub fn bad_files(site: &Site) -> Result<()> {
     ];
     let page = site.ready("?epochs=4&pace=full")?;
     let refused = |name: &str, said: &str| -> Result<()> {
-        let told = page.told(&format!("{name} was not opened"))?;
-        ensure!(told.contains(said) && told.ends_with("The run is as it was."), "{name}: {told}");
+        let told = page.told(&format!("{name} could not be opened"))?;
+        ensure!(told.contains(said) && told.ends_with("Your run is unchanged."), "{name}: {told}");
         let bad: bool = page.tab.eval("document.getElementById('message').classList.contains('bad')")?;
         ensure!(bad && page.notice()?.is_none(), "{name}: it looks like nothing, or like too much");
         Ok(())

@@ -142,7 +142,7 @@ pub fn first_edits(site: &Site) -> Result<()> {
     // A new run has none of it.
     page.tab.navigate(&site.address("?resume=0"))?;
     page.state("ready")?;
-    let torchs = ["0.003", "0.9", "0.999", "0", "40", "false"];
+    let torchs = ["0.003", "0.9", "0.999", "1e-8", "0", "40", "false"];
     ensure!(page.options()? == torchs, "the fields have {:?}", page.options()?);
     page.tab.navigate(&site.address(""))?;
     page.state("ready")?;
@@ -248,7 +248,7 @@ pub fn late_answer(site: &Site) -> Result<()> {
     page.told("Resumed at epoch 1, step 23")?;
     page.run("sessionStorage.late = 1e9")?;
     page.tab.reload()?;
-    page.told("will not keep the run over a reload: it does not answer")?;
+    page.told("cannot save the run: its storage does not respond")?;
     page.state("ready")?;
     page.tab.fill("#lr", "0.02")?;
     page.run("delete sessionStorage.late")?;

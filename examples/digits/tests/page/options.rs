@@ -41,8 +41,8 @@ pub fn refused(site: &Site) -> Result<()> {
     // Field, typed text, message, value that stays in effect.
     let cases = [
         ("lr", "-1", "at least 0", "0.003"),
-        ("lr", "fast", "no number", "0.003"),
-        ("lr", "", "no number", "0.003"),
+        ("lr", "fast", "not a number", "0.003"),
+        ("lr", "", "not a number", "0.003"),
         ("lr", "1e39", "at least 0", "0.003"),
         ("lr", "Infinity", "at least 0", "0.003"),
         ("beta1", "1", "below 1", "0.9"),
@@ -56,7 +56,7 @@ pub fn refused(site: &Site) -> Result<()> {
     for (field, typed, said, kept) in cases {
         page.tab.fill(&format!("#{field}"), typed)?;
         let note = page.text(&format!("{field}-note"))?;
-        ensure!(note.contains(said) && note.contains(&format!("Still {kept}")), "{field} {typed:?}: {note:?}");
+        ensure!(note.contains(said) && note.contains(&format!("Still using {kept}")), "{field} {typed:?}: {note:?}");
         let invalid: String = page.tab.eval(&format!("document.getElementById('{field}').ariaInvalid"))?;
         ensure!(invalid == "true", "{field} {typed:?} is not marked");
     }

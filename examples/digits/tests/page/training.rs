@@ -44,7 +44,9 @@ pub fn forty_epochs_follow_torch(site: &Site) -> Result<()> {
     // A time alone would say how busy the machine is, so the yardstick is the training itself.
     let training = page.tab.eval::<f64>("window.done")? - first_step;
     ensure!(first_step < training, "{first_step} ms passed before the first step, and {training} ms behind it");
-    eprintln!("first step {first_step:.0} ms after the load began, the other 919 within {training:.0} ms, on {adapter}");
+    eprintln!(
+        "first step {first_step:.0} ms after the load began, the other 919 within {training:.0} ms, on {adapter}"
+    );
     Ok(())
 }
 
