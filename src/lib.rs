@@ -32,6 +32,7 @@ mod options;
 mod error;
 mod layout;
 mod planes;
+mod sort;
 
 #[cfg(feature = "safetensors")]
 pub use checkpoint::Checkpoint;

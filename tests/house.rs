@@ -23,7 +23,7 @@ const FLOORS: [&[&str]; 14] = [
     &["transfer"],
     &["device"],
     &["options"],
-    &["error", "layout", "planes"],
+    &["error", "layout", "planes", "sort"],
 ];
 
 /// A module: the names of its path; empty for the root.

@@ -18,6 +18,7 @@ use crate::error::checkpoint::CheckpointError;
 use crate::error::state_dict::StateDictError;
 use crate::options::grad_scaler::GradScalerState;
 use crate::planes::Plane;
+use crate::sort::sort_by;
 use crate::state_dict::spoiled::Scan;
 use crate::state_dict::{MAX_STEP, StateDict, TensorState};
 
@@ -121,7 +122,7 @@ impl Layout {
         layout.metadata.insert(names::OPTIMIZER.into(), optimizer);
         layout.metadata.insert(names::VERSION.into(), StateDict::VERSION.to_string());
         // The order of the format's own crate: the widest types first, so that all tensors are aligned, then by name.
-        layout.tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
+        sort_by(&mut layout.tensors, |a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
         Ok(layout)
     }
 
