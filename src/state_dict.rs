@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use crate::error::Error;
 use crate::error::state_dict::StateDictError;
 use crate::options::adam::AdamConfig;
+use crate::options::entries::Entries;
 use crate::options::grad_scaler::GradScalerState;
 use crate::planes::{Plane, Planes};
 
@@ -133,17 +134,19 @@ impl StateGroup {
     /// Makes a group's entry with all of its options.
     #[must_use]
     pub fn new(config: &AdamConfig, params: Vec<u64>, param_names: Option<Vec<String>>) -> Self {
-        Self {
-            lr: Some(config.lr),
-            betas: Some(config.betas),
-            eps: Some(config.eps),
-            weight_decay: Some(config.weight_decay),
-            amsgrad: Some(config.amsgrad),
-            maximize: Some(config.maximize),
-            decoupled_weight_decay: Some(config.decoupled_weight_decay),
-            extra: BTreeMap::new(),
-            params,
-            param_names,
-        }
+        Self { params, param_names, ..Self::with_options(config.into()) }
+    }
+
+    /// An entry with these options.
+    pub(crate) fn with_options(options: Entries) -> Self {
+        let Entries { lr, betas, eps, weight_decay, amsgrad, maximize, decoupled_weight_decay } = options;
+        let (extra, params, param_names) = (BTreeMap::new(), Vec::new(), None);
+        Self { lr, betas, eps, weight_decay, amsgrad, maximize, decoupled_weight_decay, extra, params, param_names }
+    }
+
+    /// The options that the entry has.
+    pub(crate) fn options(&self) -> Entries {
+        let &Self { lr, betas, eps, weight_decay, amsgrad, maximize, decoupled_weight_decay, .. } = self;
+        Entries { lr, betas, eps, weight_decay, amsgrad, maximize, decoupled_weight_decay }
     }
 }

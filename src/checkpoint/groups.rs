@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::checkpoint::entries::{Raw, json, object, optional, raw, required, texts};
 use crate::checkpoint::names;
 use crate::error::checkpoint::CheckpointError;
+use crate::options::entries::{Entries, Entry, Value};
 use crate::state_dict::StateGroup;
 
 /// The contents of the entry.
@@ -54,9 +55,8 @@ impl Groups {
     }
 }
 
-/// The known keys in a group's entry.
-const OWN: [&str; 9] =
-    ["lr", "betas", "eps", "weight_decay", "amsgrad", "maximize", "decoupled_weight_decay", "params", "param_names"];
+const PARAMS: &str = "params";
+const PARAM_NAMES: &str = "param_names";
 
 /// Whether each of a group's parameters has a name.
 fn named(group: &StateGroup) -> bool {
@@ -66,41 +66,40 @@ fn named(group: &StateGroup) -> bool {
 fn group(number: usize, text: &str) -> Result<StateGroup, CheckpointError> {
     let place = format!("optimizer.param_groups[{number}]");
     let mut raw: Raw = object(&place, text)?;
+    let mut options = Entries::default();
+    for entry in options.each() {
+        match entry {
+            Entry::Number(key, value) => *value = optional(&mut raw, &place, key)?,
+            Entry::Pair(key, value) => *value = optional(&mut raw, &place, key)?,
+            Entry::Flag(key, value) => *value = optional(&mut raw, &place, key)?,
+        }
+    }
     Ok(StateGroup {
-        lr: optional(&mut raw, &place, "lr")?,
-        betas: optional(&mut raw, &place, "betas")?,
-        eps: optional(&mut raw, &place, "eps")?,
-        weight_decay: optional(&mut raw, &place, "weight_decay")?,
-        amsgrad: optional(&mut raw, &place, "amsgrad")?,
-        maximize: optional(&mut raw, &place, "maximize")?,
-        decoupled_weight_decay: optional(&mut raw, &place, "decoupled_weight_decay")?,
-        params: required(&mut raw, &place, "params")?,
-        param_names: optional(&mut raw, &place, "param_names")?,
+        params: required(&mut raw, &place, PARAMS)?,
+        param_names: optional(&mut raw, &place, PARAM_NAMES)?,
         extra: texts(raw),
+        ..StateGroup::with_options(options)
     })
 }
 
 fn group_to_raw(group: &StateGroup) -> Result<Raw, CheckpointError> {
     let place = "optimizer.param_groups";
-    if let Some(key) = OWN.into_iter().find(|key| group.extra.contains_key(*key)) {
+    let mut options = group.options();
+    let options = options.each();
+    let own = options.iter().map(Entry::key).chain([PARAMS, PARAM_NAMES]);
+    if let Some(key) = own.into_iter().find(|key| group.extra.contains_key(*key)) {
         return Err(CheckpointError::metadata(format!("{place}.{key}"), "has a place of its own and cannot be extra"));
     }
     let mut entries = raw(place, &group.extra)?;
-    let mut put = |key: &str, value: Option<Box<RawValue>>| value.and_then(|value| entries.insert(key.into(), value));
-    let numbers = [("lr", group.lr), ("eps", group.eps), ("weight_decay", group.weight_decay)];
-    for (key, value) in numbers {
-        put(key, value.map(|value| json(&value)).transpose()?);
+    for (key, value) in options.iter().filter_map(|entry| Some((entry.key(), entry.value()?))) {
+        let value = match value {
+            Value::Number(value) => json(&value)?,
+            Value::Pair(value) => json(&value)?,
+            Value::Flag(value) => json(&value)?,
+        };
+        entries.insert(key.into(), value);
     }
-    put("betas", group.betas.map(|betas| json(&betas)).transpose()?);
-    let flags = [
-        ("amsgrad", group.amsgrad),
-        ("maximize", group.maximize),
-        ("decoupled_weight_decay", group.decoupled_weight_decay),
-    ];
-    for (key, value) in flags {
-        put(key, value.map(|value| json(&value)).transpose()?);
-    }
-    put("params", Some(json(&group.params)?));
+    entries.insert(PARAMS.into(), json(&group.params)?);
     Ok(entries)
 }
 

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::optimizer::WgpuAdam;
 use crate::options::adam::AdamConfig;
+use crate::plan::Code;
 use crate::planes::{Plane, Planes};
 use crate::registry::group::Group;
 use crate::registry::group::ParamId;
@@ -129,7 +130,7 @@ impl WgpuAdam {
         self.set_config(group, new);
         self.stepper.note_options();
         // A plan depends on no other options.
-        let plans = |config: &AdamConfig| (config.amsgrad, config.decoupled_weight_decay, config.eps > 0.0);
+        let plans = |config: &AdamConfig| (Code::default().with_options(config), config.eps > 0.0);
         if plans(&old) == plans(&new) {
             return Ok(());
         }

@@ -51,6 +51,9 @@ pub struct AdamConfig {
     pub decoupled_weight_decay: bool,
 }
 
+/// All options as bits.
+pub(crate) type AdamBits = [u64; 7];
+
 impl Default for AdamConfig {
     /// Returns torch.optim.Adam's defaults.
     fn default() -> Self {
@@ -74,7 +77,7 @@ impl AdamConfig {
     }
 
     /// Returns the options as bits, which are equal for groups that step alike.
-    pub(crate) fn bits(&self) -> [u64; 7] {
+    pub(crate) fn bits(&self) -> AdamBits {
         let &Self { lr, betas, eps, weight_decay, amsgrad, maximize, decoupled_weight_decay } = self;
         let flags = u64::from(amsgrad) | u64::from(maximize) << 1;
         let numbers = [lr, betas.0, betas.1, eps, weight_decay].map(f64::to_bits);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::Registry;
+use crate::options::adam::AdamBits;
 use crate::plan::{Class, Code, Input, Place, Work};
 
 /// The input of a plan, and what recording its steps needs about its classes.
@@ -71,7 +72,7 @@ impl Registry {
     /// Returns for each group the first group with equal options. Adds to `alike` each later group, together with that
     /// first one.
     fn first_alike(&self, alike: &mut Vec<(u32, u32)>) -> Vec<u32> {
-        let mut firsts: HashMap<[u64; 7], u32> = HashMap::new();
+        let mut firsts: HashMap<AdamBits, u32> = HashMap::new();
         let first = |(number, group): (u32, &super::group::Group)| {
             let first = *firsts.entry(group.config.bits()).or_insert(number);
             if first != number {

@@ -4,6 +4,7 @@ use super::{MAX_STEP, StateDict, StateGroup, TensorState};
 use crate::error::Error;
 use crate::error::state_dict::StateDictError;
 use crate::options::adam::AdamConfig;
+use crate::options::entries::Entry;
 use crate::planes::Plane;
 use crate::registry::tensor::Tensor;
 use crate::transfer::upload::{Bytes, What};
@@ -29,16 +30,14 @@ impl Bytes for StateDict {
 impl StateGroup {
     /// The options. Those that older torch versions do not save are false.
     pub(crate) fn config(&self, group: usize) -> Result<AdamConfig, Error> {
-        let missing = |option| Error::StateDict(StateDictError::MissingOption { group, option });
-        Ok(AdamConfig {
-            lr: self.lr.ok_or_else(|| missing("lr"))?,
-            betas: self.betas.ok_or_else(|| missing("betas"))?,
-            eps: self.eps.ok_or_else(|| missing("eps"))?,
-            weight_decay: self.weight_decay.ok_or_else(|| missing("weight_decay"))?,
-            amsgrad: self.amsgrad.unwrap_or(false),
-            maximize: self.maximize.unwrap_or(false),
-            decoupled_weight_decay: self.decoupled_weight_decay.unwrap_or(false),
-        })
+        let mut options = self.options();
+        for entry in options.each() {
+            // Older torch versions do not save flags, which are then false.
+            if entry.value().is_none() && !matches!(entry, Entry::Flag(..)) {
+                return Err(StateDictError::MissingOption { group, option: entry.key() }.into());
+            }
+        }
+        Ok(options.over(&AdamConfig::default()))
     }
 }
 

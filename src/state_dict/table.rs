@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt::{Display, Formatter, Result, Write};
 
 use super::{StateDict, StateGroup, TensorState};
+use crate::options::entries::{Entry, Value};
 use crate::options::grad_scaler::GradScalerState;
 use crate::planes::Plane;
 
@@ -81,16 +82,12 @@ fn grad_scaler(scaler: &GradScalerState) -> String {
 
 fn options(number: usize, group: &StateGroup) -> String {
     let mut line = format!("group {number}:");
-    let numbers = [("lr", group.lr), ("eps", group.eps), ("weight_decay", group.weight_decay)];
-    let flags = [
-        ("amsgrad", group.amsgrad),
-        ("maximize", group.maximize),
-        ("decoupled_weight_decay", group.decoupled_weight_decay),
-    ];
-    let mut words: Vec<String> =
-        numbers.iter().filter_map(|(key, value)| Some(format!("{key} {:?}", (*value)?))).collect();
-    words.extend(group.betas.map(|betas| format!("betas {betas:?}")));
-    words.extend(flags.iter().filter(|(_, on)| *on == Some(true)).map(|(key, _)| (*key).to_owned()));
+    let word = |entry: &Entry<'_>| match entry.value()? {
+        Value::Number(value) => Some(format!("{} {value:?}", entry.key())),
+        Value::Pair(value) => Some(format!("{} {value:?}", entry.key())),
+        Value::Flag(value) => value.then(|| entry.key().to_owned()),
+    };
+    let mut words: Vec<String> = group.options().each().iter().filter_map(word).collect();
     words.extend(group.extra.iter().map(|(key, value)| format!("{key} {value}")));
     line.extend(words.iter().flat_map(|word| [" ", word, ","]));
     line.trim_end_matches([',', ':']).to_owned()

@@ -1,6 +1,7 @@
 //! Parameter groups: sets of parameters with options of their own.
 
 use crate::options::adam::AdamConfig;
+use crate::options::entries::Entries;
 use crate::tensors::tensor::Param;
 
 /// Parameters, and the options in which they differ from the optimizer's defaults. For
@@ -16,25 +17,13 @@ use crate::tensors::tensor::Param;
 #[derive(Clone, Debug)]
 pub struct ParamGroup {
     pub(crate) params: Vec<Param>,
-    options: Options,
-}
-
-/// The options that a group sets itself.
-#[derive(Clone, Copy, Debug, Default)]
-struct Options {
-    lr: Option<f64>,
-    betas: Option<(f64, f64)>,
-    eps: Option<f64>,
-    weight_decay: Option<f64>,
-    amsgrad: Option<bool>,
-    maximize: Option<bool>,
-    decoupled_weight_decay: Option<bool>,
+    options: Entries,
 }
 
 impl ParamGroup {
     /// Makes a group with the optimizer's defaults. It may be empty.
     pub fn new(params: impl IntoIterator<Item = Param>) -> Self {
-        Self { params: params.into_iter().collect(), options: Options::default() }
+        Self { params: params.into_iter().collect(), options: Entries::default() }
     }
 
     /// Divides parameters into two groups by name: those that the predicate chooses, and the others. A parameter
@@ -105,16 +94,7 @@ impl ParamGroup {
 
     /// Returns the group's own options, with the optimizer's defaults for the others.
     pub(crate) fn config(&self, defaults: &AdamConfig) -> AdamConfig {
-        let own = self.options;
-        AdamConfig {
-            lr: own.lr.unwrap_or(defaults.lr),
-            betas: own.betas.unwrap_or(defaults.betas),
-            eps: own.eps.unwrap_or(defaults.eps),
-            weight_decay: own.weight_decay.unwrap_or(defaults.weight_decay),
-            amsgrad: own.amsgrad.unwrap_or(defaults.amsgrad),
-            maximize: own.maximize.unwrap_or(defaults.maximize),
-            decoupled_weight_decay: own.decoupled_weight_decay.unwrap_or(defaults.decoupled_weight_decay),
-        }
+        self.options.over(defaults)
     }
 }
 
