@@ -28,13 +28,14 @@ impl Default for CheckpointContents {
 }
 
 impl CheckpointContents {
-    /// Nothing besides the state: torch's `optimizer.state_dict()`.
+    /// The whole run and nothing besides: the optimizer's state, and each parameter's values as `model.NAME`. The
+    /// parameters' buffers need the usage `COPY_SRC`.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the values of the optimizer's parameters, as `model.NAME`. Their buffers then need the usage `COPY_SRC`.
+    /// The optimizer's state without the parameters' values: torch's `optimizer.state_dict()`.
     #[must_use]
     pub fn optimizer_only() -> Self {
         Self { params: false, ..Self::default() }
