@@ -37,7 +37,7 @@
 //! - [`WgpuAdam::scale_lr`] is for schedules.
 //! - [`WgpuAdam::state_dict`] and [`WgpuAdam::load_state_dict`] copy the state to the host and back, in torch's terms.
 #![cfg_attr(
-    feature = "safetensors",
+    all(feature = "safetensors", not(target_family = "wasm")),
     doc = "- [`WgpuAdam::save_checkpoint`] and [`WgpuAdam::load_checkpoint`] write the whole run to a file and read it."
 )]
 //! - [`WgpuAdam::record_replace_params`] is for models that grow and shrink.
