@@ -65,7 +65,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-// A folder is a floor. Imports point down this list.
+// Each folder is a floor. Imports point down this list.
 mod optimizer;
 
 mod record;
@@ -94,6 +94,7 @@ mod options;
 mod error;
 mod layout;
 mod planes;
+mod sort;
 
 #[cfg(feature = "safetensors")]
 pub use checkpoint::Checkpoint;
@@ -123,7 +124,7 @@ pub use state_dict::{StateDict, StateGroup, TensorState};
 pub use tensors::arena::TensorArena;
 pub use tensors::group::{ParamGroup, ParamGroups};
 pub use tensors::tensor::{Param, TensorBuffer};
-/// The wgpu whose devices, queues and buffers this crate takes.
+/// The version of wgpu whose devices, queues and buffers this crate accepts.
 pub use wgpu;
 
 /// The code in the documents, compiled by `cargo test --doc`.

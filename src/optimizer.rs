@@ -1,4 +1,4 @@
-//! The optimizer: what it holds, and how it is made ready to record.
+//! The optimizer: its fields, its constructors, and the plan of its next step.
 
 mod admission;
 #[cfg(feature = "safetensors")]
@@ -29,16 +29,43 @@ use crate::transfer::copying::Copies;
 
 /// torch.optim.Adam over tensors in the caller's buffers, recorded into the caller's encoder.
 ///
-/// Owns its state (8 bytes an element, 12 with amsgrad) and cheap clones of the device, the queue and the buffers: it
-/// has no lifetime, is `Send + Sync` on native, can be dropped at any moment, and shares a device with others.
+/// At step t, for a parameter p with gradient g, and with the options of [`AdamConfig`], in torch's order:
 ///
-/// Steps must be submitted in the order in which they were recorded. An encoder that is dropped unsubmitted leaves its
-/// step counted and not made.
+/// ```text
+/// maximize                    g = -g
+/// L2 weight decay (Adam)      g = g + weight_decay p
+/// decoupled decay (AdamW)     p = p - lr weight_decay p
+/// exp_avg                     m = beta1 m + (1 - beta1) g
+/// exp_avg_sq                  v = beta2 v + (1 - beta2) g^2
+/// max_exp_avg_sq              u = max(u, v) with amsgrad, else v
+/// param                       p = p - lr / (1 - beta1^t) * m / (sqrt(u) / sqrt(1 - beta2^t) + eps)
+/// ```
 ///
-/// What the optimizer cannot see is the caller's to avoid: buffers of another [`wgpu::Instance`] (wgpu takes one for
-/// another or panics), a queue of another device than the one given with it, buffers destroyed or mapped while steps are
-/// recorded with them and encoders in which a pass is open or invalid (the submit fails), and writes of the caller's own
-/// into an arena's padding.
+/// m, v and u begin at 0, and t at 1. This crate multiplies numerator and denominator of the last line by sqrt(1 -
+/// beta2^t), which leaves one square root and one division for each element:
+///
+/// ```text
+/// p = p - lr sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(u) + eps sqrt(1 - beta2^t))
+/// ```
+///
+/// Factors that depend on t alone are computed in f64 and rounded to f32 once. A decoupled decay is subtracted together
+/// with the update, in one rounding. What [`GradientControl`](crate::GradientControl) does to gradients comes before
+/// all this.
+///
+/// Owns its state: 8 bytes for each element, 12 with amsgrad. Holds cheap clones of the device, the queue and the
+/// buffers. So it has no lifetime, is `Send + Sync` on native targets, can be dropped at any moment, and shares a
+/// device with other optimizers.
+///
+/// Submit steps in the order in which they were recorded. If an encoder is dropped unsubmitted, its steps are counted
+/// but never run.
+///
+/// The caller must avoid what the optimizer cannot detect:
+///
+/// - Buffers of another [`wgpu::Instance`]. wgpu mistakes them for other buffers, or panics.
+/// - A queue of another device than the one given with it.
+/// - Buffers that are destroyed or mapped while steps are recorded with them, and encoders that are invalid or have an
+///   open pass. The submit fails.
+/// - Writes of the caller into an arena's padding.
 ///
 /// ```no_run
 /// # fn demo(device: &wgpu::Device, queue: &wgpu::Queue, forward_and_backward: impl Fn(&mut wgpu::CommandEncoder))
@@ -58,9 +85,9 @@ use crate::transfer::copying::Copies;
 /// # Ok(()) }
 /// ```
 pub struct WgpuAdam {
-    /// Tells this optimizer's parameter ids from another's.
+    /// Marks this optimizer's parameter ids, so that ids of other optimizers are refused.
     id: u32,
-    /// For options that a group does not set itself.
+    /// For options that a group does not set.
     defaults: AdamConfig,
     registry: Registry,
     stepper: Stepper,
@@ -71,16 +98,16 @@ pub struct WgpuAdam {
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
 impl WgpuAdam {
-    /// Makes an optimizer over parameters (one group) or groups. `config` is for options that a group does not set
-    /// itself, now and for groups added later. There may be no parameters yet.
+    /// Creates an optimizer over parameters, which form one group, or over groups. There may be no parameters yet.
+    /// `config` supplies the options that a group does not set, for these groups and for groups added later.
     ///
-    /// Allocates the state, compiles what the parameters need and no optimizer on the device has yet, and waits for
-    /// nothing. On software adapters the first dispatch compiles once more. In a browser, [`ready`](Self::ready) tells
-    /// whether the device could do it.
+    /// Allocates the state. Compiles the shaders that the parameters need, unless an optimizer on the device already
+    /// has them. Submits nothing and waits for nothing. On software adapters the first dispatch compiles once more. In
+    /// a browser, [`ready`](Self::ready) reports whether the device could create everything.
     ///
     /// # Errors
-    /// Options out of range; buffers too small, of the wrong usage or misaligned; parameters
-    /// that overlap; names given twice, or to some and not to others; a device opened with too small limits.
+    /// Options out of range; buffers too small, of the wrong usage or misaligned; parameters that overlap; a name given
+    /// twice; names for some parameters only; a device with too small limits; out of memory; a lost device.
     pub fn new(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
@@ -91,8 +118,8 @@ impl WgpuAdam {
         Self::build(id, Gpu::new(device, queue, &format!("wgpu_adam {id}")), params.into(), config)
     }
 
-    /// As [`new`](Self::new), with a label: what GPU debuggers call its passes, dispatches and buffers begins with it. By
-    /// default that is `wgpu_adam` and a number.
+    /// Like [`new`](Self::new), with a label. In GPU debuggers, the names of the optimizer's passes, dispatches and
+    /// buffers begin with it. Default: `wgpu_adam` and a number.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
@@ -118,32 +145,33 @@ impl WgpuAdam {
         Ok(adam)
     }
 
-    /// Makes the plan of the next step now, so that what it needs is there, or the error is.
+    /// Plans the next step now and creates everything it needs, so that an error is returned now.
     fn prepare(&mut self) -> Result<(), Error> {
         self.stepper.prepare(&mut self.registry, &mut self.control)
     }
 
-    /// Limits to open a device with: those of [`wgpu::Limits::downlevel_defaults`], which any adapter with compute
-    /// shaders has. An application merges them into its own by [`wgpu::Limits::or_better_values_from`].
+    /// Returns the limits to open a device with: those of [`wgpu::Limits::downlevel_defaults`], which every adapter
+    /// with compute shaders has. An application merges them into its own with [`wgpu::Limits::or_better_values_from`].
     ///
-    /// Larger `max_storage_buffer_binding_size` and `max_buffer_size` make for fewer dispatches on models of more than
-    /// 16 M parameters. Smaller ones work as well, down to bindings of 1 KiB and workgroups of 32.
+    /// With a larger `max_storage_buffer_binding_size` and `max_buffer_size`, models of more than 16 million elements
+    /// need fewer dispatches. Smaller limits work as well, down to bindings of 1 KiB and workgroups of 32 invocations.
     #[must_use]
     pub fn required_limits() -> wgpu::Limits {
         wgpu::Limits::downlevel_defaults()
     }
 
-    /// Waits until the device has made all that was asked of it so far. Native: it has, and nothing waits.
+    /// Waits until the device has created everything requested so far. On native targets everything exists already, and
+    /// the future is done at once.
     ///
     /// # Errors
-    /// In a browser, what constructors and `record_step` could not tell at once: no memory, a lost device.
+    /// In a browser, errors that constructors and `record_step` could not return at once: out of memory, a lost device.
     pub async fn ready(&self) -> Result<(), Error> {
         self.stepper.gpu.guard.ready().await
     }
 }
 
 impl std::fmt::Debug for WgpuAdam {
-    /// A summary: how much there is, and how far it has come.
+    /// Prints a summary: the numbers of groups, parameters, elements and bytes of state, and the steps taken.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let tensors = || self.registry.tensors().map(|(_, tensor)| tensor);
         let windows = self.registry.windows().iter().flatten();

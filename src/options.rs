@@ -1,4 +1,4 @@
-//! Options with torch's words, defaults and ranges.
+//! Options, with torch's names, defaults and ranges.
 
 pub(crate) mod adam;
 pub(crate) mod grad_scaler;

@@ -1,4 +1,4 @@
-//! State dicts: what an optimizer knows, on the host, in torch's terms.
+//! State dicts: an optimizer's state on the host, in torch's terms.
 
 pub(crate) mod load_options;
 pub(crate) mod matching;
@@ -15,21 +15,23 @@ use crate::options::adam::AdamConfig;
 use crate::options::grad_scaler::GradScalerState;
 use crate::planes::{Plane, Planes};
 
-/// What torch's `state_dict()` holds: the groups' options and each parameter's moments and step count; and what that of
-/// `torch.amp.GradScaler` holds.
+/// An optimizer's state on the host. Holds what torch's `state_dict()` holds, the groups' options and each parameter's
+/// moments and step count, and what the `state_dict()` of `torch.amp.GradScaler` holds.
 ///
-/// Parameters go by packed ids: 0, 1, 2, ... over all groups in order. A parameter that has taken no step has no entry in
-/// `state`. Parameters' own values are no part of it, as in torch. `Display` prints a table of one line a parameter.
+/// Parameters have packed ids: 0, 1, 2, ... over all groups in order. A parameter that has taken no step has no entry
+/// in `state`. Values of parameters are not included, as in torch. `Display` prints a table with one line for each
+/// parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StateDict {
-    /// The version of what the dict means, [`StateDict::VERSION`] for those made here. A dict of a later version is refused.
+    /// The version of the dict's meaning, [`StateDict::VERSION`] for dicts that this crate makes. A dict of a later
+    /// version is refused.
     pub version: u32,
-    /// By id.
+    /// The parameters' entries, by id.
     pub state: BTreeMap<u64, TensorState>,
-    /// In the order of the groups.
+    /// The groups' entries, in the order of the groups.
     pub param_groups: Vec<StateGroup>,
-    /// The dynamic loss scale, where one is in force, or was loaded and waits for that. Also none if the scale has backed
-    /// off so far that its reciprocal is infinite: there is nothing to go on from.
+    /// The dynamic loss scale that is in force, or one that was loaded while none was in force. `None` also if the
+    /// scale has backed off so far that its reciprocal is infinite, because no run can continue from it.
     pub grad_scaler: Option<GradScalerState>,
 }
 
@@ -37,7 +39,7 @@ impl StateDict {
     /// The version that this crate writes, and the latest that it reads.
     pub const VERSION: u32 = 1;
 
-    /// An error for versions that there are not, or not yet.
+    /// Returns an error for versions that do not exist, or not yet.
     pub(crate) fn check_version(&self) -> Result<(), Error> {
         let (version, known) = (self.version, Self::VERSION);
         if (1..=known).contains(&version) {
@@ -57,11 +59,11 @@ impl Default for StateDict {
 /// A parameter's entry in a state dict.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TensorState {
-    /// t: the steps taken, at most 2^53, since torch counts in floats.
+    /// t: the number of steps taken, at most 2^53, because torch counts in floats.
     pub step: u64,
     /// The parameter's shape.
     pub shape: Vec<usize>,
-    /// The running average of the gradient; row-major, as are the others.
+    /// The running average of the gradient. Row-major, as the others are.
     pub exp_avg: Vec<f32>,
     /// The running average of its square.
     pub exp_avg_sq: Vec<f32>,
@@ -70,13 +72,13 @@ pub struct TensorState {
 }
 
 impl TensorState {
-    /// An entry whose planes are empty.
+    /// Makes an entry with empty planes.
     pub(crate) fn new(step: u64, shape: Vec<usize>, planes: Planes) -> Self {
         let max_exp_avg_sq = planes.has(Plane::MaxExpAvgSq).then(Vec::new);
         Self { step, shape, max_exp_avg_sq, ..Self::default() }
     }
 
-    /// The planes that the entry has.
+    /// Returns the planes that the entry has.
     pub(crate) fn planes(&self) -> Planes {
         Planes::new(self.max_exp_avg_sq.is_some())
     }
@@ -89,25 +91,25 @@ impl TensorState {
         }
     }
 
-    /// The planes with their numbers.
+    /// Returns the planes with their numbers.
     pub(crate) fn moments(&self) -> impl Iterator<Item = (Plane, &Vec<f32>)> {
         Plane::ALL.into_iter().filter_map(|plane| Some((plane, self.plane(plane)?)))
     }
 
-    /// The same, to be filled.
+    /// Returns the planes with their numbers, to be filled.
     pub(crate) fn moments_mut(&mut self) -> impl Iterator<Item = (Plane, &mut Vec<f32>)> {
         let all = [Some(&mut self.exp_avg), Some(&mut self.exp_avg_sq), self.max_exp_avg_sq.as_mut()];
         Plane::ALL.into_iter().zip(all).filter_map(|(plane, moment)| Some((plane, moment?)))
     }
 }
 
-/// The most steps in a dict that is loaded: up to here all whole numbers are f64, and counting on cannot overflow.
+/// The largest step count that is loaded. f64 holds all whole numbers up to here, and counting on cannot overflow.
 pub(crate) const MAX_STEP: u64 = 1 << 53;
 
 /// A group's entry in a state dict.
 ///
-/// Options are optional because a dict may come from an older torch: missing `amsgrad`, `maximize` and
-/// `decoupled_weight_decay` mean false when loaded, as in torch; the others must be there.
+/// Options are optional because a dict may come from an older torch. When a dict is loaded, missing `amsgrad`,
+/// `maximize` and `decoupled_weight_decay` mean false, as in torch; the others are required.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(missing_docs, reason = "the options are documented at AdamConfig")]
 pub struct StateGroup {
@@ -118,8 +120,8 @@ pub struct StateGroup {
     pub amsgrad: Option<bool>,
     pub maximize: Option<bool>,
     pub decoupled_weight_decay: Option<bool>,
-    /// What else the group holds, each value as JSON: torch's `foreach` and `fused`, a scheduler's `initial_lr`. An
-    /// optimizer keeps it from loading to saving and makes no use of it.
+    /// What else the group holds, each value as JSON: for example torch's `foreach` and `fused`, or a scheduler's
+    /// `initial_lr`. An optimizer keeps these from loading to saving and does not use them.
     pub extra: BTreeMap<String, String>,
     /// The ids of the group's parameters, in order.
     pub params: Vec<u64>,
@@ -128,7 +130,7 @@ pub struct StateGroup {
 }
 
 impl StateGroup {
-    /// A group's entry with all of its options.
+    /// Makes a group's entry with all of its options.
     #[must_use]
     pub fn new(config: &AdamConfig, params: Vec<u64>, param_names: Option<Vec<String>>) -> Self {
         Self {

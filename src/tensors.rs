@@ -1,4 +1,4 @@
-//! What the caller hands over: tensors in buffers, alone, in an arena, in groups.
+//! What the caller provides: tensors in buffers, single, in an arena, or in groups.
 
 pub(crate) mod arena;
 pub(crate) mod group;

@@ -23,7 +23,7 @@ const FLOORS: [&[&str]; 14] = [
     &["transfer"],
     &["device"],
     &["options"],
-    &["error", "layout", "planes"],
+    &["error", "layout", "planes", "sort"],
 ];
 
 /// A module: the names of its path; empty for the root.
@@ -221,7 +221,7 @@ fn files_are_short() {
     collect("src".as_ref(), &mut Module::new(), &mut files);
     for (module, path) in files.iter().filter(|(module, _)| !is_test(module)) {
         let text = std::fs::read_to_string(path).unwrap();
-        let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
-        assert!(lines <= 420, "{} has {lines} lines", file(module));
+        let lines = text.lines().take_while(|line| !(line.starts_with("#[cfg(") && line.contains("test"))).count();
+        assert!(lines <= 300, "{} has {lines} lines", file(module));
     }
 }

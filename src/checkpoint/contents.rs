@@ -1,4 +1,4 @@
-//! What a checkpoint holds besides the optimizer's state.
+//! What a checkpoint holds.
 
 use std::collections::BTreeMap;
 
@@ -28,20 +28,20 @@ impl Default for CheckpointContents {
 }
 
 impl CheckpointContents {
-    /// The whole run and nothing besides: the optimizer's state, and each parameter's values as `model.NAME`. The
-    /// parameters' buffers need the usage `COPY_SRC`.
+    /// The whole run: the optimizer's state, and the parameters' values as `model.NAME`. The parameters' buffers need
+    /// the usage `COPY_SRC`.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The optimizer's state without the parameters' values: torch's `optimizer.state_dict()`.
+    /// The optimizer's state alone: torch's `optimizer.state_dict()`.
     #[must_use]
     pub fn optimizer_only() -> Self {
         Self { params: false, ..Self::default() }
     }
 
-    /// Allows state that infinite or NaN gradients have spoiled, as torch does. Otherwise saving such state is an
+    /// Saves state that infinite or NaN gradients have spoiled too, as torch does. Otherwise saving such state is an
     /// [error](crate::Error::SpoiledState). The file can be opened and examined, and
     /// [`LoadOptions::allow_nonfinite`](crate::LoadOptions::allow_nonfinite) loads it.
     #[must_use]

@@ -2,7 +2,7 @@
 
 use crate::error::checkpoint::CheckpointError;
 
-/// Our own list, so that another version of the format's crate does not change this crate's public types.
+/// A list of this crate, so that another version of the format's crate does not change this crate's public types.
 macro_rules! dtypes {
     ($($name:ident, $bits:literal, $doc:literal;)*) => {
         /// The type of a tensor's numbers, as safetensors files spell it.

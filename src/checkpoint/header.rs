@@ -12,6 +12,7 @@ use crate::checkpoint::data::Data;
 use crate::checkpoint::dtype::Dtype;
 use crate::checkpoint::foreign;
 use crate::error::checkpoint::CheckpointError;
+use crate::sort::sort_by;
 
 /// The size of the length field at the start of a file, in bytes.
 const LENGTH: u64 = 8;
@@ -100,7 +101,7 @@ fn locate(
     available: u64,
 ) -> Result<BTreeMap<String, Located>, CheckpointError> {
     let mut in_order: Vec<(&String, &TensorInfo)> = tensors.iter().collect();
-    in_order.sort_by_key(|(_, info)| info.data_offsets);
+    sort_by(&mut in_order, |(_, a), (_, b)| a.data_offsets.cmp(&b.data_offsets));
     let (mut end, mut before) = (0_u64, None);
     for (name, info) in in_order {
         let wrong = |problem: String| CheckpointError::tensor(name, problem);

@@ -18,6 +18,7 @@ use crate::error::checkpoint::CheckpointError;
 use crate::error::state_dict::StateDictError;
 use crate::options::grad_scaler::GradScalerState;
 use crate::planes::Plane;
+use crate::sort::sort_by;
 use crate::state_dict::spoiled::Scan;
 use crate::state_dict::{MAX_STEP, StateDict, TensorState};
 
@@ -78,13 +79,7 @@ impl Layout {
             return Err(CheckpointError::metadata(key, OWN).into());
         }
         let by_id = names::by_id(dict);
-        for (number, group) in dict.param_groups.iter().enumerate() {
-            let config = group.config(number)?;
-            config.validate(Some(number))?;
-            for id in group.params.iter().filter(|_| config.amsgrad) {
-                check_maximum(by_id.get(id), dict.state.get(id))?;
-            }
-        }
+        check_groups(dict, &by_id)?;
         let mut tensors = Vec::new();
         for (&id, entry) in &dict.state {
             let name = by_id
@@ -127,7 +122,7 @@ impl Layout {
         layout.metadata.insert(names::OPTIMIZER.into(), optimizer);
         layout.metadata.insert(names::VERSION.into(), StateDict::VERSION.to_string());
         // The order of the format's own crate: the widest types first, so that all tensors are aligned, then by name.
-        layout.tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
+        sort_by(&mut layout.tensors, |a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
         Ok(layout)
     }
 
@@ -230,6 +225,18 @@ impl Layout {
         };
         Ok(Body::new(writer, path, tensors.into_iter().map(segment)))
     }
+}
+
+/// Checks that loading would take the options of the groups, and finds what they ask for.
+fn check_groups(dict: &StateDict, by_id: &BTreeMap<u64, String>) -> Result<(), Error> {
+    for (number, group) in dict.param_groups.iter().enumerate() {
+        let config = group.config(number)?;
+        config.validate(Some(number))?;
+        for id in group.params.iter().filter(|_| config.amsgrad) {
+            check_maximum(by_id.get(id), dict.state.get(id))?;
+        }
+    }
+    Ok(())
 }
 
 fn fed(name: String, shape: &[usize], part: Part) -> Result<Tensor, CheckpointError> {

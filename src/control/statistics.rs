@@ -9,29 +9,30 @@ use crate::device::leases::lock;
 use crate::error::Error;
 use crate::layout::State;
 
-/// What became of a step's gradients, where they are clipped by norm or steps may be skipped; see
-/// [`GradientControl`](crate::GradientControl).
+/// What happened to a step's gradients. Steps make statistics if the norm of gradients is clipped or measured, or if
+/// steps may be skipped; see [`GradientControl`](crate::GradientControl).
 ///
-/// Steps are counted from the first that this optimizer recorded under control, whatever state is loaded meanwhile.
+/// Steps are counted from the first that this optimizer recorded under such control. Loading state does not change the
+/// counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StepStatistics {
-    /// The number of the step, from 1, among those recorded while gradients were under control.
+    /// The number of the step, from 1, among the steps recorded under such control.
     pub step: u64,
-    /// The norm of all gradients, unscaled, before they were clipped. Infinite or NaN if any of them is; 0 if they are
-    /// not measured, being neither clipped by norm nor looked through for such elements.
+    /// The norm of all gradients, unscaled, before clipping. Infinite or NaN if any gradient is. 0 if the gradients are
+    /// not measured: neither for a norm nor for such numbers.
     pub grad_norm: f32,
-    /// What they were multiplied by to clip them: 1 if they were not.
+    /// The factor that clipped the gradients: 1 if they were not clipped.
     pub clip_factor: f32,
-    /// Whether any gradient was infinite or NaN, or the outside said so.
+    /// Whether any gradient was infinite or NaN, or the caller's `found_inf` was not 0.
     pub found_inf: bool,
-    /// How many steps were taken so far.
+    /// The number of steps taken so far.
     pub steps_taken: u64,
-    /// And skipped.
+    /// The number of steps skipped so far.
     pub steps_skipped: u64,
     /// The loss scale after the step.
     pub loss_scale: f32,
-    /// Steps since the scale last changed, for a dynamic one.
+    /// For a dynamic scale, the number of steps since it last changed.
     pub growth_tracker: u32,
 }
 

@@ -1,30 +1,30 @@
 //! What can be wrong with a checkpoint file.
 
-/// What is wrong with a checkpoint, or with reading or writing it. Names of tensors are those in the file.
+/// What is wrong with a checkpoint, or with reading or writing it. Tensors have the names that they have in the file.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("{action} {path}: {message}")]
     Io {
         /// What was being done.
         action: &'static str,
-        /// The file; empty for bytes in memory and the caller's own writer.
+        /// The file. Empty for bytes in memory, and for a writer of the caller.
         path: String,
         /// The kind of the system's error.
         kind: std::io::ErrorKind,
-        /// The system's words.
+        /// The system's message.
         message: String,
     },
 
-    /// What comes before the tensors is no safetensors header, or is longer than the file.
+    /// The bytes before the tensors are not a safetensors header, or the header is longer than the file.
     #[error("no checkpoint: {problem}")]
     Header {
         /// What is wrong.
         problem: String,
     },
 
-    /// A tensor that cannot be where or what the header says, or is not what its name means.
+    /// A tensor cannot be where or what the header says, or does not have the content that its name promises.
     #[error("tensor \"{name}\" of the checkpoint {problem}")]
     Tensor {
         /// The tensor.
@@ -33,7 +33,7 @@ pub enum CheckpointError {
         problem: String,
     },
 
-    /// The optimizer's state alone, where a run is to be loaded.
+    /// A run is to be loaded, but the checkpoint has the optimizer's state alone.
     #[error(
         "the checkpoint has the optimizer's state and no values of parameters (model.NAME), so a run cannot go on from it; give \
          the parameters their values yourself and load with LoadOptions::optimizer_only, or save the whole run with \
@@ -41,16 +41,16 @@ pub enum CheckpointError {
     )]
     NoParameters,
 
-    /// A tensor without which the checkpoint is not whole.
+    /// A tensor is missing, without which the checkpoint is not whole.
     #[error("the checkpoint has no tensor \"{name}\", {reason}")]
     Missing {
         /// The tensor.
         name: String,
-        /// Why there should be one.
+        /// Why it should be there.
         reason: &'static str,
     },
 
-    /// A file of tensors that says nothing of an optimizer, as files of a model's weights alone.
+    /// The file has tensors but no optimizer state: for example a model's weights alone.
     #[error(
         "there is no optimizer state in the file: it has {tensors} tensor(s), the first of them \"{first}\", and no metadata \
          \"optimizer\"; if these are a model's weights, write them to the parameters' buffers and begin with a new \
@@ -58,28 +58,29 @@ pub enum CheckpointError {
          torch's that has an optimizer in it"
     )]
     NoState {
-        /// How many tensors there are.
+        /// The number of tensors.
         tensors: usize,
-        /// The first of them by name.
+        /// The first name in their order.
         first: String,
     },
 
-    /// A number that no Adam run arrives at, whatever its gradients: a negative square, a moment before the first step.
+    /// A number that no run of Adam reaches, whatever its gradients: a negative square, or a moment other than zero
+    /// before the first step.
     #[error("tensor \"{name}\" of the checkpoint {problem} at element {element}: {value}")]
     Value {
         /// The tensor.
         name: String,
         /// What is wrong with the number.
         problem: &'static str,
-        /// Which element it is.
+        /// The element's index.
         element: u64,
         /// The number.
         value: f32,
     },
 
-    /// A moment that no Adam run arrives at, whatever its gradients, and that could not be loaded: something else has written
-    /// to it. Nothing was saved: a file that was there is still the old one. What infinite gradients leave is
-    /// [`SpoiledState`](crate::Error::SpoiledState).
+    /// A moment that no run of Adam reaches, whatever its gradients, and that could not be loaded: something other than
+    /// the optimizer has written to it. Nothing was saved, and an old file is unchanged. State that infinite gradients
+    /// have spoiled is [`SpoiledState`](crate::Error::SpoiledState) instead.
     #[error(
         "tensor \"{name}\" is not saved, for it could not be loaded: it {problem} at element {element}: {value}, which no \
          step leaves; start the parameter anew with record_reset_state, or go on from the last checkpoint"
@@ -89,13 +90,13 @@ pub enum CheckpointError {
         name: String,
         /// What is wrong with the number.
         problem: &'static str,
-        /// Which element it is.
+        /// The element's index.
         element: u64,
         /// The number.
         value: f32,
     },
 
-    /// An entry of the metadata that is missing, or is not what it should be.
+    /// A metadata entry is missing or is not what it should be.
     #[error("metadata \"{key}\" of the checkpoint {problem}")]
     Metadata {
         /// The entry, and the place in it.

@@ -4,12 +4,12 @@ pub(super) fn of_group(group: Option<usize>) -> String {
     group.map_or_else(String::new, |group| format!(" of group {group}"))
 }
 
-/// A number of things: `1 element`, `2 elements`.
+/// Prints a number of things: `1 element`, `2 elements`.
 pub(super) fn count(number: u64, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
-/// A number of things that were something: `1 step was`, `2 steps were`.
+/// Prints a number of things in the past tense: `1 step was`, `2 steps were`.
 pub(super) fn were(number: u64, thing: &str) -> String {
     format!("{} {}", count(number, thing), if number == 1 { "was" } else { "were" })
 }
@@ -21,12 +21,12 @@ pub(super) fn out_of(length: Option<u64>) -> String {
     )
 }
 
-/// The names that are most like one that is not there.
+/// Prints the names that are most like one that does not exist.
 pub(super) fn nearest(names: &[String]) -> String {
     if names.is_empty() { "; it has none at all".into() } else { format!("; the nearest are {}", some_of(names)) }
 }
 
-/// The first names of a list, and how many more there are.
+/// Prints the first names of a list, and how many more there are.
 pub(super) fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 10;
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("\"{name}\"")).collect();

@@ -3,33 +3,33 @@
 use super::list;
 use super::tensor::TensorLabel;
 
-/// Why a state dict cannot be loaded, or saved: nothing has changed.
+/// Why a state dict cannot be loaded or saved. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateDictError {
-    /// A state dict of a later version of this crate, or of version 0, which there never was.
+    /// The state dict has a later version than this crate knows, or version 0, which never existed.
     #[error(
         "the state dict has version {version}, and this crate knows versions 1 to {known}; a later one needs a newer crate"
     )]
     Version {
-        /// The dict's.
+        /// The dict's version.
         version: u32,
-        /// The latest known.
+        /// The latest version that this crate knows.
         known: u32,
     },
 
-    /// A state dict of another number of groups.
+    /// The state dict and the optimizer have different numbers of groups.
     #[error("the state dict has {}, the optimizer {current}; add or leave out groups first",
         list::count(*.saved as u64, "parameter group")
    )]
     Groups {
-        /// The state dict's.
+        /// The number of the state dict's groups.
         saved: usize,
-        /// The optimizer's.
+        /// The number of the optimizer's groups.
         current: usize,
     },
 
-    /// A group of a state dict that has another number of parameters.
+    /// A group of the state dict and the optimizer's group have different numbers of parameters.
     #[error("group {group} of the state dict has {}, that of the optimizer {current}",
         list::count(*.saved as u64, "parameter")
    )]
@@ -42,7 +42,7 @@ pub enum StateDictError {
         current: usize,
     },
 
-    /// The names in a state dict are not the optimizer's.
+    /// The names in the state dict are not the optimizer's.
     #[error(
         "the state dict has other parameters than the optimizer, by their names: only the state dict has {}, only the optimizer \
          has {}; give parameters the names of the dict, or load with StateMatching::Partial what both have, or with \
@@ -56,13 +56,13 @@ pub enum StateDictError {
         only_current: Vec<String>,
     },
 
-    /// Parameters were to be matched by name alone, and one side has no names.
+    /// Parameters were to be matched by name, but one side has no names.
     #[error(
         "StateMatching::Partial needs names on both sides, and the state dict or the optimizer does not name all parameters"
     )]
     WithoutNames,
 
-    /// An option without which a state dict's group cannot be used.
+    /// A group of the state dict lacks a required option.
     #[error("group {group} of the state dict has no {option}")]
     MissingOption {
         /// The group.
@@ -71,7 +71,7 @@ pub enum StateDictError {
         option: &'static str,
     },
 
-    /// An entry of a state dict that does not fit its parameter, or holds what no run arrives at.
+    /// An entry of the state dict does not fit its parameter, or holds numbers that no run reaches.
     #[error("{key} of {tensor} in the state dict {problem}")]
     Entry {
         /// The parameter.
@@ -82,7 +82,7 @@ pub enum StateDictError {
         problem: String,
     },
 
-    /// An id of a state dict that its groups do not list, or list twice.
+    /// The state dict has an entry whose id its groups do not list, or an id that they list twice.
     #[error("the state dict has an entry for id {id}, which {problem}")]
     Id {
         /// The id.
@@ -91,16 +91,16 @@ pub enum StateDictError {
         problem: &'static str,
     },
 
-    /// A group of a state dict that names some of its parameters, or more than it has.
+    /// A group of the state dict has names, but not one for each parameter.
     #[error("group {group} of the state dict has {} for its {}; name all or none",
         list::count(*.names as u64, "name"), list::count(*.params as u64, "parameter")
    )]
     GroupNames {
         /// The group.
         group: usize,
-        /// How many names it has.
+        /// The number of names.
         names: usize,
-        /// How many parameters.
+        /// The number of parameters.
         params: usize,
     },
 }

@@ -1,4 +1,4 @@
-//! What the caller gives, checked by itself: it becomes a tensor, or a gradient, of a registry.
+//! Checks one parameter or gradient that the caller gives, and turns it into a tensor or a gradient of a registry.
 
 use crate::device::gpu::part;
 use crate::error::Error;
@@ -11,7 +11,7 @@ use crate::registry::Registry;
 use crate::registry::tensor::{Spot, Tensor};
 use crate::tensors::tensor::{Param, TensorBuffer, elements};
 
-/// A parameter as a tensor of this number, or of the next.
+/// Checks a parameter and returns it as a tensor. Errors name it by `number`, or by the next number.
 pub(super) fn param(
     stepper: &Stepper,
     registry: &mut Registry,
@@ -33,7 +33,7 @@ pub(super) fn param(
     Ok(tensor)
 }
 
-/// A gradient, checked against its parameter too.
+/// Checks a gradient, also against its parameter, and returns its place.
 pub(super) fn grad(
     stepper: &Stepper,
     registry: &mut Registry,
@@ -45,7 +45,7 @@ pub(super) fn grad(
     let spot = spot(stepper, registry, grad, tensor.length, || tensor.describe_grad(number))?;
     let (param, grad) = (tensor.param.place, spot.place);
     if param.buffer == grad.buffer && tensor.length > 0 {
-        // A quad of both must be within one binding, wherever that may begin.
+        // One binding must reach a quad of both, wherever the binding begins.
         let bytes =
             Format::PARAM.bytes(param.start.abs_diff(grad.start) + tensor.length.min(4)) + stepper.limits.alignment;
         let allowed = stepper.limits.binding;
@@ -56,8 +56,8 @@ pub(super) fn grad(
     Ok(spot)
 }
 
-/// A place in a buffer by the buffer's number. A buffer that is new here is tried on the device: one of another device
-/// would fail the step.
+/// Returns a place with its buffer's number. Binds a buffer that is new here once as a probe, because a buffer of
+/// another device would make the step fail.
 fn spot(
     stepper: &Stepper,
     registry: &mut Registry,

@@ -1,4 +1,4 @@
-//! An optimizer's checkpoints, streamed between the GPU and a file.
+//! Saves and loads checkpoints, streamed between the GPU and a file.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,8 +16,9 @@ use crate::transfer::readback::{Readback, Source};
 use crate::transfer::upload::{Target, What};
 
 impl WgpuAdam {
-    /// Saves the run to a file: the parameters' values, the optimizer's state, the loss scale. Submits the copies when it is
-    /// called. The file appears when it is whole and on the disk: until then, whatever happens, the old file is there.
+    /// Submits copies when it is called, and saves the run to a file: the parameters' values, the optimizer's state and
+    /// the loss scale. The new file takes the old one's place when it is whole and on the disk. Until then the old file
+    /// stays, whatever happens.
     ///
     /// ```no_run
     /// # async fn demo(adam: &mut wgpu_adam::WgpuAdam) -> Result<(), wgpu_adam::Error> {
@@ -27,18 +28,20 @@ impl WgpuAdam {
     /// # Ok(()) }
     /// ```
     ///
-    /// Streams tensor by tensor: the host holds no more of it than a few MiB and the
-    /// [staging buffers](Self::set_staging_size). What is saved is the state at the call, and the future borrows nothing;
-    /// when later steps have to wait is as for [`state_dict`](Self::state_dict). The file is written as
-    /// `.NAME.NUMBERS.partial` beside its target, a long NAME cut short; one that a killed process leaves is removed by a
-    /// save of the same name an hour later. Of a link, what it leads to is replaced; what is there and no file is refused.
-    /// The future writes files while it is polled.
+    /// Saves the state at the call. The future borrows nothing, and writes the file while it is polled. Streams tensor
+    /// by tensor: the host needs the [staging buffers](Self::set_staging_size) and a few MiB. Later steps may have to
+    /// wait, as for [`state_dict`](Self::state_dict).
+    ///
+    /// The file is written as `.NAME.NUMBERS.partial` beside its target; a long NAME is cut short. If the process is
+    /// killed, the partial file remains. A save of the same name removes it once it is an hour old. If the path is a
+    /// link, the file replaces the link's target. A folder, a device or a pipe in its place is refused.
     ///
     /// # Errors
-    /// As for [`state_dict`](Self::state_dict); parameters' buffers without `COPY_SRC`; whatever the system refuses; [`SpoiledState`](Error::SpoiledState) if moments
-    /// are not finite, which torch would save: gradients were infinite or NaN, and no step was skipped for it
-    /// ([`CheckpointContents::allow_nonfinite`] saves them). The file that is there stays in all of these cases but one: if
-    /// only the folder cannot be flushed, as the message says, the new file is in its place, which a crash may undo.
+    /// As for [`state_dict`](Self::state_dict); a parameter's buffer without `COPY_SRC`; errors of the operating
+    /// system; [`SpoiledState`](Error::SpoiledState) if moments are not finite, because gradients were infinite or NaN
+    /// and no step was skipped for that. torch saves such state, and [`CheckpointContents::allow_nonfinite`] saves it
+    /// here. After an error the old file is still there, with one exception: if only the folder cannot be flushed, as
+    /// the message says, the new file is in its place, and a crash may undo that.
     #[cfg(not(target_family = "wasm"))]
     pub fn save_checkpoint<P: AsRef<std::path::Path>>(
         &self,
@@ -47,12 +50,12 @@ impl WgpuAdam {
         self.save_checkpoint_with(path, &CheckpointContents::new())
     }
 
-    /// As [`save_checkpoint`](Self::save_checkpoint), with what else is to be in the file, or with the optimizer's state
-    /// alone.
+    /// Like [`save_checkpoint`](Self::save_checkpoint), with chosen contents: further tensors and metadata, or the
+    /// optimizer's state alone. Submits copies when it is called.
     ///
     /// # Errors
-    /// As for [`save_checkpoint`](Self::save_checkpoint); a tensor or an entry of metadata given under a name that is the optimizer's own, or that could not be read
-    /// again.
+    /// As for [`save_checkpoint`](Self::save_checkpoint); a tensor or a metadata entry whose name is the optimizer's
+    /// own, or that could not be read again.
     #[cfg(not(target_family = "wasm"))]
     pub fn save_checkpoint_with<P: AsRef<std::path::Path>>(
         &self,
@@ -70,8 +73,9 @@ impl WgpuAdam {
         }
     }
 
-    /// The bytes of the file that [`save_checkpoint_with`](Self::save_checkpoint_with) writes: for browsers, to be
-    /// downloaded or stored. Takes as much host memory.
+    /// Submits copies when it is called, and returns the bytes of the file that
+    /// [`save_checkpoint_with`](Self::save_checkpoint_with) writes. For browsers, which download or store them. The
+    /// host needs memory for the whole file.
     ///
     /// # Errors
     /// As for [`save_checkpoint_with`](Self::save_checkpoint_with).
@@ -88,10 +92,10 @@ impl WgpuAdam {
         }
     }
 
-    /// Goes on with the run that a file holds: parameters' values, optimizer's state, loss scale. All of the file is verified
-    /// before anything changes. Returns the checkpoint, for its metadata and other tensors.
+    /// Loads the run that a file holds: the parameters' values, the optimizer's state and the loss scale. Verifies the
+    /// whole file before anything changes. Returns the checkpoint, for its metadata and its other tensors.
     ///
-    /// Streams as [`save_checkpoint`](Self::save_checkpoint). Matching and memory are as for
+    /// Streams like [`save_checkpoint`](Self::save_checkpoint). Matching, memory and waiting are as for
     /// [`load_state_dict`](Self::load_state_dict).
     ///
     /// # Errors
@@ -103,27 +107,27 @@ impl WgpuAdam {
         Ok(checkpoint)
     }
 
-    /// As [`load_checkpoint`](Self::load_checkpoint), from a checkpoint that was opened before. Await the future to its end:
-    /// dropped in between, it leaves a part of the run behind.
+    /// Like [`load_checkpoint`](Self::load_checkpoint), from a checkpoint that is already open. Await the future to its
+    /// end: if it is dropped earlier, only a part of the run has been loaded.
     ///
-    /// Values of parameters are written behind all that was submitted before.
+    /// Values of parameters are written after everything that was submitted before.
     ///
     /// # Errors
-    /// As for [`load_state_dict`](Self::load_state_dict);
-    /// [`NoParameters`](crate::CheckpointError::NoParameters) for a file with the optimizer's state alone; values of
-    /// another shape than the parameter's, or whose buffer lacks `COPY_DST`. Nothing has changed then, unless the device was
-    /// lost or the file was written to while buffers were filled.
+    /// As for [`load_state_dict`](Self::load_state_dict); [`NoParameters`](crate::CheckpointError::NoParameters) for a
+    /// file with the optimizer's state alone; values whose shape is not the parameter's; a parameter's buffer without
+    /// `COPY_DST`. After an error nothing has changed, unless the device was lost, or the file was written to, while
+    /// buffers were being filled.
     pub async fn load_from(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
         self.load_from_with(checkpoint, &LoadOptions::new()).await
     }
 
-    /// As [`load_from`](Self::load_from), with options: which entry belongs to which parameter, whether spoiled state is
-    /// loaded, whether the optimizer's state is loaded alone.
+    /// Like [`load_from`](Self::load_from), with options: which entry belongs to which parameter, whether spoiled state
+    /// is loaded, and whether the optimizer's state is loaded alone.
     ///
     /// # Errors
     /// As for [`load_from`](Self::load_from).
     pub async fn load_from_with(&mut self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<(), Error> {
-        // The moments were looked at when the checkpoint was opened.
+        // The moments were checked when the checkpoint was opened.
         let loading = self.plan_loading(checkpoint.outline(), options.matching, |_, _, _| Ok(()))?;
         if !options.allow_nonfinite {
             self.check_spoiled(checkpoint, loading.ids())?;
@@ -132,7 +136,7 @@ impl WgpuAdam {
         self.load_staged(loading, values, checkpoint).await
     }
 
-    /// An error if one of these parameters would get spoiled state: the first by its id.
+    /// Returns an error if any of these parameters would get spoiled state. The error is about the lowest id.
     fn check_spoiled(&self, checkpoint: &Checkpoint, ids: &HashMap<u32, u64>) -> Result<(), Error> {
         let spoiled = ids.iter().filter_map(|(param, id)| Some((id, param, checkpoint.spoiled(*id)?)));
         match spoiled.min_by_key(|(id, ..)| **id) {
@@ -160,7 +164,7 @@ impl WgpuAdam {
         Ok(Begun { dict, decided, layout, readback: self.read_back(sources)? })
     }
 
-    /// Where a parameter's values lie, if its buffer may be used so.
+    /// Returns where a parameter's values lie, if its buffer has the usage.
     fn values(&self, param: u32, usage: wgpu::BufferUsages) -> Result<Source, Error> {
         let tensor = self.registry.tensor(param).ok_or(Error::NoSuchParam)?;
         let buffer = self.registry.buffers.get(tensor.param.place.buffer).ok_or(Error::NoSuchParam)?;
@@ -172,7 +176,7 @@ impl WgpuAdam {
         Ok(Source { buffer: buffer.clone(), offset, size })
     }
 
-    /// Where values in a file go, by the parameter's number and its id in the file.
+    /// Returns where the values in a file go. `ids` holds the id in the file for each parameter's number.
     fn value_targets(&self, checkpoint: &Checkpoint, ids: &HashMap<u32, u64>) -> Result<Vec<Target>, Error> {
         checkpoint.check_has_values(ids.values().copied())?;
         let mut targets = Vec::new();
@@ -186,7 +190,7 @@ impl WgpuAdam {
     }
 }
 
-/// A checkpoint whose tensors are on their way from the device.
+/// A checkpoint whose tensors are being copied from the device.
 struct Begun {
     dict: StateDict,
     decided: Decided,

@@ -1,4 +1,4 @@
-//! Gradient control: setting it, and what the outside may say of a step.
+//! Setting gradient control, and lending the buffer by which the caller makes steps skip.
 
 use crate::control::Control;
 use crate::control::controller::Controller;
@@ -12,28 +12,33 @@ use crate::options::gradient_control::{GradientControl, LossScale};
 use crate::tensors::tensor::TensorBuffer;
 
 impl WgpuAdam {
-    /// Sets what is done with gradients, from the next recorded step on.
+    /// Sets what happens to gradients, from the next recorded step on. Submits nothing.
     ///
-    /// A dynamic loss scale begins at its `init_scale` unless the last control had a dynamic one with the same `init_scale`: then
-    /// scale and growth tracker go on. They go on, too, from a state dict that was loaded while no dynamic scale was in
-    /// force. The first control that clips by norm or skips makes some small buffers and compiles two more kinds of shader;
-    /// steps that may be skipped are counted on the device from then on. Tensors that have missed different steps share no run
-    /// until the device has answered how many each has skipped. That depends on when the application polls, and so may the last
-    /// bit of a clipping norm, and of what is clipped by it.
+    /// A dynamic loss scale begins at its `init_scale`. If the last control had a dynamic scale with the same
+    /// `init_scale`, scale and growth tracker continue. They also continue from a state dict that was loaded while no
+    /// dynamic scale was in force.
     ///
-    /// A scale that begins is written to its [buffer](Self::loss_scale_buffer) by the queue: before the next submit, and so
-    /// before all that is recorded and not submitted yet, of which a backward pass would read the new scale and a step
-    /// divide by the old. Where something is, [`record_gradient_control`](Self::record_gradient_control) is right.
+    /// The first control that clips by norm, measures the norm or skips steps creates some small buffers and compiles
+    /// two more kinds of shader. From then on, the device counts the steps that may be skipped. Tensors that have
+    /// missed different steps share no run until the device has reported how many steps each has skipped. The moment of
+    /// that report depends on when the application polls. So the last bit of a clipping norm may depend on it, and with
+    /// the norm the gradients that it clips.
+    ///
+    /// The queue writes a new scale to its [buffer](Self::loss_scale_buffer) before the next submit. That is before
+    /// everything that is recorded and not yet submitted: such a backward pass would read the new scale, and its step
+    /// would divide by the old one. While anything is recorded and not submitted, use
+    /// [`record_gradient_control`](Self::record_gradient_control).
     ///
     /// # Errors
-    /// An option out of range, [`InvalidOption`](Error::InvalidOption); a device opened with too small limits; no memory; a
-    /// lost device. What was in force stays so.
+    /// An option out of range, [`InvalidOption`](Error::InvalidOption); a device with too small limits; out of memory;
+    /// a lost device. The old control then stays in force.
     pub fn set_gradient_control(&mut self, control: GradientControl) -> Result<(), Error> {
         self.change_control(control, None)
     }
 
-    /// The same in the order of recording: a scale that begins is written by the encoder, behind the steps recorded before
-    /// and before the backward passes recorded later. An encoder that is never submitted leaves the buffer as it was.
+    /// Like [`set_gradient_control`](Self::set_gradient_control), in the order of recording. The encoder writes a new
+    /// scale: after the steps recorded before, and before the backward passes recorded later. If the encoder is never
+    /// submitted, the buffer keeps the old scale.
     ///
     /// # Errors
     /// As for [`set_gradient_control`](Self::set_gradient_control). Nothing is recorded then.
@@ -72,8 +77,8 @@ impl WgpuAdam {
         )
     }
 
-    /// Changes the control, and makes all that the next step needs for it. Where that fails, or what is to follow, all is as
-    /// it was.
+    /// Changes the control and creates everything that the next step needs for it, then calls `then`. If any of this
+    /// fails, everything is as it was.
     fn try_control(
         &mut self,
         needs_controller: bool,
@@ -100,42 +105,48 @@ impl WgpuAdam {
         })
     }
 
-    /// What is done with gradients.
+    /// Returns what happens to gradients.
     #[must_use]
     pub fn gradient_control(&self) -> &GradientControl {
         &self.control.options
     }
 
-    /// Lets something outside say that a step is to be skipped, as torch's fused step takes `found_inf`: an f32 that is
-    /// not 0 skips. It is copied in each recorded step, in the order of the encoder; the buffer needs `COPY_SRC`.
-    /// [`set_found_inf_to_none`](Self::set_found_inf_to_none) takes it back. Skipping for gradients that are not finite is [`GradientControl::skip_nonfinite`]'s.
+    /// Makes steps skip while this buffer holds an f32 other than 0, as `found_inf` does in torch's fused step.
+    ///
+    /// Each recorded step copies the number, in the encoder's order.
+    /// [`set_found_inf_to_none`](Self::set_found_inf_to_none) removes the buffer. To skip steps whose gradients are not
+    /// finite, set [`GradientControl::skip_nonfinite`].
     ///
     /// # Errors
-    /// A buffer too small, without `COPY_SRC`, at an offset that is no multiple of 4, of another device (in a browser,
-    /// [`ready`](Self::ready) tells); no memory; a lost device. What was in force stays so.
+    /// A buffer too small, without `COPY_SRC`, at an offset that is not a multiple of 4, or of another device (which
+    /// [`ready`](Self::ready) reports in a browser); out of memory; a lost device. The old buffer, or none, then stays
+    /// in force.
     pub fn set_found_inf(&mut self, found_inf: impl Into<TensorBuffer>) -> Result<(), Error> {
         let found_inf = found_inf.into();
         found_inf.check(1, wgpu::BufferUsages::COPY_SRC, || TensorLabel::other("found_inf"))?;
         self.try_control(true, |own| own.found_inf = Some(found_inf.clone()), |adam| adam.check_found_inf(&found_inf))
     }
 
-    /// Takes `found_inf` back: nothing outside says any more that a step is to be skipped.
+    /// Removes the buffer of [`set_found_inf`](Self::set_found_inf): only gradients can make steps skip from the next
+    /// recorded step on.
     ///
     /// # Errors
-    /// No memory; a lost device. The buffer stays in force then.
+    /// Out of memory; a lost device. The buffer then stays in force.
     pub fn set_found_inf_to_none(&mut self) -> Result<(), Error> {
         self.try_control(false, |own| own.found_inf = None, |_| Ok(()))
     }
 
-    /// Where the loss scale lies, as f32 at offset 0, for the backward pass to bind as a uniform or a storage buffer, 16
-    /// bytes of it: a submitted step has changed it for what is recorded behind. None until a control with a loss scale,
-    /// with clipping or skipping was set. To be read only.
+    /// Returns the buffer that holds the loss scale, as an f32 at offset 0. The backward pass binds 16 bytes of it as a
+    /// uniform or a storage buffer. Work recorded after a step reads the scale that this step leaves. `None` until a
+    /// control with a loss scale, with a norm that is clipped or measured, or with skipping was set, or a `found_inf`.
+    /// Do not write to it.
     #[must_use]
     pub fn loss_scale_buffer(&self) -> Option<&wgpu::Buffer> {
         self.control.controller.as_ref().map(|controller| &controller.state)
     }
 
-    /// Whether steps can copy it: a copy that is never submitted tells, where it would spoil the caller's encoder.
+    /// Checks whether steps can copy the buffer, with a copy that is never submitted. In the caller's encoder, the
+    /// error would spoil the encoder.
     fn check_found_inf(&self, found_inf: &TensorBuffer) -> Result<(), Error> {
         let Some(controller) = &self.control.controller else { return Ok(()) };
         let Gpu { device, guard, .. } = &self.stepper.gpu;
@@ -146,7 +157,8 @@ impl WgpuAdam {
         })
     }
 
-    /// Lets the host's step counts be those of the device again.
+    /// Replaces the device's counts of skipped steps by new ones, all zero, so that the host's step counts are exact
+    /// again.
     pub(super) fn forget_skips(&mut self, renewed: Option<Counts>) {
         if let Some((controller, renewed)) = self.control.controller.as_mut().zip(renewed) {
             controller.skipped = renewed;

@@ -1,4 +1,4 @@
-//! Gradients: giving them, taking them away, clearing them.
+//! Gradients: setting, removing and zeroing them.
 
 use crate::error::Error;
 use crate::optimizer::{WgpuAdam, admission};
@@ -6,25 +6,27 @@ use crate::registry::group::ParamId;
 use crate::registry::tensor::Tensor;
 use crate::tensors::tensor::TensorBuffer;
 
-/// How [`record_zero_grad`](WgpuAdam::record_zero_grad) zeros. There is no default: torch's own changed with 2.0.
+/// How [`record_zero_grad`](WgpuAdam::record_zero_grad) zeros gradients. There is no default, because torch's changed
+/// in 2.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ZeroGrad {
-    /// Fills with zeros: torch's `set_to_none=False`. A later step still counts, decays weights and coasts on moments.
+    /// Fills gradients with zeros: torch's `set_to_none=False`. Later steps still count, decay weights, and move
+    /// parameters by their moments.
     Fill,
-    /// Takes the gradients away: torch's `set_to_none=True`. Steps pass the parameters over until
+    /// Removes the gradients: torch's `set_to_none=True`. Steps leave the parameters out until
     /// [`set_grad`](WgpuAdam::set_grad).
     SetToNone,
 }
 
 impl WgpuAdam {
-    /// Zeros all gradients.
+    /// Zeros all gradients, by recording clears or by removing the gradients.
     ///
-    /// `Fill` records clears into the encoder, neighbours as one; buffers of gradients then need the usage `COPY_DST`.
-    /// `SetToNone` records nothing and holds from the next recorded step on; the buffers' handles are let go at that
-    /// step.
+    /// `Fill` records clears into the encoder, one for all gradients that are neighbours. Buffers of gradients then
+    /// need the usage `COPY_DST`. `SetToNone` records nothing and takes effect at the next recorded step, which also
+    /// drops the buffers' handles.
     ///
     /// # Errors
-    /// A gradient buffer without `COPY_DST`; nothing is recorded then.
+    /// A gradient's buffer without `COPY_DST`. Nothing is recorded then.
     pub fn record_zero_grad(&mut self, encoder: &mut wgpu::CommandEncoder, mode: ZeroGrad) -> Result<(), Error> {
         match mode {
             ZeroGrad::Fill => {
@@ -40,13 +42,13 @@ impl WgpuAdam {
         Ok(())
     }
 
-    /// Gives a parameter a gradient, or another one, from the next recorded step on.
+    /// Sets a parameter's gradient, from the next recorded step on.
     ///
-    /// Giving back the buffer that it had costs nothing; other changes make the next step plan anew.
+    /// Setting the buffer that it already had costs nothing. Any other change makes the next step plan anew.
     ///
     /// # Errors
-    /// An id of another optimizer or of a removed parameter; a buffer too small, without `STORAGE`, at an offset that is no multiple of 4; a range
-    /// that overlaps a parameter.
+    /// An id of another optimizer or of a removed parameter; a buffer too small, without `STORAGE`, or at an offset
+    /// that is not a multiple of 4; a range that overlaps a parameter.
     pub fn set_grad(&mut self, id: ParamId, grad: impl Into<TensorBuffer>) -> Result<(), Error> {
         let tensor = self.tensor(id)?.clone();
         let spot = admission::grad(&self.stepper, &mut self.registry, &tensor, id.index, &grad.into());
@@ -59,7 +61,7 @@ impl WgpuAdam {
         Ok(())
     }
 
-    /// Takes a parameter's gradient away: from the next recorded step on, steps pass the parameter over.
+    /// Removes a parameter's gradient: from the next recorded step on, steps leave the parameter out.
     ///
     /// # Errors
     /// An id of another optimizer or of a removed parameter.

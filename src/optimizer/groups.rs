@@ -1,4 +1,5 @@
-//! Adding and removing groups and parameters: checked as a whole before anything changes, at a cost of what is added.
+//! Adding and removing groups and parameters. Everything is checked before anything changes. A call costs in proportion
+//! to what it adds.
 
 use crate::error::Error;
 use crate::optimizer::{WgpuAdam, admission};
@@ -9,12 +10,14 @@ use crate::tensors::group::ParamGroup;
 use crate::tensors::tensor::Param;
 
 impl WgpuAdam {
-    /// Adds a group to a running optimizer; its parameters begin at step 0. Returns the group's number.
+    /// Adds a group, whose parameters begin at step 0. Returns the group's number.
     ///
-    /// Options that the group does not set are those given to [`new`](Self::new). Allocates the group's state; the next
-    /// recorded step makes a new plan and compiles what that needs. Steps already recorded are not affected. Costs what is
-    /// added, however much there is. Neighbours in memory that have taken no step are stepped as one, whenever they were
-    /// added; beside others, [`record_defragment`](Self::record_defragment) brings them together.
+    /// Options that the group does not set are those given to [`new`](Self::new). Allocates the group's state. The next
+    /// recorded step makes a new plan and compiles what it needs. Steps already recorded are not affected. Costs in
+    /// proportion to what is added, however much the optimizer already has.
+    ///
+    /// Neighbours in memory that have taken no step are stepped as one, whenever they were added. Neighbours that have
+    /// taken steps are brought together by [`record_defragment`](Self::record_defragment).
     ///
     /// # Errors
     /// As for [`new`](Self::new); a parameter that the optimizer already has.
@@ -23,12 +26,12 @@ impl WgpuAdam {
         Ok(self.registry.groups.len() - 1)
     }
 
-    /// Adds a parameter to a group, which it begins at step 0 with the group's options. Returns its id.
+    /// Adds a parameter to a group, with the group's options and at step 0. Returns its id.
     ///
-    /// Costs and effects are those of [`add_param_group`](Self::add_param_group).
+    /// Costs and effects are as for [`add_param_group`](Self::add_param_group).
     ///
     /// # Errors
-    /// No such group; else as for [`add_param_group`](Self::add_param_group).
+    /// No such group; otherwise as for [`add_param_group`](Self::add_param_group).
     pub fn add_param(&mut self, group: usize, param: Param) -> Result<ParamId, Error> {
         let amsgrad = self.group(group)?.config.amsgrad;
         let mark = self.registry.mark();
@@ -39,14 +42,14 @@ impl WgpuAdam {
         added.inspect_err(|_| self.undo_to(mark))
     }
 
-    /// Adds groups, all or none.
+    /// Adds all groups, or none.
     pub(super) fn register(&mut self, added: Vec<ParamGroup>) -> Result<(), Error> {
         let mark = self.registry.mark();
         self.add_groups(added).inspect_err(|_| self.undo_to(mark))
     }
 
-    /// Takes a parameter out of the optimizer: its id is not valid any more, its state goes. A group may become empty.
-    /// Steps already recorded are not affected; the next one makes a new plan.
+    /// Removes a parameter: its id becomes invalid, and its state is freed. The group may become empty. Steps already
+    /// recorded are not affected. The next step makes a new plan.
     ///
     /// # Errors
     /// An id of another optimizer or of a removed parameter.
@@ -57,9 +60,9 @@ impl WgpuAdam {
         Ok(())
     }
 
-    /// Takes a group with its parameters out of the optimizer, as torch's `del optimizer.param_groups[group]`: the groups
-    /// behind it move up by one. The ids of its parameters are not valid any more, their state goes. Steps already recorded
-    /// are not affected; the next one makes a new plan.
+    /// Removes a group and its parameters, as torch's `del optimizer.param_groups[group]` does. The numbers of later
+    /// groups decrease by one. The parameters' ids become invalid, and their state is freed. Steps already recorded are
+    /// not affected. The next step makes a new plan.
     ///
     /// # Errors
     /// No such group.
@@ -89,8 +92,8 @@ impl WgpuAdam {
         self.registry.push(tensor)
     }
 
-    /// Gives state to tensors that were added, as numbers and the planes they need. Where a plan of them may
-    /// be larger than the device's limits allow, makes it now: a step would be too late for an error.
+    /// Allocates state for added tensors, given as numbers and the planes they need. If their plan may exceed the
+    /// device's limits, makes it now: a step would be too late for an error.
     fn complete(&mut self, stateless: &[(u32, Planes)]) -> Result<(), Error> {
         self.registry.add_state(&self.stepper.gpu, &self.stepper.limits, stateless)?;
         if self.stepper.may_exceed_limits(&self.registry, &self.control) {
@@ -106,7 +109,7 @@ impl WgpuAdam {
         self.stepper.set_stale();
     }
 
-    /// Puts a changed registry in the place of the old one, if a plan can be made of it.
+    /// Replaces the registry by a changed copy, if a plan can be made of the copy.
     pub(super) fn commit(&mut self, draft: Registry) -> Result<(), Error> {
         let old = std::mem::replace(&mut self.registry, draft);
         let prepared = self.prepare();
@@ -122,7 +125,7 @@ impl WgpuAdam {
 mod tests {
     use crate::{AdamConfig, TensorArena, WgpuAdam, wgpu};
 
-    /// What is removed holds no buffer and no bind group any longer, and a model that changes for ever does not grow.
+    /// Removed parameters hold no buffer and no bind group, and a model that keeps changing does not grow.
     #[test]
     fn what_is_removed_is_freed() {
         let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());

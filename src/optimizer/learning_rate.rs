@@ -9,7 +9,7 @@ use crate::registry::group::Group;
 const INITIAL_LR: &str = "initial_lr";
 
 impl WgpuAdam {
-    /// Sets the [`lr`](crate::AdamConfig::lr) of all groups from the next recorded step on.
+    /// Sets the [`lr`](crate::AdamConfig::lr) of all groups, from the next recorded step on.
     ///
     /// # Errors
     /// A value out of range. All old values then stay in force.
@@ -18,11 +18,11 @@ impl WgpuAdam {
         (0..self.registry.groups.len()).try_for_each(|group| self.set_lr(group, lr))
     }
 
-    /// Sets the [`lr`](crate::AdamConfig::lr) of each group to its base rate times `factor`, from the next recorded step
-    /// on: for schedules, where groups have rates of their own.
+    /// Sets the [`lr`](crate::AdamConfig::lr) of each group to its base rate times `factor`, from the next recorded
+    /// step on. For schedules over groups with different rates.
     ///
-    /// The base rate is the rate that the group has at the first call. As torch's schedulers do, this keeps it in the group
-    /// as `initial_lr`, so it goes through state dicts and checkpoints, and a resumed run goes on from the same base.
+    /// The base rate is the rate that the group has at the first call. The group keeps it as `initial_lr`, as torch's
+    /// schedulers do. State dicts and checkpoints contain it, so a resumed run continues from the same base.
     ///
     /// ```no_run
     /// # fn demo(adam: &mut wgpu_adam::WgpuAdam) -> Result<(), wgpu_adam::Error> {
@@ -52,7 +52,7 @@ impl WgpuAdam {
         Ok(())
     }
 
-    /// A rate that all groups may have.
+    /// Checks that all groups may have this rate.
     fn check_lr(&self, lr: f64) -> Result<(), Error> {
         AdamConfig { lr, ..self.defaults }.validate(None)
     }

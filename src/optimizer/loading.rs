@@ -1,4 +1,5 @@
-//! `load_state_dict`: everything checked, then state made anew or, where that would be too much memory, filled in place.
+//! `load_state_dict`: checks everything, then loads into new state or, if that would take too much memory, into the
+//! existing buffers.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,56 +17,64 @@ use crate::state_dict::matching::{StateMatching, match_params, take_names};
 use crate::state_dict::{StateDict, TensorState};
 use crate::transfer::upload::{self, Bytes, Staging, Target, What};
 
-/// A state dict that fits: what the optimizer will be.
+/// A state dict that fits the optimizer, and what the optimizer will be after loading it.
 pub(crate) struct Loading {
-    /// With its options, names and step counts; its state is still the old.
+    /// Has the dict's options, names and step counts. Its state is still the old one.
     draft: Registry,
-    /// The id of each parameter's entry, whether it has state or not. Some parameters have none.
+    /// The id of each parameter in the dict, whether the dict has state for it or not. Some parameters have no id.
     ids: HashMap<u32, u64>,
-    /// The parameters with state in the dict, and the planes of that.
+    /// The parameters that have state in the dict, and the planes of that state.
     with_state: HashMap<u32, Planes>,
-    /// The planes that each parameter's state is to have.
+    /// The planes that each parameter's state will have.
     planes: Vec<(u32, Planes)>,
-    /// Bytes that the state takes.
+    /// The size of the new state, in bytes.
     size: u64,
     grad_scaler: Option<GradScalerState>,
 }
 
 impl WgpuAdam {
-    /// Takes over a state dict's options, step counts and moments, as torch's `load_state_dict`.
+    /// Loads a state dict's options, step counts and moments, as torch's `load_state_dict` does.
     ///
-    /// Parameters match by name where both sides name all of them, which torch does not do, and by position where one side has
-    /// no names; see [`StateMatching`]. Options match by the position of the group.
-    /// Saved options win; a group added later has the constructor's defaults. The whole state is replaced: a parameter
-    /// without an entry starts anew. Names of an optimizer that has none are taken from the dict. Stricter than torch:
-    /// shapes must agree, options must be in range, moments not NaN, `exp_avg` finite, `exp_avg_sq` not negative, all moments
-    /// zero at step 0, and steps at most 2^53.
+    /// Parameters match by name if both sides name all of them, which torch does not do, and by position if one side
+    /// has no names; see [`StateMatching`]. Options match by the group's position. Saved options win; a group added
+    /// later has the constructor's defaults. The whole state is replaced: a parameter without an entry starts over. An
+    /// optimizer without names takes the dict's names.
     ///
-    /// A state of up to the [staging size](Self::set_staging_size) is loaded into new buffers, so steps recorded before are
-    /// not disturbed; they act on the state that is given up. A larger one is loaded into the buffers that are there,
-    /// through staging buffers of that size, which natively waits for the GPU; new buffers are made for it, twice the
-    /// memory meanwhile, only where recorded steps still wait for their submit (or, in a browser, for the GPU), a copy of
-    /// the state is under way, or max_exp_avg_sq comes or goes.
+    /// Stricter than torch: shapes must be equal, options must be in range, moments must not be NaN, `exp_avg` must be
+    /// finite, `exp_avg_sq` must not be negative, all moments must be zero at step 0, and step counts must be at most
+    /// 2^53.
     ///
-    /// A [`grad_scaler`](StateDict::grad_scaler) sets a dynamic loss scale that is in force where it was, with the dict's
-    /// growth and backoff in place of those of the control, as torch's `GradScaler.load_state_dict`; `init` stays. Where
-    /// none is in force it is kept: for [`set_gradient_control`](Self::set_gradient_control), which goes on from it, and for
-    /// dicts to come. A dict without one leaves the scale in force as it is. The scale is written by the queue, before
-    /// the next submit, to the [buffer](Self::loss_scale_buffer) that it is in; so steps recorded before, if they
-    /// are submitted later, do act on it. What [`StepStatistics`](crate::StepStatistics) count goes on.
+    /// State of up to the [staging size](Self::set_staging_size) is loaded into new buffers. Steps recorded before use
+    /// the old buffers, so neither disturbs the other. Larger state is loaded into the existing buffers, through
+    /// staging buffers of that size. On native targets this waits for the GPU. Larger state gets new buffers, and for a
+    /// time twice the memory, in three cases only: recorded steps are not submitted yet (in a browser: not done yet), a
+    /// copy of the state is under way, or max_exp_avg_sq is added or removed.
     ///
-    /// A run that goes on from a dict has the bits of one that was not interrupted. Clipped by norm, it has them as long as
-    /// the same neighbours are stepped as one, on which the norm's last bit depends: loading may bring together what was
-    /// replaced, or has missed different steps and as many.
+    /// If a dynamic loss scale is in force, the dict's [`grad_scaler`](StateDict::grad_scaler) replaces the scale and
+    /// its growth tracker. As in torch's `GradScaler.load_state_dict`, the dict's growth and backoff also replace those
+    /// of the control; `init_scale` stays. If no dynamic scale is in force, the dict's scale is kept:
+    /// [`set_gradient_control`](Self::set_gradient_control) continues from it, and later state dicts contain it. A dict
+    /// without a scale leaves the current scale as it is.
+    ///
+    /// The queue writes the scale to its existing [buffer](Self::loss_scale_buffer) before the next submit. So the new
+    /// scale also affects steps that were recorded before and are submitted later. The counts of
+    /// [`StepStatistics`](crate::StepStatistics) continue.
+    ///
+    /// A run that continues from a dict has the bits of a run that was not interrupted. With clipping by norm it has
+    /// them only while the same neighbours are stepped as one, because the norm's last bit depends on that. Loading may
+    /// bring neighbours together: parameters that were replaced, and parameters that have missed different steps but
+    /// equally many.
     ///
     /// # Errors
-    /// A dict that does not fit; [`SpoiledState`](Error::SpoiledState) for moments that are not finite, which torch loads; no
-    /// memory; a lost device. Nothing has changed then, unless the device was lost while buffers were filled.
+    /// A dict that does not fit; [`SpoiledState`](Error::SpoiledState) for moments that are not finite, which torch
+    /// loads; out of memory; a lost device. After an error nothing has changed, unless the device was lost while
+    /// buffers were being filled.
     pub async fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), Error> {
         self.load_state_dict_with(dict, &LoadOptions::new()).await
     }
 
-    /// As [`load_state_dict`](Self::load_state_dict), with options: what belongs to which parameter, and what passes.
+    /// Like [`load_state_dict`](Self::load_state_dict), with options: which entry belongs to which parameter, and
+    /// whether spoiled state is loaded.
     ///
     /// # Errors
     /// As for [`load_state_dict`](Self::load_state_dict).
@@ -79,7 +88,7 @@ impl WgpuAdam {
         self.load_staged(loading, Vec::new(), dict).await
     }
 
-    /// Checks a state dict, of which `check` checks the entries, against the optimizer.
+    /// Checks a state dict against the optimizer. `check` checks each entry.
     pub(crate) fn plan_loading(
         &self,
         dict: &StateDict,
@@ -125,15 +134,15 @@ impl WgpuAdam {
         Ok(Loading { draft, ids, with_state, planes, size, grad_scaler })
     }
 
-    /// Loads into new buffers; the old are given up when all has succeeded.
+    /// Loads into new buffers. The old ones are dropped when everything has succeeded.
     fn load_anew(&mut self, mut loading: Loading, bytes: &impl Bytes) -> Result<(), Error> {
         loading.draft.add_state(&self.stepper.gpu, &self.stepper.limits, &loading.planes)?;
         upload::write_all(&self.stepper.gpu, &loading.targets(), bytes)?;
         self.commit_loaded(loading.draft, loading.grad_scaler)
     }
 
-    /// Loads through a staging buffer: into the buffers there are, if nothing recorded or under way needs these. `values`
-    /// of parameters go the same way, behind the state.
+    /// Loads through a staging buffer: into the existing buffers, unless recorded steps or a copy under way need them.
+    /// Then writes `values` of parameters in the same way.
     pub(crate) async fn load_staged(
         &mut self,
         mut loading: Loading,
@@ -154,7 +163,8 @@ impl WgpuAdam {
         staging.write_all(&targets, bytes).await
     }
 
-    /// Takes over what a state dict says. Its step counts are those of steps taken.
+    /// Applies a loaded registry and scale. Its step counts have no skipped steps, so the device's counts of them start
+    /// at zero.
     fn commit_loaded(&mut self, draft: Registry, grad_scaler: Option<GradScalerState>) -> Result<(), Error> {
         let renewed = self.control.controller.as_ref().map(|controller| controller.skipped.renewed(&self.stepper.gpu));
         let renewed = renewed.transpose()?;
@@ -163,7 +173,7 @@ impl WgpuAdam {
         self.control.load_scaler(&self.stepper.gpu, grad_scaler)
     }
 
-    /// Takes over all but the moments, clears those that the dict does not have, and tells where the others go.
+    /// Applies everything but the moments, clears those that the dict lacks, and returns where the others go.
     fn begin_in_place(&mut self, mut loading: Loading) -> Result<Vec<Target>, Error> {
         let has_place = |(param, planes): &(u32, Planes)| self.registry.planes_of(*param) == *planes;
         let (kept, replaced): (Vec<_>, Vec<_>) = loading.planes.iter().copied().partition(has_place);
@@ -184,7 +194,7 @@ impl WgpuAdam {
         Ok(targets)
     }
 
-    /// How many recorded steps are not submitted: waits until what is submitted is done.
+    /// Returns how many recorded steps are not submitted. Waits until everything submitted is done.
     async fn unsubmitted(&self) -> Result<usize, Error> {
         const WHAT: &str = "the wait for recorded steps";
         let recorded = self.stepper.outstanding();
@@ -203,18 +213,18 @@ impl WgpuAdam {
 }
 
 impl Loading {
-    /// The parameter that an entry goes to, and the id of each.
+    /// The id of the entry for each parameter.
     #[cfg(feature = "safetensors")]
     pub(crate) fn ids(&self) -> &HashMap<u32, u64> {
         &self.ids
     }
 
-    /// Where the dict's moments go.
+    /// Returns where the dict's moments go.
     fn targets(&self) -> Vec<Target> {
         self.parts(|param, plane| self.is_in_dict(param, plane))
     }
 
-    /// Where these parameters' state is not in the dict, and is to be zero.
+    /// Returns where the state of these parameters must become zero, because the dict lacks it.
     fn clears(&self, of: &HashSet<u32>) -> Vec<Target> {
         self.parts(|param, plane| of.contains(&param) && !self.is_in_dict(param, plane))
     }
@@ -223,11 +233,11 @@ impl Loading {
         self.with_state.get(&param).is_some_and(|planes| planes.has(plane))
     }
 
-    /// The places of chosen planes of all pieces.
+    /// Returns the places of the chosen planes of all pieces.
     fn parts(&self, chosen: impl Fn(u32, Plane) -> bool) -> Vec<Target> {
         let mut targets = Vec::new();
         for (piece, _) in self.draft.pieces().filter(|(piece, _)| piece.length > 0) {
-            // What is cleared has no entry.
+            // State that is cleared has no entry, so its id is not used.
             let id = self.ids.get(&piece.tensor).copied().unwrap_or_default();
             for plane in Plane::ALL.into_iter().filter(|plane| chosen(piece.tensor, *plane)) {
                 let Some(part) = self.draft.plane_part(piece, plane) else { continue };

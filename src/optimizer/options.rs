@@ -1,4 +1,4 @@
-//! Changing the options of a group between steps.
+//! Changing the options of a group between steps, and finding groups and parameters.
 
 use crate::error::Error;
 use crate::optimizer::WgpuAdam;
@@ -11,7 +11,7 @@ impl WgpuAdam {
     /// Sets a group's [`lr`](AdamConfig::lr) from the next recorded step on.
     ///
     /// # Errors
-    /// No such group; a value out of range. The old value then stays in force, here and below.
+    /// No such group; a value out of range. The old value then stays in force. The same holds for the other setters.
     pub fn set_lr(&mut self, group: usize, lr: f64) -> Result<(), Error> {
         self.change(group, |config| config.lr = lr)
     }
@@ -50,28 +50,30 @@ impl WgpuAdam {
     }
 
     /// Sets a group's [`decoupled_weight_decay`](AdamConfig::decoupled_weight_decay) from the next recorded step on.
-    /// May compile the other kind of step.
+    /// May compile another variant of the step.
     ///
     /// # Errors
-    /// No such group; a device that cannot compile, being lost.
+    /// No such group; a lost device, which cannot compile.
     pub fn set_decoupled_weight_decay(&mut self, group: usize, decoupled_weight_decay: bool) -> Result<(), Error> {
         self.change(group, |config| config.decoupled_weight_decay = decoupled_weight_decay)
     }
 
-    /// Switches a group's [`amsgrad`](AdamConfig::amsgrad) from the next recorded step on.
+    /// Switches a group's [`amsgrad`](AdamConfig::amsgrad) on or off, from the next recorded step on. May compile and
+    /// allocate.
     ///
-    /// Off: at any time; max_exp_avg_sq is kept, stale, as in torch, and used again if amsgrad is switched on again.
-    /// On: where the group was made with amsgrad, or none of its parameters has taken a step; it then gets new state.
-    /// May compile and allocate.
+    /// It can be switched off at any time. max_exp_avg_sq then stays as it is, and is used again if amsgrad is switched
+    /// on again, as in torch. It can be switched on if the group was created with amsgrad, or if none of its parameters
+    /// has taken a step; then it gets new state.
     ///
     /// # Errors
     /// No such group; parameters that have taken steps without recording max_exp_avg_sq (torch fails at the next step);
-    /// no memory.
+    /// out of memory; a lost device.
     pub fn set_amsgrad(&mut self, group: usize, amsgrad: bool) -> Result<(), Error> {
         self.update_group(group, |config| config.amsgrad = amsgrad)
     }
 
-    /// Changes any of a group's options, all or none, from the next recorded step on: what the setters do one by one.
+    /// Changes any of a group's options in one call, all or none, from the next recorded step on. The setters change
+    /// one option each.
     ///
     /// ```no_run
     /// # fn demo(adam: &mut wgpu_adam::WgpuAdam) -> Result<(), wgpu_adam::Error> {
@@ -90,13 +92,13 @@ impl WgpuAdam {
         update(&mut new);
         new.validate(Some(group))?;
         if new.amsgrad && !old.amsgrad {
-            // Before the other options: where it fails, nothing has changed.
+            // Comes before the other options, so that nothing has changed if it fails.
             return self.begin_amsgrad(group, new);
         }
         self.change(group, |config| *config = new)
     }
 
-    /// Changes a group's options, amsgrad being switched on: where its state has no max_exp_avg_sq, it gets new state.
+    /// Changes a group's options and switches amsgrad on. State without max_exp_avg_sq is replaced by new state.
     fn begin_amsgrad(&mut self, group: usize, config: AdamConfig) -> Result<(), Error> {
         let params: Vec<u32> = self.group(group)?.params().iter().map(|id| id.index).collect();
         let lacking = params.into_iter().filter(|number| !self.registry.planes_of(*number).has(Plane::MaxExpAvgSq));
@@ -118,7 +120,7 @@ impl WgpuAdam {
         self.commit(draft)
     }
 
-    /// Changes a group's options if the result is valid. Where other code is selected, that is compiled.
+    /// Changes a group's options if the result is valid. Compiles the code that they select, if it is new.
     fn change(&mut self, group: usize, change: impl FnOnce(&mut AdamConfig)) -> Result<(), Error> {
         let old = self.group(group)?.config;
         let mut new = old;
@@ -126,7 +128,7 @@ impl WgpuAdam {
         new.validate(Some(group))?;
         self.set_config(group, new);
         self.stepper.note_options();
-        // Only these bear on the plan.
+        // A plan depends on no other options.
         let plans = |config: &AdamConfig| (config.amsgrad, config.decoupled_weight_decay, config.eps > 0.0);
         if plans(&old) == plans(&new) {
             return Ok(());
@@ -148,13 +150,13 @@ impl WgpuAdam {
         self.registry.groups.get(group).ok_or(Error::NoSuchGroup { group, count: self.registry.groups.len() })
     }
 
-    /// The groups, in the order in which they were given, with the options now in force.
+    /// Returns the groups in the order in which they were given, with the options now in force.
     #[must_use]
     pub fn param_groups(&self) -> &[Group] {
         &self.registry.groups
     }
 
-    /// The parameter of this name.
+    /// Returns the id of the parameter with this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ParamId> {
         self.registry.find(name).map(|index| ParamId { optimizer: self.id, index })

@@ -1,4 +1,4 @@
-//! `state_dict`: the state copied to the host.
+//! `state_dict`: copies the state to the host.
 
 use crate::error::Error;
 use crate::optimizer::WgpuAdam;
@@ -10,19 +10,20 @@ use crate::state_dict::{StateDict, StateGroup, TensorState};
 use crate::transfer::readback::{Readback, STATE, Source};
 
 impl WgpuAdam {
-    /// The optimizer's state on the host, as torch's `state_dict()`.
+    /// Submits a copy when it is called, and returns the optimizer's state on the host, as torch's `state_dict()` does.
     ///
-    /// The state is copied when this is called, by a submit of its own, behind all that was submitted before; the future
-    /// waits for the copy and borrows nothing. Native: the future polls the device itself.
+    /// The copy comes after everything that was submitted before. The future waits for it and borrows nothing. On
+    /// native targets the future polls the device itself.
     ///
-    /// A state of up to the [staging size](Self::set_staging_size) is copied at once, and later steps do not disturb it.
-    /// A larger one goes through staging buffers of that size again and again while the future is awaited; until the last
-    /// of it is copied, steps and [`record_reset_state`](Self::record_reset_state) are refused with
-    /// [`StateBeingCopied`](Error::StateBeingCopied). Dropping the future ends that.
+    /// State of up to the [staging size](Self::set_staging_size) is copied at once, and later steps do not disturb the
+    /// copy. Larger state is copied part by part through staging buffers of that size, while the future is awaited.
+    /// Until the last part is copied, steps, [`record_reset_state`](Self::record_reset_state) and
+    /// [`record_defragment`](Self::record_defragment) are refused with [`StateBeingCopied`](Error::StateBeingCopied).
+    /// Dropping the future ends this.
     ///
     /// # Errors
-    /// [`UnsubmittedSteps`](Error::UnsubmittedSteps) if recorded steps were not submitted before the call (an encoder
-    /// that was dropped is not noticed: its steps stay counted); no memory; a lost device.
+    /// [`UnsubmittedSteps`](Error::UnsubmittedSteps) if recorded steps were not submitted before the call; out of
+    /// memory; a lost device. An encoder that was dropped goes unnoticed: its steps stay counted.
     pub fn state_dict(&self) -> impl Future<Output = Result<StateDict, Error>> + use<> {
         let copy = self.begin_state_dict();
         async move {
@@ -35,16 +36,16 @@ impl WgpuAdam {
         }
     }
 
-    /// How many bytes of staging buffers the state goes through on its way to the host and back, in
-    /// [`state_dict`](Self::state_dict), [`load_state_dict`](Self::load_state_dict) and checkpoints: 64 MiB unless set
-    /// here, and at least 4 KiB.
+    /// Sets the size of the staging buffers in bytes, for later calls. State passes through them to the host and back,
+    /// in [`state_dict`](Self::state_dict), [`load_state_dict`](Self::load_state_dict) and checkpoints. Default: 64
+    /// MiB; at least 4 KiB.
     ///
-    /// What fits is copied without making anything wait; see there. Holds for calls to come.
+    /// State that fits is copied without making anything else wait, as these methods describe.
     pub fn set_staging_size(&mut self, bytes: u64) {
         self.copies.staging = bytes.max(4096) / 4 * 4;
     }
 
-    /// An error while what changes the state would spoil a copy of it.
+    /// Returns an error while a copy is under way that a change of the state would spoil.
     pub(super) fn check_not_copied(&self) -> Result<(), Error> {
         if self.copies.copying.is_under_way() { Err(Error::StateBeingCopied) } else { Ok(()) }
     }
@@ -60,7 +61,8 @@ impl WgpuAdam {
         Ok((dict, decided, self.read_back(sources)?))
     }
 
-    /// Begins to copy what the device alone knows, where it decides whether steps are taken.
+    /// Begins to copy the loss scale and the counts of skipped steps, which only the device knows if it decides whether
+    /// steps are taken.
     pub(super) fn read_decided(&self, params: &[ParamId]) -> Result<Decided, Error> {
         let numbers = params.iter().map(|param| param.index).collect();
         let loss_scale = self.control.options.loss_scale;
@@ -74,7 +76,7 @@ impl WgpuAdam {
         Ok(Decided::new(numbers, loss_scale, Some((bytes, copy))))
     }
 
-    /// Begins to copy what lies there, if all recorded steps are submitted.
+    /// Begins to copy these places to the host, if all recorded steps are submitted.
     pub(super) fn read_back(&self, sources: Vec<Source>) -> Result<Readback, Error> {
         Readback::new(
             &self.stepper.gpu,
@@ -86,7 +88,7 @@ impl WgpuAdam {
         )
     }
 
-    /// The state dict without values, its moments empty, and the parameter behind each id.
+    /// Returns the state dict with empty moments, and the parameter of each id.
     pub(super) fn outline(&self) -> Result<(StateDict, Vec<ParamId>), Error> {
         let mut dict = StateDict { grad_scaler: self.control.kept_scaler, ..Default::default() };
         let mut params: Vec<ParamId> = Vec::new();
@@ -110,7 +112,7 @@ impl WgpuAdam {
         Ok((dict, params))
     }
 
-    /// Where a plane of a parameter's state lies.
+    /// Returns where a plane of a parameter's state lies.
     pub(super) fn plane_sources(&self, param: ParamId, plane: Plane) -> impl Iterator<Item = Source> {
         let parts = self.registry.plane_parts(param.index).filter(move |part| part.plane == plane);
         parts.map(|part| Source { size: part.size(), buffer: part.buffer, offset: part.offset })

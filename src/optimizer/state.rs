@@ -1,4 +1,4 @@
-//! Looking at parameters: what the optimizer knows of one, and where its state lies.
+//! Looking at parameters: their properties, and where their state lies.
 
 use crate::error::Error;
 use crate::optimizer::WgpuAdam;
@@ -6,37 +6,37 @@ use crate::planes::Plane;
 use crate::registry::group::ParamId;
 use crate::registry::windows::Piece;
 
-/// Where a parameter's state lies, lent for the caller's own shaders and copies: read at any time, write only between
+/// Where a parameter's state lies, for the caller's own shaders and copies. Read it at any time. Write it only between
 /// steps, in the order of submits.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ParamState {
-    /// t: the steps the parameter has taken. At 0 all state is zero.
+    /// t: the number of steps the parameter has taken. At 0 all state is zero.
     pub step: u64,
-    /// The state, in the order of the tensor's elements: one piece, unless the tensor is larger than a binding allows.
+    /// The state in the order of the tensor's elements. One piece, unless the tensor is larger than a binding may be.
     pub pieces: Vec<StatePiece>,
 }
 
-/// The state of a part of a parameter. The buffer has the usages `STORAGE`, `COPY_SRC` and `COPY_DST`; each offset is in
-/// bytes, a multiple of 4, and begins `length` elements of f32.
+/// The state of a part of a parameter. The buffer has the usages `STORAGE`, `COPY_SRC` and `COPY_DST`. Each offset is
+/// in bytes and a multiple of 4; `length` elements of f32 begin there.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StatePiece {
     /// The part's first element in the tensor.
     pub start: u64,
-    /// Its number of elements.
+    /// The number of elements.
     pub length: u64,
-    /// The buffer, shared with other parameters.
+    /// The buffer, which also holds state of other parameters.
     pub buffer: wgpu::Buffer,
     /// Offset of the first element's `exp_avg`.
     pub exp_avg: u64,
     /// Offset of the first element's `exp_avg_sq`.
     pub exp_avg_sq: u64,
-    /// Offset of the first element's `max_exp_avg_sq`, where the group was made with amsgrad.
+    /// Offset of the first element's `max_exp_avg_sq`; `None` without amsgrad, unless amsgrad was on before.
     pub max_exp_avg_sq: Option<u64>,
 }
 
-/// What an optimizer knows of a parameter.
+/// What an optimizer knows about a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ParamInfo<'a> {
@@ -44,17 +44,17 @@ pub struct ParamInfo<'a> {
     pub name: Option<&'a str>,
     /// Its shape.
     pub shape: &'a [usize],
-    /// t, torch's `state["step"]`: the steps that were recorded, whether submitted or not.
+    /// t, torch's `state["step"]`: the number of steps recorded, whether submitted or not.
     pub step: u64,
-    /// Whether it has a gradient, and so takes part in the next step.
+    /// Whether it has a gradient. If so, it takes part in the next step.
     pub has_grad: bool,
     /// The number of its group.
     pub group: usize,
 }
 
 impl WgpuAdam {
-    /// Where a parameter's state lies. It stays there until a state dict is loaded, the parameter is
-    /// replaced, amsgrad is switched on, or [`record_defragment`](Self::record_defragment) moves it.
+    /// Returns where a parameter's state lies. The state stays there until a state dict is loaded, the parameter is
+    /// replaced or removed, amsgrad is switched on, or [`record_defragment`](Self::record_defragment) moves it.
     ///
     /// # Errors
     /// An id of another optimizer or of a removed parameter.
@@ -80,7 +80,7 @@ impl WgpuAdam {
         Ok(ParamState { step: self.tensor(id)?.step, pieces: pieces.filter_map(piece).collect() })
     }
 
-    /// What the optimizer knows of a parameter.
+    /// Returns what the optimizer knows about a parameter.
     ///
     /// # Errors
     /// An id of another optimizer or of a removed parameter.
@@ -95,7 +95,7 @@ impl WgpuAdam {
         })
     }
 
-    /// The ids of all parameters, group by group, in the order of a state dict.
+    /// Returns the ids of all parameters, group by group, in the order of a state dict.
     pub fn params(&self) -> impl Iterator<Item = ParamId> {
         self.registry.groups.iter().flat_map(|group| group.params().iter().copied())
     }

@@ -1,4 +1,4 @@
-//! Statistics of steps: the latest to have come back, or those of the last submitted step.
+//! Statistics of steps: the latest that have arrived, or those of the last submitted step.
 
 use crate::control::statistics::StepStatistics;
 use crate::error::Error;
@@ -7,19 +7,20 @@ use crate::optimizer::WgpuAdam;
 use crate::transfer::readback::{Readback, Source};
 
 impl WgpuAdam {
-    /// The latest statistics that have come back from the device; none if none have, or none are made. Never waits:
-    /// they come some steps late, when the application polls the device (native) or lets the browser's event loop
-    /// run. Steps of which nobody reads them make none.
+    /// Returns the latest statistics that have arrived from the device; `None` if none have arrived, or if steps make
+    /// none. Never waits. Statistics arrive some steps late, when the application polls the device (native) or lets the
+    /// browser's event loop run. At most 8 steps' statistics are on their way at once; steps recorded meanwhile make
+    /// none.
     pub fn latest_statistics(&mut self) -> Option<StepStatistics> {
         self.control.controller.as_mut().and_then(|controller| controller.statistics.collect())
     }
 
-    /// The statistics of the last submitted step: copied when this is called, by a submit of its own; the future waits
-    /// for the copy and borrows nothing.
+    /// Submits a copy when it is called, and returns the statistics of the last submitted step. The future waits for
+    /// the copy and borrows nothing.
     ///
     /// # Errors
-    /// [`NoStatistics`](Error::NoStatistics) if no step was recorded while gradients were clipped by norm or steps might
-    /// be skipped; else as for [`state_dict`](Self::state_dict).
+    /// [`NoStatistics`](Error::NoStatistics) if no step was recorded while the norm of gradients was clipped or
+    /// measured, or steps might be skipped; otherwise as for [`state_dict`](Self::state_dict).
     pub fn statistics(&self) -> impl Future<Output = Result<StepStatistics, Error>> + use<> {
         let copy = self.copy_statistics();
         async move {

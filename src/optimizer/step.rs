@@ -1,39 +1,42 @@
-//! Steps: recorded into the caller's encoder, or submitted by themselves.
+//! Steps, recorded into the caller's encoder or submitted on their own.
 
 use crate::error::Error;
 use crate::optimizer::WgpuAdam;
 
 impl WgpuAdam {
-    /// Records one step over all parameters that have a gradient into the caller's encoder, as one compute pass.
+    /// Records one step over all parameters that have a gradient, into the caller's encoder, as one compute pass.
     ///
-    /// Each such parameter's step count goes up by one; others are not touched at all. Submits nothing and waits for
-    /// nothing. In steady state it makes exactly one `queue.write_buffer` and creates no wgpu object; the first step
-    /// after a change of parameters or gradients also makes a new plan: a buffer and a few bind groups. Any number of
-    /// steps may be recorded into one encoder, with any changes between them.
+    /// Increments the step count of each such parameter and does not touch the others. Submits nothing and waits for
+    /// nothing. In steady state it makes exactly one `queue.write_buffer` and creates no wgpu object. The first step
+    /// after a change of parameters or gradients also makes a new plan: a buffer and a few bind groups. One encoder may
+    /// hold any number of steps, with any changes between them.
     ///
     /// # Errors
-    /// No memory for a plan or for more recorded steps, a lost device;
-    /// [`StateBeingCopied`](Error::StateBeingCopied) while a copy of a state larger than the staging size is not complete;
-    /// gradients that are to be zeroed behind the step in a buffer without `COPY_DST`. Nothing is recorded then, and the
-    /// step not counted.
+    /// Out of memory for a plan or for more recorded steps; a lost device;
+    /// [`StateBeingCopied`](Error::StateBeingCopied) while a copy of a state larger than the staging size is not
+    /// complete; a gradient's buffer without `COPY_DST` that
+    /// [`zero_grad_after_step`](crate::GradientControl::zero_grad_after_step) would clear. Then nothing is recorded,
+    /// and the step is not counted.
     pub fn record_step(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
         self.check_not_copied()?;
         self.stepper.record(encoder, &mut self.registry, &mut self.control)
     }
 
-    /// The dispatches that step parameters: what a step's cost on the GPU depends on, beside its memory traffic. One for
-    /// all small tensors of an arena. Left out: where gradients are clipped by norm or steps may be skipped, one that
-    /// decides and, if gradients are measured, as many again for that; the clears of
-    /// [`zero_grad_after_step`](crate::GradientControl::zero_grad_after_step).
+    /// Returns the number of dispatches that step parameters. A step's cost on the GPU depends on it and on the memory
+    /// traffic. All small tensors of an arena share one dispatch.
     ///
-    /// Those of the next step, if parameters and gradients stay as they are. Where they have changed since the last step it
-    /// is planned to be counted, and again to be recorded.
+    /// Not included are the clears of [`zero_grad_after_step`](crate::GradientControl::zero_grad_after_step) and the
+    /// dispatches of gradient control: one if the norm is clipped or measured or steps may be skipped, and as many
+    /// again as are returned here if gradients are measured.
+    ///
+    /// The number is that of the next step, if parameters and gradients stay as they are. If they have changed since
+    /// the last step, this call plans the step to count its dispatches, and recording plans it again.
     #[must_use]
     pub fn dispatch_count(&self) -> usize {
         self.stepper.dispatch_count(&self.registry, &self.control)
     }
 
-    /// One step with an encoder and a submit of its own.
+    /// Records one step into an encoder of its own and submits it.
     ///
     /// # Errors
     /// As for [`record_step`](Self::record_step).
@@ -42,11 +45,11 @@ impl WgpuAdam {
         Ok(index)
     }
 
-    /// torch's `step(closure)`: lets the closure record forward and backward, records the step behind that, and submits
-    /// both as one. Returns what the closure returns; on an error, its or the step's, nothing is submitted.
+    /// Records what the closure records, a forward and a backward pass, then the step, and submits all as one: torch's
+    /// `step(closure)`. Returns what the closure returns. If the closure or the step fails, nothing is submitted.
     ///
     /// # Errors
-    /// The closure's, or as for [`record_step`](Self::record_step).
+    /// Those of the closure; otherwise as for [`record_step`](Self::record_step).
     pub fn step_with<T>(
         &mut self,
         closure: impl FnOnce(&mut Self, &mut wgpu::CommandEncoder) -> Result<T, Error>,
@@ -72,8 +75,8 @@ impl WgpuAdam {
 mod tests {
     use crate::{AdamConfig, GradientControl, LossScale, TensorArena, WgpuAdam, wgpu};
 
-    /// Tensors of which a random half steps under skipping part into about as many classes as there are tensors. When all step
-    /// again, and the device has answered, there is one class for each step count.
+    /// If a random half of the tensors takes each step under skipping, they split into about as many classes as there
+    /// are tensors. Once all step again, and the device has answered, there is one class for each step count.
     #[test]
     fn parted_tensors_rejoin() {
         let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
@@ -94,7 +97,7 @@ mod tests {
             adam.record_step(encoder).unwrap();
             adam.stepper.prepared.classes.len()
         };
-        // In one encoder, so that no answer comes.
+        // In one encoder, so that no answer arrives.
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         for _ in 0..12 {
             record(&mut adam, &mut encoder, false);
@@ -112,7 +115,7 @@ mod tests {
         assert!(counts.len() < 14, "{counts:?}");
     }
 
-    /// A load begins all histories anew: tensors that had parted have one class if they are at one step.
+    /// A load restarts all histories: tensors that were split share one class again if they are at one step.
     #[test]
     fn a_load_joins_what_had_parted() {
         let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
@@ -131,7 +134,7 @@ mod tests {
         assert_eq!(adam.stepper.prepared.classes.len(), 1);
     }
 
-    /// Control that is off leaves the plan, its kernels and what a step writes as if it had never been on.
+    /// Control that was switched off leaves the plan, its kernels and the bytes of a step as if it had never been on.
     #[test]
     fn off_is_plain() {
         let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
@@ -156,11 +159,11 @@ mod tests {
         ] {
             assert_eq!(stepped(&[on, none]), plain, "{on:?}");
         }
-        // Neutral numbers are no control.
+        // Neutral numbers need no control.
         assert_eq!(stepped(&[GradientControl { loss_scale: LossScale::Fixed(1.0), ..none }]), plain);
     }
 
-    /// The number of a step goes on past 32 bits, which nobody waits for.
+    /// The number of a step has 64 bits. The test sets it, because nobody can wait for 2^32 steps.
     #[test]
     fn the_number_of_a_step_has_64_bits() {
         let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());

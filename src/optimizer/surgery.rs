@@ -1,4 +1,4 @@
-//! Models that grow and shrink: replacing and removing parameters, starting a parameter anew. All on the GPU.
+//! Models that grow and shrink: replacing parameters, resetting and defragmenting their state. All on the GPU.
 
 use std::collections::HashMap;
 
@@ -11,28 +11,28 @@ use crate::registry::group::ParamId;
 use crate::registry::state::PlanePart;
 use crate::tensors::tensor::{Param, TensorBuffer};
 
-/// What becomes of a parameter's moments when it is replaced.
+/// What happens to a parameter's moments when it is replaced.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Moments {
-    /// They and the step count go on: the first elements keep theirs, as many as the shorter of old and new has; further
-    /// ones begin at zero.
+    /// Moments and step count continue. The first elements keep their moments, up to the shorter of the old and the new
+    /// length. Further elements begin at zero.
     Keep,
-    /// They begin at zero, with step count 0.
+    /// Moments begin at zero, with step count 0.
     Clear,
-    /// They are copied from these buffers, of the new length, with usage `COPY_SRC`; the step count goes on. For models
-    /// that are pruned, split or reordered by the caller's own shaders.
+    /// Moments are copied from these buffers, which have the new length and the usage `COPY_SRC`. The step count
+    /// continues. For models that the caller's own shaders prune, split or reorder.
     From {
         /// The new `exp_avg`.
         exp_avg: TensorBuffer,
         /// The new `exp_avg_sq`.
         exp_avg_sq: TensorBuffer,
-        /// The new `max_exp_avg_sq`: must be given where the parameter has one.
+        /// The new `max_exp_avg_sq`. Required if the parameter has one.
         max_exp_avg_sq: Option<TensorBuffer>,
     },
 }
 
-/// A copy of elements of state, in bytes.
+/// A copy of elements of state. Numbers are in bytes.
 struct Copy {
     from: wgpu::Buffer,
     from_offset: u64,
@@ -42,11 +42,12 @@ struct Copy {
 }
 
 impl WgpuAdam {
-    /// Puts another tensor, of any shape, in the place of a parameter: same id, same group, name as given.
+    /// Replaces a parameter's tensor by another, of any shape, and records the copies of its moments. Its id and group
+    /// stay; its name is that of the new tensor.
     ///
-    /// Allocates state for the new tensor and records the copies of moments into the encoder: they happen in the order
-    /// of recording, after steps recorded before and before steps recorded later. The encoder must be submitted, or the
-    /// moments are lost. No data goes through the host.
+    /// Allocates state for the new tensor. The copies take place in the order of recording: after steps recorded
+    /// before, and before steps recorded later. The encoder must be submitted, or the moments are lost. No data passes
+    /// through the host.
     ///
     /// # Errors
     /// As for [`WgpuAdam::new`], for the new tensor; moments of the wrong length or usage. Nothing is recorded then.
@@ -60,11 +61,12 @@ impl WgpuAdam {
         self.record_replace_params(encoder, [(id, param, moments)])
     }
 
-    /// Replaces several parameters at once, as [`record_replace_param`](Self::record_replace_param): those that lie next
-    /// to each other, in a new arena say, are then stepped as one.
+    /// Replaces several parameters at once, like [`record_replace_param`](Self::record_replace_param). Those that are
+    /// adjacent, for example in a new arena, are then stepped as one.
     ///
     /// # Errors
-    /// As for [`record_replace_param`](Self::record_replace_param); an id given twice. All are replaced, or none.
+    /// As for [`record_replace_param`](Self::record_replace_param); an id given twice. Either all are replaced, or
+    /// none.
     pub fn record_replace_params(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -105,8 +107,8 @@ impl WgpuAdam {
         Ok(())
     }
 
-    /// Whether the device can copy given moments, which another device's buffers would not let it: by copies that are never
-    /// submitted, where an error would spoil the caller's encoder.
+    /// Checks whether the device can copy the given moments, which may be in buffers of another device. Does so with
+    /// copies that are never submitted: in the caller's encoder, the error would spoil the encoder.
     fn check_copies(&self, draft: &Registry, moved: &HashMap<ParamId, (Vec<PlanePart>, Moments)>) -> Result<(), Error> {
         for (id, (old, moments)) in moved.iter().filter(|(_, (_, moments))| matches!(moments, Moments::From { .. })) {
             let new: Vec<PlanePart> = draft.plane_parts(id.index).collect();
@@ -122,15 +124,15 @@ impl WgpuAdam {
         Ok(())
     }
 
-    /// Brings the state of neighbours together, so that they are stepped as one, and frees what removed and replaced
-    /// parameters have left: for parameters that were added while others had taken steps. Without such, does nothing.
+    /// Records copies that bring the state of neighbours together, so that they are stepped as one, and frees memory
+    /// that removed and replaced parameters have left. Useful after parameters were added while others had taken steps;
+    /// otherwise does nothing.
     ///
-    /// Allocates new state and records the copies of moments into the encoder, in the order of recording. The encoder must
-    /// be submitted, or the moments are lost. No data goes through the host. [`state`](Self::state) lends other places
-    /// from then on.
+    /// Allocates new state. The copies take place in the order of recording. The encoder must be submitted, or the
+    /// moments are lost. No data passes through the host. [`state`](Self::state) returns other places from then on.
     ///
     /// # Errors
-    /// [`StateBeingCopied`](Error::StateBeingCopied); no memory; a lost device. Nothing is recorded then.
+    /// [`StateBeingCopied`](Error::StateBeingCopied); out of memory; a lost device. Nothing is recorded then.
     pub fn record_defragment(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
         self.check_not_copied()?;
         let scattered = self.registry.scattered(false, &self.stepper.limits);
@@ -150,7 +152,7 @@ impl WgpuAdam {
         Ok(())
     }
 
-    /// Starts a parameter anew: step count 0, and moments that the encoder clears, in the order of recording.
+    /// Restarts a parameter: sets its step count to 0 and records clears of its moments, in the order of recording.
     ///
     /// # Errors
     /// An id of another optimizer or of a removed parameter; [`StateBeingCopied`](Error::StateBeingCopied).
@@ -166,8 +168,8 @@ impl WgpuAdam {
         Ok(())
     }
 
-    /// Starts all parameters anew, as [`record_reset_state`](Self::record_reset_state) does one: a new run with the pipelines
-    /// and buffers of the old. The loss scale and statistics go on.
+    /// Restarts all parameters, as [`record_reset_state`](Self::record_reset_state) restarts one: a new run with the
+    /// pipelines and buffers of the old one. The loss scale and the statistics continue.
     ///
     /// # Errors
     /// [`StateBeingCopied`](Error::StateBeingCopied). Nothing is recorded then.
@@ -176,12 +178,13 @@ impl WgpuAdam {
         ids.into_iter().try_for_each(|id| self.record_reset_state(encoder, id))
     }
 
-    /// Where a parameter's state lies, for copies that are recorded at once: the caller does not see it.
+    /// Returns where a parameter's state lies, for copies that are recorded at once. The caller does not see the place,
+    /// so the window is not lent.
     fn parts(&self, id: ParamId) -> Vec<PlanePart> {
         self.registry.plane_parts(id.index).collect()
     }
 
-    /// A parameter that starts anew has missed no step.
+    /// Clears a restarted parameter's count of skipped steps.
     fn clear_skips(&self, encoder: &mut wgpu::CommandEncoder, id: ParamId) {
         if let Some(controller) = &self.control.controller {
             controller.skipped.clear(encoder, id.index);
@@ -197,7 +200,7 @@ impl Copy {
 }
 
 impl Moments {
-    /// The buffer given for a plane.
+    /// Returns the buffer given for a plane.
     fn given(&self, plane: Plane) -> Option<&TensorBuffer> {
         match (self, plane) {
             (Self::From { exp_avg, .. }, Plane::ExpAvg) => Some(exp_avg),
@@ -207,7 +210,7 @@ impl Moments {
         }
     }
 
-    /// Whether given moments fit a tensor whose state has these planes.
+    /// Checks that given moments fit a tensor whose state has these planes.
     fn check(&self, length: u64, planes: Planes, tensor: &TensorLabel) -> Result<(), Error> {
         if !matches!(self, Self::From { .. }) {
             return Ok(());
@@ -223,7 +226,7 @@ impl Moments {
         Ok(())
     }
 
-    /// The copies that bring a parameter's moments from its old state to its new one, which is all zeros.
+    /// Returns the copies that bring a parameter's moments from its old state to its new state, which is all zeros.
     fn copies(&self, old: &[PlanePart], new: &[PlanePart]) -> Vec<Copy> {
         match self {
             Self::Clear => Vec::new(),
@@ -246,7 +249,7 @@ impl Moments {
 }
 
 impl PlanePart {
-    /// The copy of the elements that both parts have, if they are of one plane.
+    /// Returns the copy of the elements that both parts have, if both belong to one plane.
     fn copy_to(&self, to: &Self) -> Option<Copy> {
         let start = self.start.max(to.start);
         let end = (self.start + self.length).min(to.start + to.length);

@@ -1,11 +1,27 @@
-//! The hyperparameters: what they mean, their defaults, their ranges.
+//! The hyperparameters: their meanings, defaults and ranges.
 
 use crate::error::Error;
 
-/// The options of torch.optim.Adam, for an optimizer's defaults and for each of its groups.
+/// The options of torch.optim.Adam: an optimizer's defaults, and the options of each of its groups.
 ///
-/// All are f64, as in torch; what depends on them is computed in f64 and rounded to f32 once. Ranges are stricter than
-/// torch's: finite, and within range after rounding to f32 as well.
+/// A step t of a parameter p with gradient g is, in torch's order, with m, v and u beginning at 0:
+///
+/// ```text
+/// if maximize:                           g = -g
+/// if decoupled_weight_decay:             p = p - lr weight_decay p
+/// else:                                  g = g + weight_decay p
+/// exp_avg                                m = beta1 m + (1 - beta1) g
+/// exp_avg_sq                             v = beta2 v + (1 - beta2) g^2
+/// max_exp_avg_sq, if amsgrad:            u = max(u, v)
+/// else:                                  u = v
+/// param                                  p = p - lr / (1 - beta1^t) * m / (sqrt(u) / sqrt(1 - beta2^t) + eps)
+/// ```
+///
+/// This crate multiplies numerator and denominator of the last fraction by sqrt(1 - beta2^t); see
+/// [`WgpuAdam`](crate::WgpuAdam).
+///
+/// Numbers are f64, as in torch. What depends on options and t alone is computed in f64 and rounded to f32 once. Ranges
+/// are stricter than torch's: numbers must be finite, and must be in range after rounding to f32 as well.
 ///
 /// ```
 /// let config = wgpu_adam::AdamConfig { lr: 3e-4, ..Default::default() };
@@ -13,28 +29,30 @@ use crate::error::Error;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamConfig {
-    /// Learning rate, at least 0. torch's default: 1e-3, Kingma and Ba's too.
+    /// Learning rate, at least 0. Default: 1e-3, torch's and Kingma and Ba's.
     pub lr: f64,
-    /// Decay rates of the running averages of the gradient and of its square, at least 0 and below 1.
-    /// Defaults: 0.9 and 0.999, Kingma and Ba's and torch's.
+    /// Decay rates of the running averages of the gradient and of its square, each at least 0 and below 1. Defaults:
+    /// 0.9 and 0.999, torch's and Kingma and Ba's.
     pub betas: (f64, f64),
-    /// Added to the denominator after bias correction, at least 0. Default: 1e-8, Kingma and Ba's and torch's.
+    /// Added to the denominator after bias correction, at least 0. Default: 1e-8, torch's and Kingma and Ba's.
     pub eps: f64,
     /// Weight decay, at least 0. Default: 0 for Adam, 1e-2 for AdamW, as in torch.
     pub weight_decay: f64,
-    /// Divide by the largest `exp_avg_sq` so far instead of the last (Reddi et al., 2018). The maximum is taken before
-    /// the bias correction, as in torch's code. Costs 4 bytes of state an element. Default: false, torch's.
+    /// Divides by the root of the largest `exp_avg_sq` so far instead of the latest (Reddi et al., 2018). The maximum
+    /// is taken before the bias correction, as in torch's code. Costs 4 bytes of state for each element. Default:
+    /// false, torch's.
     pub amsgrad: bool,
-    /// Ascend instead of descend. Default: false, torch's.
+    /// Maximizes instead of minimizing. Default: false, torch's.
     pub maximize: bool,
-    /// Take `lr * weight_decay * param` from the parameter (AdamW; Loshchilov and Hutter, 2019) instead of adding
-    /// `weight_decay * param` to the gradient. Default: false for Adam, true for AdamW, as in torch. torch multiplies the
-    /// parameter by `1 - lr * weight_decay`, rounded to f32, by which the decay is off: by 20 % where it is 1e-7.
+    /// Subtracts `lr * weight_decay * param` from the parameter (AdamW; Loshchilov and Hutter, 2019) instead of adding
+    /// `weight_decay * param` to the gradient. Default: false for Adam, true for AdamW, as in torch. torch multiplies
+    /// the parameter by `1 - lr * weight_decay`, rounded to f32. That rounding makes its decay wrong: by 20 % if `lr *
+    /// weight_decay` is 1e-7.
     pub decoupled_weight_decay: bool,
 }
 
 impl Default for AdamConfig {
-    /// torch.optim.Adam's defaults.
+    /// Returns torch.optim.Adam's defaults.
     fn default() -> Self {
         Self {
             lr: 1e-3,
@@ -49,13 +67,13 @@ impl Default for AdamConfig {
 }
 
 impl AdamConfig {
-    /// torch.optim.AdamW's defaults: those of Adam with a decoupled weight decay of 1e-2.
+    /// Returns torch.optim.AdamW's defaults: those of Adam, with a decoupled weight decay of 1e-2.
     #[must_use]
     pub fn adamw() -> Self {
         Self { weight_decay: 1e-2, decoupled_weight_decay: true, ..Self::default() }
     }
 
-    /// The options as bits: equal for groups that step alike.
+    /// Returns the options as bits, which are equal for groups that step alike.
     pub(crate) fn bits(&self) -> [u64; 7] {
         let &Self { lr, betas, eps, weight_decay, amsgrad, maximize, decoupled_weight_decay } = self;
         let flags = u64::from(amsgrad) | u64::from(maximize) << 1;
@@ -64,7 +82,7 @@ impl AdamConfig {
         [lr, beta1, beta2, eps, decay, flags, decoupled_weight_decay.into()]
     }
 
-    /// Whether every number is in its range: the one gate that options pass, wherever they come from.
+    /// Checks that every number is in its range. All options pass this check, wherever they come from.
     pub(crate) fn validate(&self, group: Option<usize>) -> Result<(), Error> {
         const AT_LEAST_0: &str = "finite and at least 0, and so after rounding to f32";
         const BETA: &str = "at least 0 and below 1, and so after rounding to f32";

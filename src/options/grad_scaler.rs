@@ -1,13 +1,13 @@
-//! The dynamic loss scale in state dicts: `torch.amp.GradScaler`'s state.
+//! The dynamic loss scale in state dicts: the state of `torch.amp.GradScaler`.
 
 use super::gradient_control::{LossScale, check, check_growth, positive};
 use crate::error::Error;
 
-/// What `torch.amp.GradScaler.state_dict()` holds: a [`LossScale::Dynamic`] and how far it has come. In torch it is an
-/// object beside the optimizer; here it is a part of the [`StateDict`](crate::StateDict).
+/// The content of `torch.amp.GradScaler.state_dict()`: a [`LossScale::Dynamic`] and how far it has come. In torch it is
+/// an object beside the optimizer. Here it is a part of the [`StateDict`](crate::StateDict).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GradScalerState {
-    /// The scale. Above 0 and finite as an f32, and so is its reciprocal.
+    /// The scale. As f32, the scale and its reciprocal must be above 0 and finite.
     pub scale: f64,
     /// As in [`LossScale::Dynamic`].
     pub growth_factor: f64,
@@ -15,7 +15,8 @@ pub struct GradScalerState {
     pub backoff_factor: f64,
     /// As in [`LossScale::Dynamic`].
     pub growth_interval: u32,
-    /// torch's `_growth_tracker`: steps taken in a row since the scale last changed. Below 2^31, as torch counts.
+    /// torch's `_growth_tracker`: the number of steps taken in a row since the scale last changed. Below 2^31, the
+    /// range of torch's counter.
     pub growth_tracker: u32,
 }
 
@@ -23,8 +24,8 @@ pub struct GradScalerState {
 pub(crate) type Words = [u32; 2];
 
 impl GradScalerState {
-    /// A scale of these options as the device knows it; none if it has backed off so far that no gradient can be divided by
-    /// it.
+    /// Makes the state from these options and the device's words. `None` if the scale has backed off so far that no
+    /// gradient can be divided by it.
     pub(crate) fn from_words(options: LossScale, [scale, growth_tracker]: Words) -> Option<Self> {
         let LossScale::Dynamic { growth_factor, backoff_factor, growth_interval, .. } = options else { return None };
         let scale = f32::from_bits(scale).into();

@@ -1,18 +1,20 @@
-//! What is done with gradients between the backward pass and the step.
+//! What happens to gradients between the backward pass and the step.
 
 use crate::error::Error;
 
-/// What is done with gradients before they are used. All of it is decided on the GPU, in the pass of the step: nothing
-/// waits, nothing is read back. Gradients themselves are never written, but for
-/// [`zero_grad_after_step`](Self::zero_grad_after_step): torch's fused step writes unscaled ones back.
+/// What happens to gradients before a step uses them. The GPU decides all of it, in the pass of the step: nothing
+/// waits, and nothing is read back. The gradients in memory stay as they are, except with
+/// [`zero_grad_after_step`](Self::zero_grad_after_step). torch's fused step, in contrast, writes unscaled gradients
+/// back.
 ///
-/// In this order: gradients are multiplied by 1 / (loss scale * accumulate), then by the clip factor, then clamped.
-/// Clipping by norm, and skipping what is not finite, cost one more read of the gradients and two kinds of small
-/// dispatches; all else costs nothing.
+/// Gradients are multiplied by 1 / (loss scale * accumulate), then by the clip factor, then clamped. Clipping by norm,
+/// measuring the norm and skipping cost one more read of the gradients and two kinds of small dispatches. Everything
+/// else is free.
 ///
-/// What is measured is the gradients of the parameters that step, and an arena's padding between them, which is zero
-/// unless somebody writes there: a NaN in it skips the step. Where no parameter has a gradient nothing is decided: no
-/// statistics, no step taken or skipped, and a dynamic scale stays as it is. torch's `GradScaler` would raise there.
+/// Measures the gradients of the parameters that step, and an arena's padding between them. The padding is zero unless
+/// the caller writes there; a NaN there skips the step. If no parameter has a gradient, nothing is decided: there are
+/// no statistics, no step is taken or skipped, and a dynamic scale stays as it is. torch's `GradScaler` would raise an
+/// error.
 ///
 /// ```
 /// use wgpu_adam::{GradientControl, LossScale};
@@ -21,36 +23,37 @@ use crate::error::Error;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GradientControl {
-    /// Scales all gradients of the optimizer, all groups together, by min(1, max_norm / (norm + 1e-6)), as torch's
-    /// `clip_grad_norm_`. Above 0 and finite after rounding to f32; torch allows 0 as well, which would turn every
-    /// gradient to zero and let parameters coast: give no gradients instead. Default: none.
+    /// Scales all gradients of the optimizer, over all groups together, by min(1, max_norm / (norm + 1e-6)), as torch's
+    /// `clip_grad_norm_` does. Must be above 0 and finite after rounding to f32. torch also allows 0, which would make
+    /// every gradient zero while moments still move parameters; remove the gradients instead. Default: none.
     ///
-    /// Squares neither overflow nor vanish: a norm is right from 1e-38 to 3e38, where torch's f32 sums would be infinite
-    /// from 1.8e19 on. As in torch, a NaN makes all gradients NaN and an infinite one leaves zeros and NaN, unless such
-    /// steps are skipped.
+    /// Squares neither overflow nor underflow: the norm is right from 1e-38 to 3e38, where torch's f32 sums would be
+    /// infinite from 1.8e19 on. As in torch, a NaN makes all gradients NaN, and an infinite gradient makes zeros and
+    /// NaN, unless such steps are skipped.
     pub max_norm: Option<f64>,
-    /// Which norm is clipped and told. Default: two, torch's.
+    /// Which norm is clipped and reported. Default: two, torch's.
     pub norm_type: NormType,
-    /// Measures the norm of the gradients for [`StepStatistics`](crate::StepStatistics) where nothing else does: without
-    /// clipping and skipping. The parameters get the same bits as without. Costs what clipping costs. Default: false.
+    /// Measures the norm of the gradients for [`StepStatistics`](crate::StepStatistics) even without clipping and
+    /// skipping. Parameters get the same bits as without it. Costs what clipping costs. Default: false.
     pub measure_norm: bool,
-    /// Clamps each element to this magnitude, as torch's `clip_grad_value_`; NaN stays NaN. Above 0. Default: none.
+    /// Clamps each element to this magnitude, as torch's `clip_grad_value_` does; NaN stays NaN. Must be above 0 and
+    /// finite after rounding to f32. Default: none.
     pub clip_value: Option<f64>,
-    /// Skips a step of which any gradient is infinite or NaN: parameters, moments and step counts stay as they are, bit
-    /// for bit. torch's `error_if_nonfinite` would have to wait for the GPU; here
-    /// [`StepStatistics::found_inf`](crate::StepStatistics::found_inf) tells, some steps later. Default: false.
+    /// Skips a step if any gradient is infinite or NaN: parameters, moments and step counts keep their bits. torch's
+    /// `error_if_nonfinite` has to wait for the GPU. Here
+    /// [`StepStatistics::found_inf`](crate::StepStatistics::found_inf) reports it some steps later. Default: false.
     pub skip_nonfinite: bool,
-    /// What the loss was multiplied by. Default: none.
+    /// The factor by which the loss was multiplied. Default: none.
     pub loss_scale: LossScale,
-    /// How many micro-batches were summed into the gradients, which are divided by it. At least 1, the default.
+    /// The number of micro-batches whose gradients were summed. Gradients are divided by it. At least 1. Default: 1.
     pub accumulate: u32,
-    /// Fills all gradients with zeros behind each step, taken or skipped, as
-    /// [`record_zero_grad`](crate::WgpuAdam::record_zero_grad) with `Fill` would. Default: false.
+    /// Fills all gradients with zeros after each step, taken or skipped, as
+    /// [`record_zero_grad`](crate::WgpuAdam::record_zero_grad) with `Fill` does. Default: false.
     pub zero_grad_after_step: bool,
 }
 
 impl Default for GradientControl {
-    /// Nothing: gradients are used as they are.
+    /// No control: gradients are used as they are.
     fn default() -> Self {
         Self {
             max_norm: None,
@@ -76,23 +79,26 @@ pub enum NormType {
     Infinity,
 }
 
-/// What the loss was multiplied by before the backward pass, so that small gradients do not vanish in f16.
+/// The factor by which the loss was multiplied before the backward pass, so that small gradients do not underflow in
+/// f16.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum LossScale {
-    /// By nothing.
+    /// No factor.
     #[default]
     None,
-    /// By this: above 0 and finite, and small enough that an f32 holds 1 / (scale * [`accumulate`](GradientControl::accumulate))
-    /// without becoming denormal.
+    /// This factor. Must be above 0 and finite, and so small that 1 / (scale *
+    /// [`accumulate`](GradientControl::accumulate)) is not denormal in f32.
     Fixed(f64),
-    /// By a scale that lives on the device, in [`loss_scale_buffer`](crate::WgpuAdam::loss_scale_buffer), by the rules of
-    /// `torch.amp.GradScaler`: a step whose gradients are not all finite is skipped and multiplies the scale by
-    /// `backoff_factor`; `growth_interval` steps in a row without one multiply it by `growth_factor`, unless that is
-    /// infinite. Computed in f32. A backward pass in f32 may hardly ever overflow: from 2^127 / `accumulate` on the scale's
-    /// reciprocal is denormal, and devices that flush those make zeros of the gradients.
+    /// A factor that lives on the device, in [`loss_scale_buffer`](crate::WgpuAdam::loss_scale_buffer), and follows the
+    /// rules of `torch.amp.GradScaler`. A step whose gradients are not all finite is skipped and multiplies the scale
+    /// by `backoff_factor`. After `growth_interval` steps in a row without such a step, the scale is multiplied by
+    /// `growth_factor`, unless the product is infinite. Computed in f32.
+    ///
+    /// A backward pass in f32 may hardly ever overflow, so that the scale keeps growing. From 2^127 / `accumulate` on,
+    /// its reciprocal is denormal, and devices that flush denormals make all gradients zero.
     Dynamic {
-        /// The first scale, in the range of a fixed one. torch's default: 65536.
+        /// The first scale, in the range of [`Fixed`](LossScale::Fixed). torch's default: 65536.
         init_scale: f64,
         /// Above 1. torch's default: 2.
         growth_factor: f64,
@@ -104,7 +110,7 @@ pub enum LossScale {
 }
 
 impl LossScale {
-    /// A dynamic scale with the defaults of `torch.amp.GradScaler`.
+    /// Returns a dynamic scale with the defaults of `torch.amp.GradScaler`.
     #[must_use]
     pub fn dynamic() -> Self {
         Self::Dynamic { init_scale: 65536.0, growth_factor: 2.0, backoff_factor: 0.5, growth_interval: 2000 }
@@ -133,7 +139,7 @@ impl GradientControl {
         check("accumulate", f64::from(self.accumulate), self.accumulate >= 1, "at least 1")?;
         let first = self.loss_scale.first();
         check("loss_scale", first, positive(first), POSITIVE)?;
-        // A denormal factor would be flushed to zero, and the gradients with it.
+        // Devices may flush a denormal factor to zero, and would make all gradients zero.
         let divides = |by: f64| (1.0 / by) as f32 >= f32::MIN_POSITIVE && positive(1.0 / by);
         check("loss_scale", first, divides(first), "such that 1 / loss_scale is a normal f32")?;
         let both = first * f64::from(self.accumulate);
@@ -155,7 +161,7 @@ pub(super) fn positive(value: f64) -> bool {
     (value as f32) > 0.0 && (value as f32).is_finite()
 }
 
-/// What a dynamic scale grows and backs off by, under these names.
+/// Checks the numbers by which a dynamic scale grows and backs off. Errors use these names.
 pub(super) fn check_growth(names: [&'static str; 3], growth: f64, backoff: f64, interval: u32) -> Result<(), Error> {
     let [growth_factor, backoff_factor, growth_interval] = names;
     let grows = (growth as f32) > 1.0 && (growth as f32).is_finite();

@@ -7,6 +7,7 @@ use super::runs::Run;
 use super::spans::{self, Span, Storage};
 use crate::layout::{Frame, HYPERS, TILE_ELEMENTS, Tile};
 use crate::planes::Format;
+use crate::sort::sort_by;
 
 /// Spans from this length on get a flat dispatch of their own: the time it saves per element then exceeds its cost.
 const FLAT_FROM: u64 = 1 << 18;
@@ -19,12 +20,12 @@ fn key(run: &Run, input: &Input) -> Key {
     (run.first.window, run.first.grad.buffer, code, run.first.class / HYPERS)
 }
 
-pub(super) fn plan(runs: &mut [Run], input: &Input, planes: &[u64], limits: &Limits) -> Plan {
+pub(super) fn plan(runs: &mut Vec<Run>, input: &Input, planes: &[u64], limits: &Limits) -> Plan {
     let apart = input.classes.len() as u64 * u64::from(limits.hyper_alignment) <= u64::from(HYPERS);
     let hyper_stride = if apart { limits.hyper_alignment } else { 1 };
     let mut plan = Plan { hyper_stride, ..Plan::default() };
     // The sort is stable: runs with equal keys keep the order of their places.
-    runs.sort_by_key(|run| key(run, input));
+    sort_by(runs, |a, b| key(a, input).cmp(&key(b, input)));
     for runs in runs.chunk_by(|a, b| key(a, input) == key(b, input)) {
         let Some(first) = runs.first() else { continue };
         let (.., code, class_window) = key(first, input);

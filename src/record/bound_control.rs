@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::layout::{HYPERS, Hyper, NORM_ENTRY_POINT, binding};
 use crate::options::gradient_control::NormType;
-use crate::plan::Plan;
 use crate::plan::ledger::Ledger;
+use crate::plan::{Dispatch, NormGrid, Plan};
 use crate::record::bound::{Binder, Bound};
 
 /// A plan's part of gradient control. The ledger holds the numbers of the stepping tensors, the partial results of
@@ -73,12 +73,7 @@ impl Binder<'_> {
             let remedy = "or do without clipping by norm and skipping";
             return Err(Error::DeviceLimit { what: WHAT.into(), limit, needed: ledger.bytes(), allowed, remedy });
         }
-        let mut pipelines = Vec::new();
-        if let Some(norm_type) = ledger.measured {
-            for (dispatch, grid) in plan.dispatches.iter().zip(&ledger.grids) {
-                pipelines.push(controller.pipelines.norm(gpu, dispatch.kernel, norm_type, *grid)?);
-            }
-        }
+        let pipelines = self.norm_pipelines(plan, ledger, controller)?;
         let layouts = &controller.pipelines;
         gpu.guard.run(WHAT, || {
             let buffer = gpu.buffer(
@@ -119,5 +114,20 @@ impl Binder<'_> {
                 hypers_at: u64::from(ledger.first_block) * 16,
             })
         })?
+    }
+
+    /// The pipelines that measure the gradients of each dispatch, if any are measured.
+    fn norm_pipelines(
+        self,
+        plan: &Plan,
+        ledger: &Ledger,
+        controller: &Controller,
+    ) -> Result<Vec<wgpu::ComputePipeline>, Error> {
+        let Some(norm_type) = ledger.measured else { return Ok(Vec::new()) };
+        let measured = plan.dispatches.iter().zip(&ledger.grids);
+        let norm = |(dispatch, grid): (&Dispatch, &NormGrid)| {
+            controller.pipelines.norm(self.gpu, dispatch.kernel, norm_type, *grid)
+        };
+        measured.map(norm).collect()
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::planes::Format;
 use crate::registry::Registry;
+use crate::sort::sort_by;
 
 /// A range of bytes of a gradient buffer to clear.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ pub(super) fn plan_clears(registry: &Registry) -> Result<Vec<Clear>, Error> {
         let end = grad.place.start + tensor.length + grad.padding;
         ranges.push((grad.place.buffer, grad.place.start, end));
     }
-    ranges.sort_unstable();
+    sort_by(&mut ranges, Ord::cmp);
     let mut merged: Vec<(u32, u64, u64)> = Vec::new();
     for (buffer, start, end) in ranges.into_iter().filter(|(_, start, end)| start < end) {
         match merged.last_mut() {

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::device::gpu::Gpu;
 use crate::error::Error;
 use crate::planes::{Plane, Planes};
+use crate::sort::sort_by;
 
 /// A request for state: a tensor, and where its parameters lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +63,7 @@ pub(crate) fn lay_out(
     first_window: u32,
     max_window: u64,
 ) -> (Vec<WindowLayout>, Vec<Piece>) {
-    requests.sort_unstable();
+    sort_by(&mut requests, Ord::cmp);
     let mut filler = Filler { max_window, first_window, windows: Vec::new(), pieces: Vec::new(), open: None };
     for request in &requests {
         filler.place(request);

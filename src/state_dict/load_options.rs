@@ -1,9 +1,9 @@
-//! How a state is loaded.
+//! Options for loading state.
 
 use crate::state_dict::matching::StateMatching;
 
-/// How [`load_state_dict_with`](crate::WgpuAdam::load_state_dict_with) and `load_from_with` take over a state. The default is
-/// what `load_state_dict` and `load_from` do.
+/// How [`load_state_dict_with`](crate::WgpuAdam::load_state_dict_with) and `load_from_with` load state. The defaults
+/// are what `load_state_dict` and `load_from` use.
 ///
 /// ```
 /// use wgpu_adam::{LoadOptions, StateMatching};
@@ -15,15 +15,16 @@ use crate::state_dict::matching::StateMatching;
 pub struct LoadOptions {
     /// Which entry belongs to which parameter. Default: [`StateMatching::Strict`].
     pub matching: StateMatching,
-    /// Whether state that infinite or NaN gradients have spoiled is loaded, as torch does: NaN, and an infinite `exp_avg`.
-    /// Default: false. See [`Error::SpoiledState`](crate::Error::SpoiledState).
+    /// Whether state that infinite or NaN gradients have spoiled is loaded, as in torch: NaN, and an infinite
+    /// `exp_avg`. Default: false. See [`Error::SpoiledState`](crate::Error::SpoiledState).
     pub allow_nonfinite: bool,
-    /// Whether a checkpoint's values of parameters are left in it. Default: false. A state dict has none.
+    /// Whether only the optimizer's state is loaded from a checkpoint, without the parameters' values. Default: false.
+    /// State dicts have no such values.
     pub optimizer_only: bool,
 }
 
 impl LoadOptions {
-    /// The defaults.
+    /// Returns the defaults.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -36,7 +37,7 @@ impl LoadOptions {
         self
     }
 
-    /// Loads spoiled state too: to look at it, to go on as torch would, or to start the parameters that have it anew with
+    /// Loads spoiled state too: to examine it, to continue as torch would, or to restart the affected parameters with
     /// [`record_reset_state`](crate::WgpuAdam::record_reset_state).
     #[must_use]
     pub fn allow_nonfinite(mut self) -> Self {
@@ -44,8 +45,8 @@ impl LoadOptions {
         self
     }
 
-    /// Loads the optimizer's state alone from a checkpoint: for parameters that have their values from elsewhere, or a file
-    /// that has none.
+    /// Loads only the optimizer's state from a checkpoint: for parameters that have their values from elsewhere, or for
+    /// a file without values.
     #[must_use]
     pub fn optimizer_only(mut self) -> Self {
         self.optimizer_only = true;

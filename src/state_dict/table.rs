@@ -1,4 +1,4 @@
-//! The table that `Debug` prints for a state dict.
+//! The table that `Display` prints for a state dict.
 
 use std::collections::HashSet;
 use std::fmt::{Display, Formatter, Result, Write};

@@ -11,14 +11,15 @@ use crate::error::tensor::TensorLabel;
 use crate::planes::Format;
 use crate::tensors::tensor::{Param, TensorBuffer, elements};
 
-/// All tensors of a model, or of a part of it, in one parameter buffer and one gradient buffer, laid out alike.
+/// All tensors of a model, or of a part of it, in two buffers with the same layout: one of parameters, one of
+/// gradients.
 ///
-/// Each tensor begins at a multiple of the device's `min_storage_buffer_offset_alignment` (and of 256 bytes), so that
-/// it can be bound by itself. Neighbours of one group are stepped as one: a thousand small tensors in an arena cost
-/// what one tensor of their total length costs. The space between them is zero and stays zero under every step; do not
+/// Each tensor begins at a multiple of 256 bytes and of the device's `min_storage_buffer_offset_alignment`, so that it
+/// can be bound by itself. Neighbours in one group are stepped as one: a thousand small tensors in an arena cost what
+/// one tensor of their total length costs. The padding between tensors is zero and stays zero under every step. Do not
 /// write there.
 ///
-/// Both buffers have the usages `STORAGE`, `COPY_SRC` and `COPY_DST` and begin as zeros.
+/// Both buffers have the usages `STORAGE`, `COPY_SRC` and `COPY_DST`, and begin as zeros.
 #[derive(Clone, Debug)]
 pub struct TensorArena {
     params: wgpu::Buffer,
@@ -39,10 +40,11 @@ struct ArenaTensor {
 }
 
 impl TensorArena {
-    /// Lays out tensors, given as names and shapes, in this order, and creates the two buffers.
+    /// Lays out tensors, given as names and shapes, in this order, and creates the two buffers. Waits for nothing.
     ///
     /// # Errors
-    /// A name given twice, a shape that is too large, buffers larger than the device's `max_buffer_size`, no memory.
+    /// A name given twice, a shape that is too large, buffers larger than the device's `max_buffer_size`, out of
+    /// memory, a lost device.
     pub fn new<N: Into<String>, S: Into<Vec<usize>>>(
         device: &wgpu::Device,
         tensors: impl IntoIterator<Item = (N, S)>,
@@ -50,7 +52,7 @@ impl TensorArena {
         Self::with_usage(device, wgpu::BufferUsages::empty(), tensors)
     }
 
-    /// As [`new`](Self::new), with further usages for the parameter buffer: `VERTEX` for splats, say.
+    /// Like [`new`](Self::new), with further usages for the parameter buffer, for example `VERTEX` for splats.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
@@ -69,7 +71,7 @@ impl TensorArena {
             let too_large =
                 || Error::ShapeTooLarge { tensor: TensorLabel::named("tensor", &name), shape: shape.clone() };
             let length = elements(&shape).ok_or_else(too_large)?;
-            // A tensor without elements has room as well: a binding of no bytes is not allowed.
+            // A tensor without elements gets room too, because a binding cannot be empty.
             let padded = length.max(1).checked_next_multiple_of(alignment).ok_or_else(too_large)?;
             if by_name.insert(name.clone(), laid_out.len()).is_some() {
                 return Err(Error::DuplicateName { name });
@@ -108,22 +110,23 @@ impl TensorArena {
         Ok(Self { params, grads, tensors: laid_out, by_name, device: device.clone(), guard })
     }
 
-    /// Waits until the device has made the buffers. Native: they were made by [`new`](Self::new), and nothing waits.
+    /// Waits until the device has created the buffers. On native targets [`new`](Self::new) created them, and the
+    /// future is done at once.
     ///
     /// # Errors
-    /// In a browser, what [`new`](Self::new) could not tell: no memory, a lost device.
+    /// In a browser, errors that [`new`](Self::new) could not return: out of memory, a lost device.
     pub async fn ready(&self) -> Result<(), Error> {
         self.guard.ready().await
     }
 
-    /// The arena's tensors as parameters with gradients, in the order in which they were given.
+    /// Returns the arena's tensors as parameters with gradients, in the order in which they were given.
     #[must_use]
     pub fn params(&self) -> Vec<Param> {
         self.tensors.iter().map(|tensor| self.to_param(tensor)).collect()
     }
 
-    /// The named tensor as a parameter with its gradient: for groups, and for parts of it by [`Param::rows`] and
-    /// [`Param::slice`].
+    /// Returns the named tensor as a parameter with its gradient: for a group, or to take parts of it with
+    /// [`Param::rows`] and [`Param::slice`].
     ///
     /// # Errors
     /// No tensor of that name.
@@ -136,8 +139,8 @@ impl TensorArena {
         Param::new(tensor.name.clone(), tensor.shape.clone(), param, grad)
     }
 
-    /// The named tensor's parameters as a binding for a bind group, exactly as long as the tensor.
-    /// That of a tensor without elements has one element, which is padding.
+    /// Returns the named tensor's parameters as a binding for a bind group, exactly as long as the tensor. If the
+    /// tensor has no elements, the binding has one element, which is padding.
     ///
     /// # Errors
     /// No tensor of that name.
@@ -145,7 +148,7 @@ impl TensorArena {
         self.binding(&self.params, name)
     }
 
-    /// The named tensor's gradient as a binding for a bind group, as [`param`](Self::param).
+    /// Returns the named tensor's gradient as a binding for a bind group, like [`param`](Self::param).
     ///
     /// # Errors
     /// No tensor of that name.
@@ -153,7 +156,7 @@ impl TensorArena {
         self.binding(&self.grads, name)
     }
 
-    /// Where the named tensor's parameters lie: for copies.
+    /// Returns where the named tensor's parameters lie, for copies.
     ///
     /// # Errors
     /// No tensor of that name.
@@ -161,7 +164,7 @@ impl TensorArena {
         Ok(self.place(&self.params, self.find(name)?))
     }
 
-    /// Where the named tensor's gradient lies: for copies, and for [`set_grad`](crate::WgpuAdam::set_grad).
+    /// Returns where the named tensor's gradient lies, for copies and for [`set_grad`](crate::WgpuAdam::set_grad).
     ///
     /// # Errors
     /// No tensor of that name.
@@ -185,7 +188,7 @@ impl TensorArena {
     }
 }
 
-/// The names that are most like this one: the nearest first, and no more than three.
+/// Returns the names that are most like this one: the nearest first, and at most three.
 fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     const SHOWN: usize = 3;
     let mut nearest: Vec<(usize, &str)> = Vec::new();
@@ -198,7 +201,8 @@ fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> 
     nearest.into_iter().map(|(_, name)| name.to_owned()).collect()
 }
 
-/// How many letters must be added, left out or replaced to make one name the other (Levenshtein's distance).
+/// Returns how many letters must be added, removed or replaced to turn one name into the other (Levenshtein's
+/// distance).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut above: Vec<usize> = (0..=other.len()).collect();

@@ -3,8 +3,8 @@
 use crate::options::adam::AdamConfig;
 use crate::tensors::tensor::Param;
 
-/// Parameters and the options in which they differ from the optimizer's defaults, to be given to
-/// [`WgpuAdam::new`](crate::WgpuAdam::new) or [`add_param_group`](crate::WgpuAdam::add_param_group).
+/// Parameters, and the options in which they differ from the optimizer's defaults. For
+/// [`WgpuAdam::new`](crate::WgpuAdam::new) and [`add_param_group`](crate::WgpuAdam::add_param_group).
 ///
 /// ```no_run
 /// # fn demo(weights: &wgpu::Buffer, gradients: &wgpu::Buffer) {
@@ -32,12 +32,12 @@ struct Options {
 }
 
 impl ParamGroup {
-    /// A group with the optimizer's defaults. It may be empty.
+    /// Makes a group with the optimizer's defaults. It may be empty.
     pub fn new(params: impl IntoIterator<Item = Param>) -> Self {
         Self { params: params.into_iter().collect(), options: Options::default() }
     }
 
-    /// Divides parameters into two groups by their names: those that the predicate chooses, and the others. A parameter
+    /// Divides parameters into two groups by name: those that the predicate chooses, and the others. A parameter
     /// without a name is among the others.
     ///
     /// ```no_run
@@ -103,7 +103,7 @@ impl ParamGroup {
         self
     }
 
-    /// The group's own options over the optimizer's defaults.
+    /// Returns the group's own options, with the optimizer's defaults for the others.
     pub(crate) fn config(&self, defaults: &AdamConfig) -> AdamConfig {
         let own = self.options;
         AdamConfig {
@@ -118,8 +118,8 @@ impl ParamGroup {
     }
 }
 
-/// What an optimizer is made from: parameters, which make one group, or groups. Either may be empty: parameters can be
-/// added later.
+/// What an optimizer is made from: parameters, which form one group, or groups. Either may be empty, because parameters
+/// can be added later.
 #[derive(Clone, Debug)]
 pub struct ParamGroups(pub(crate) Vec<ParamGroup>);
 

@@ -1,48 +1,49 @@
-//! A tensor of the caller's: where it lies, its shape, its name.
+//! A tensor of the caller: where it lies, its shape, its name.
 
 use std::ops::Range;
 
 use crate::error::Error;
 use crate::error::tensor::TensorLabel;
 
-/// Where a tensor of f32 lies: a buffer and the byte offset of its first element, a multiple of 4.
+/// Where a tensor of f32 lies: a buffer, and the byte offset of its first element, a multiple of 4.
 ///
-/// Made from `&buffer` or `(&buffer, offset)`, or by an arena. Holds a handle of the buffer, which keeps it alive.
+/// Made from `&buffer` or `(&buffer, offset)`, or by an arena. Holds a handle of the buffer, which keeps the buffer
+/// alive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorBuffer {
     buffer: wgpu::Buffer,
     offset: u64,
-    /// Known for what lies in an arena.
+    /// Known for tensors in an arena.
     extent: Option<Extent>,
 }
 
-/// The tensor, or part of one, that an arena has at a place.
+/// An arena's tensor, or a part of one, at a place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Extent {
     /// In elements.
     length: u64,
-    /// Elements behind it that belong to it and stay zero.
+    /// The number of elements after it that belong to it and stay zero.
     padding: u64,
 }
 
 impl TensorBuffer {
-    /// The buffer.
+    /// Returns the buffer.
     #[must_use]
     pub fn buffer(&self) -> &wgpu::Buffer {
         &self.buffer
     }
 
-    /// The first element's offset in the buffer, in bytes.
+    /// Returns the first element's offset in the buffer, in bytes.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// A range of its elements, counted from its first: to step a part of a tensor, or to copy it.
+    /// Returns a range of the tensor's elements, counted from its first: to step a part of the tensor, or to copy it.
     ///
     /// # Errors
-    /// [`SliceOutOfRange`](Error::SliceOutOfRange) for a range that ends before it begins, or reaches past the tensor where
-    /// this is an arena's. How long other tensors are is known, and checked, when they are given to an optimizer.
+    /// [`SliceOutOfRange`](Error::SliceOutOfRange) for a range that ends before it begins, or that reaches past an
+    /// arena's tensor. The length of other tensors is known, and checked, when they are given to an optimizer.
     ///
     /// ```no_run
     /// # fn demo(arena: &wgpu_adam::TensorArena) -> Result<(), wgpu_adam::Error> {
@@ -53,7 +54,7 @@ impl TensorBuffer {
         self.slice_of(elements, || TensorLabel::other("the tensor"))
     }
 
-    /// A range of the elements of a tensor that errors call so.
+    /// Returns a range of the elements. `tensor` is the tensor's label in errors.
     fn slice_of(&self, elements: Range<u64>, tensor: impl Fn() -> TensorLabel) -> Result<Self, Error> {
         let Range { start, end } = elements;
         let length = self.extent.map(|extent| extent.length);
@@ -63,7 +64,7 @@ impl TensorBuffer {
             Some(offset) if start <= end && length.is_none_or(|length| end <= length) => {
                 let extent = self.extent.map(|extent| Extent {
                     length: end - start,
-                    // What lies behind the last element lies behind the part that has it.
+                    // The padding follows the last element, so only a part with that element has it.
                     padding: if start < end && end == extent.length { extent.padding } else { 0 },
                 });
                 Ok(Self { buffer: self.buffer.clone(), offset, extent })
@@ -72,18 +73,19 @@ impl TensorBuffer {
         }
     }
 
-    /// Elements behind a tensor of this length, placed here, that belong to it and stay zero: an arena's padding. Behind a
-    /// tensor of another length than the arena's own there is none: other elements, or nothing known, lie there.
+    /// Returns the number of elements after a tensor of this length, placed here, that belong to it and stay zero: an
+    /// arena's padding. 0 for any other length than that of the arena's own tensor, because other elements, or unknown
+    /// ones, follow there.
     pub(crate) fn padding(&self, length: u64) -> u64 {
         self.extent.filter(|extent| extent.length == length).map_or(0, |extent| extent.padding)
     }
 
-    /// Where an arena has a tensor of this length, with so much padding behind it.
+    /// The place of an arena's tensor of this length, which has this much padding after it.
     pub(crate) fn in_arena(buffer: &wgpu::Buffer, offset: u64, length: u64, padding: u64) -> Self {
         Self { buffer: buffer.clone(), offset, extent: Some(Extent { length, padding }) }
     }
 
-    /// Whether `length` elements lie in the buffer, at a multiple of 4 bytes, and the buffer may be used so.
+    /// Checks that `length` elements lie in the buffer, at a multiple of 4 bytes, and that the buffer has the usage.
     pub(crate) fn check(
         &self,
         length: u64,
@@ -120,10 +122,10 @@ impl From<(&wgpu::Buffer, u64)> for TensorBuffer {
 
 /// A parameter to optimize: its name and shape, where it lies and where its gradient lies.
 ///
-/// The buffers need the usage `STORAGE`; a gradient that is to be cleared by
-/// [`record_zero_grad`](crate::WgpuAdam::record_zero_grad) needs `COPY_DST` as well. Both must be at least
-/// `4 * shape.product()` bytes long behind their offsets; a shape of `[]` is a scalar, of one element, and a shape with
-/// a 0 has none. Checked when the parameter is given to an optimizer.
+/// The buffers need the usage `STORAGE`. A gradient that [`record_zero_grad`](crate::WgpuAdam::record_zero_grad) is to
+/// clear also needs `COPY_DST`. Both buffers must have at least `4 * shape.product()` bytes after their offsets. The
+/// shape `[]` is a scalar, which has one element; a shape with a 0 has none. Checked when the parameter is given to an
+/// optimizer.
 #[derive(Clone, Debug)]
 pub struct Param {
     pub(crate) name: Option<String>,
@@ -133,7 +135,7 @@ pub struct Param {
 }
 
 impl Param {
-    /// A parameter with a gradient, each given as `&buffer` or `(&buffer, byte_offset)`.
+    /// Makes a parameter with a gradient, each given as `&buffer` or `(&buffer, byte_offset)`.
     pub fn new(
         name: impl Into<String>,
         shape: impl Into<Vec<usize>>,
@@ -143,49 +145,51 @@ impl Param {
         Self { name: Some(name.into()), shape: shape.into(), param: param.into(), grad: Some(grad.into()) }
     }
 
-    /// A parameter whose gradient is none: steps pass it over until [`set_grad`](crate::WgpuAdam::set_grad) gives it one.
+    /// Makes a parameter without a gradient: steps leave it out until [`set_grad`](crate::WgpuAdam::set_grad) gives it
+    /// one.
     pub fn without_grad(name: impl Into<String>, shape: impl Into<Vec<usize>>, param: impl Into<TensorBuffer>) -> Self {
         Self { name: Some(name.into()), shape: shape.into(), param: param.into(), grad: None }
     }
 
-    /// Its name, if it has one.
+    /// Returns its name, if it has one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Its shape.
+    /// Returns its shape.
     #[must_use]
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// Where its elements lie.
+    /// Returns where its elements lie.
     #[must_use]
     pub fn param_buffer(&self) -> &TensorBuffer {
         &self.param
     }
 
-    /// Where its gradient lies, if it has one.
+    /// Returns where its gradient lies, if it has one.
     #[must_use]
     pub fn grad_buffer(&self) -> Option<&TensorBuffer> {
         self.grad.as_ref()
     }
 
-    /// A range of the parameter's elements as a parameter of its own, with the same range of the gradient: to train a part of
-    /// a tensor, or with other options than the rest. Its name is the tensor's with the range, `embedding[96..240]`; its
-    /// shape is one dimension.
+    /// Returns a range of the parameter's elements, and the same range of its gradient, as a parameter of its own: to
+    /// train a part of a tensor, or to train it with other options than the rest. The part's name is the tensor's name
+    /// and the range, `embedding[96..240]`. Its shape has one dimension.
     ///
     /// # Errors
-    /// [`SliceOutOfRange`](Error::SliceOutOfRange) for a range that ends before it begins, or reaches past the tensor;
-    /// [`ShapeTooLarge`](Error::ShapeTooLarge).
+    /// [`SliceOutOfRange`](Error::SliceOutOfRange) for a range that ends before it begins, or that reaches past the
+    /// tensor; [`ShapeTooLarge`](Error::ShapeTooLarge).
     pub fn slice(&self, elements: Range<u64>) -> Result<Self, Error> {
         let shape = vec![usize::try_from(elements.end.saturating_sub(elements.start)).unwrap_or(usize::MAX)];
         self.part(elements, shape)
     }
 
-    /// A range of the rows, along the first dimension, as [`slice`](Self::slice): `rows(2..5)` of `[10, 48]` is named by its
-    /// elements, `embedding[96..240]`, and has the shape `[3, 48]`. Freezes the rows that no part has.
+    /// Returns a range of rows, along the first dimension, like [`slice`](Self::slice). `rows(2..5)` of a tensor with
+    /// shape `[10, 48]` is named by its elements, `embedding[96..240]`, and has the shape `[3, 48]`. Rows that are in
+    /// no part are frozen.
     ///
     /// ```no_run
     /// # fn demo(arena: &wgpu_adam::TensorArena) -> Result<(), wgpu_adam::Error> {
@@ -234,14 +238,15 @@ impl Param {
         name.map_or_else(|| TensorLabel::other("the parameter"), |name| TensorLabel::named("parameter", name))
     }
 
-    /// The same parameter without a name. As in torch, either all parameters of an optimizer have names or none has.
+    /// Returns the same parameter without a name. As in torch, either all parameters of an optimizer have names or none
+    /// has.
     #[must_use]
     pub fn unnamed(self) -> Self {
         Self { name: None, ..self }
     }
 }
 
-/// The number of elements of a shape, if it can be counted in bytes.
+/// Returns the number of elements of a shape, or `None` if their bytes overflow a u64.
 pub(crate) fn elements(shape: &[usize]) -> Option<u64> {
     let mut elements = 1_u64;
     for &dimension in shape {

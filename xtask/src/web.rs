@@ -27,8 +27,8 @@ pub fn run() -> Result<()> {
     }
 }
 
-/// Builds the page of the digits into `target/web`: the program and its files; in `js/` the page without a program, and
-/// in `shaders/` the shaders that it fetches.
+/// Builds the page of the digits into `target/web`: the program and its files, and the addresses of its links; in `js/`
+/// the page without a program, and in `shaders/` the shaders that it fetches.
 pub fn build() -> Result<PathBuf> {
     let folder = empty("web")?;
     let wasm = compile("--package digits --bin digits", PROFILE)?;
@@ -36,12 +36,24 @@ pub fn build() -> Result<PathBuf> {
     optimize(&folder.join("digits_bg.wasm"))?;
     let root = workspace_root();
     copy(&root.join("examples/digits/web"), &folder)?;
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).context("reading Cargo.toml")?;
+    fs::write(folder.join("addresses.js"), addresses(&manifest))?;
     for file in ["digits.csv.gz", "digits_torch_run.json"] {
         copy(&root.join("examples/digits/data").join(file), &folder.join(file))?;
     }
     copy(&root.join("examples/js"), &folder.join("js"))?;
     copy(&root.join("shaders"), &folder.join("shaders"))?;
     Ok(folder)
+}
+
+/// The module with the addresses that the page links to. They are written in one place, the library's package in the
+/// root manifest. The page hides links without an address.
+fn addresses(manifest: &str) -> String {
+    let export = |key: &str| {
+        let line = manifest.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix("= \""));
+        format!("export const {key} = '{}';\n", line.and_then(|rest| rest.split('"').next()).unwrap_or_default())
+    };
+    export("repository") + &export("documentation")
 }
 
 /// Builds the page of the test bodies into `target/web-suite`.
@@ -132,7 +144,17 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::version_of;
+    use super::{addresses, version_of};
+
+    #[test]
+    fn the_page_links_to_the_addresses_of_the_manifest() {
+        let none = "export const repository = '';\nexport const documentation = '';\n";
+        assert_eq!(addresses("[package]\nname = \"a\"\nrepository.workspace = true\n"), none);
+        let both = "[package]\nrepository = \"https://a.example/b\" # public\ndocumentation = \"https://docs.rs/b\"\n";
+        let told =
+            "export const repository = 'https://a.example/b';\nexport const documentation = 'https://docs.rs/b';\n";
+        assert_eq!(addresses(both), told);
+    }
 
     #[test]
     fn binaryen_tells_its_version() {

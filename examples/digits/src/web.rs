@@ -6,10 +6,11 @@ mod checkpoint;
 mod report;
 
 use digits::{Dataset, Trainer, Wanted};
+use futures::FutureExt;
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
-use wgpu_adam::{AdamConfig, Error};
+use wgpu_adam::AdamConfig;
 
 use checkpoint::Saved;
 use report::Report;
@@ -103,11 +104,11 @@ impl Session {
         restored.ok_or_else(|| JsError::new("the state is too large to be restored at once"))?.map_err(thrown)
     }
 
-    /// The current learning rate, both betas and weight decay.
+    /// The current learning rate, both betas, eps and weight decay.
     #[wasm_bindgen(getter)]
     pub fn options(&mut self) -> Vec<f64> {
         let config = self.config();
-        vec![config.lr, config.betas.0, config.betas.1, config.weight_decay]
+        vec![config.lr, config.betas.0, config.betas.1, config.eps, config.weight_decay]
     }
 
     #[wasm_bindgen(getter)]
@@ -118,29 +119,26 @@ impl Session {
     /// Whether the options that the page does not show are torch's; a checkpoint may have others.
     #[wasm_bindgen(getter, js_name = hasDefaults)]
     pub fn has_defaults(&mut self) -> bool {
-        let AdamConfig { eps, maximize, decoupled_weight_decay, .. } = AdamConfig::default();
+        let AdamConfig { maximize, decoupled_weight_decay, .. } = AdamConfig::default();
         let config = self.config();
-        (config.eps, config.maximize, config.decoupled_weight_decay) == (eps, maximize, decoupled_weight_decay)
+        (config.maximize, config.decoupled_weight_decay) == (maximize, decoupled_weight_decay)
     }
 
-    #[wasm_bindgen(js_name = setLr)]
-    pub fn set_lr(&mut self, lr: f64) -> Result<(), JsError> {
-        option(self.trainer.adam().set_lr(0, lr))
-    }
-
-    #[wasm_bindgen(js_name = setBetas)]
-    pub fn set_betas(&mut self, beta1: f64, beta2: f64) -> Result<(), JsError> {
-        option(self.trainer.adam().set_betas(0, (beta1, beta2)))
-    }
-
-    #[wasm_bindgen(js_name = setWeightDecay)]
-    pub fn set_weight_decay(&mut self, weight_decay: f64) -> Result<(), JsError> {
-        option(self.trainer.adam().set_weight_decay(0, weight_decay))
-    }
-
-    #[wasm_bindgen(js_name = setAmsgrad)]
-    pub fn set_amsgrad(&mut self, amsgrad: bool) -> Result<(), JsError> {
-        option(self.trainer.adam().set_amsgrad(0, amsgrad))
+    /// Changes the options that the page shows, all or none, from the next step on.
+    #[wasm_bindgen(js_name = setOptions)]
+    pub fn set_options(
+        &mut self,
+        lr: f64,
+        beta1: f64,
+        beta2: f64,
+        eps: f64,
+        weight_decay: f64,
+        amsgrad: bool,
+    ) -> Result<(), JsError> {
+        let shown = |config: &mut AdamConfig| {
+            *config = AdamConfig { lr, betas: (beta1, beta2), eps, weight_decay, amsgrad, ..*config };
+        };
+        self.trainer.adam().update_group(0, shown).map_err(|error| JsError::new(&error.to_string()))
     }
 }
 
@@ -160,10 +158,6 @@ fn trainer(
     let mut trainer = Trainer::new(device, queue, dataset, config).map_err(thrown)?;
     trainer.adam().set_amsgrad(0, false)?;
     Ok(trainer)
-}
-
-fn option(result: Result<(), Error>) -> Result<(), JsError> {
-    result.map_err(|error| JsError::new(&error.to_string()))
 }
 
 fn thrown(error: anyhow::Error) -> JsError {

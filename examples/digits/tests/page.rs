@@ -4,6 +4,8 @@
 mod checkpoints;
 #[path = "page/drawing.rs"]
 mod drawing;
+#[path = "page/first_look.rs"]
+mod first_look;
 #[path = "page/javascript.rs"]
 mod javascript;
 #[path = "page/leaving.rs"]
@@ -58,7 +60,11 @@ thread_local! {
 
 type Body = fn(&Site) -> Result<()>;
 
-const BODIES: [(&str, Body); 31] = [
+const BODIES: [(&str, Body); 35] = [
+    ("a test digit is classified before anybody draws", first_look::test_digit),
+    ("on a phone the pad comes before the weights", first_look::order),
+    ("the chart names its axes", first_look::axes),
+    ("links without an address are hidden", first_look::links),
     ("forty epochs follow torch", training::forty_epochs_follow_torch),
     ("start, pause, step and reset", training::buttons),
     ("by keyboard alone", training::keyboard),

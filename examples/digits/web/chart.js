@@ -3,7 +3,8 @@
 import { colors, fitted } from './canvas.js';
 
 const LABELS = [1, 0.1, 0.01, 0.001, 0.0001];
-const INSET = { left: 46, right: 10, top: 8, bottom: 26 };
+// The top has room for the name of the vertical axis, the bottom for its labels and the name of the horizontal axis.
+const INSET = { left: 46, right: 10, top: 30, bottom: 46 };
 
 export class Chart {
   #canvas;
@@ -53,10 +54,14 @@ export class Chart {
     for (let epoch = 0; epoch <= epochs; epoch += every) {
       const at = x(epoch * this.#perEpoch);
       const fits = at + 12 < right;
-      context.textAlign = epoch === 0 ? 'left' : fits ? 'center' : 'right';
+      context.textAlign = fits ? 'center' : 'right';
       context.fillStyle = color.soft;
-      context.fillText(epoch === 0 ? 'epoch 0' : String(epoch), at, bottom + 10);
+      context.fillText(String(epoch), at, bottom + 10);
     }
+    context.textAlign = 'center';
+    context.fillText('Epoch', (INSET.left + right) / 2, bottom + 30);
+    context.textAlign = 'left';
+    context.fillText('Loss (logarithmic scale)', 0, 4);
 
     const points = values => Array.from(values, (loss, step) => [x(step), y(Math.max(Math.min(loss, high), low))]);
     context.lineJoin = 'round';

@@ -24,7 +24,7 @@ export function opened(bytes, perEpoch) {
 
 export async function chosen(file, perEpoch) {
   if (file.size > LARGEST) {
-    throw new Error(`it has ${Math.round(file.size / 1e6)} MB, and no checkpoint of this model has more than ${LARGEST / 1e6}`);
+    throw new Error(`it has ${Math.round(file.size / 1e6)} MB, and checkpoints of this model have at most ${LARGEST / 1e6} MB`);
   }
   return opened(new Uint8Array(await file.arrayBuffer()), perEpoch);
 }
@@ -46,7 +46,7 @@ export function record(checkpoint, run, options, comparable) {
 
 // Opens the checkpoint in a stored record.
 export function recorded(record, perEpoch) {
-  if (record.version !== VERSION) throw new Error(`it is of version ${record.version}, and this page reads ${VERSION}`);
+  if (record.version !== VERSION) throw new Error(`it has version ${record.version}, and this page reads version ${VERSION}`);
   if (!(record.checkpoint instanceof Uint8Array)) throw new Error('it has no checkpoint');
   return opened(record.checkpoint, perEpoch);
 }

@@ -1,11 +1,14 @@
 // The files of the page: the digits, and torch's recorded run.
 
-// The data set as lines of 64 pixels and a class, and the pixels of its test digits, which are every fifth digit.
+// The data set as lines of 64 pixels and a class, and its test digits, which are every fifth digit.
 export async function fetchDigits() {
   const packed = (await fetched('digits.csv.gz')).body;
   const csv = await new Response(packed.pipeThrough(new DecompressionStream('gzip'))).text();
-  const pixels = line => Float32Array.from(line.split(',').slice(0, 64), value => value / 16);
-  return { csv, test: csv.trim().split('\n').filter((_, row) => row % 5 === 0).map(pixels) };
+  const digit = line => {
+    const numbers = line.split(',').map(Number);
+    return { pixels: Float32Array.from(numbers.slice(0, 64), value => value / 16), label: numbers[64] };
+  };
+  return { csv, test: csv.trim().split('\n').filter((_, row) => row % 5 === 0).map(digit) };
 }
 
 export async function fetchTorch() {

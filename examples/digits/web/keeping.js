@@ -12,7 +12,7 @@ export class Keeping {
   #parts;
   #page;
   #storage = new Storage(reason => {
-    tell(`This browser will not keep the run over a reload: ${reason}. A checkpoint that you download keeps it.`);
+    tell(`This browser cannot save the run: ${reason}. Download a checkpoint to keep it.`);
   });
   // The number of the stored run. A run without steps is not stored and has no number.
   #run = null;
@@ -81,7 +81,7 @@ export class Keeping {
     try {
       checkpoint = await chosen(file, run.session.stepsPerEpoch);
     } catch (error) {
-      return tell(`${file.name} was not opened: ${error.message}. The run is as it was.`, { bad: true, near: true });
+      return tell(`${file.name} could not be opened: ${error.message}. Your run is unchanged.`, { bad: true, near: true });
     } finally {
       // So that the same file can be chosen again.
       input.value = '';
@@ -115,7 +115,7 @@ export class Keeping {
       // If the browser does not return the stored data, they stay stored.
       if (stored) this.#forget();
       else this.#unseen = noted?.run;
-      if (trouble) tell(`The run that this browser had kept was dropped: ${trouble.message}.`, { bad: true });
+      if (trouble) tell(`The saved run could not be restored: ${trouble.message}.`, { bad: true });
       if (noted) this.#adopt(noted.options, Infinity, wanted);
       return false;
     }
@@ -149,8 +149,8 @@ export class Keeping {
 
   #adoptSession() {
     const { run: { session }, options } = this.#parts;
-    const [lr, beta1, beta2, decay] = session.options;
-    options.adopt({ lr, beta1, beta2, 'weight-decay': decay, amsgrad: session.amsgrad });
+    const [lr, beta1, beta2, eps, decay] = session.options;
+    options.adopt({ lr, beta1, beta2, eps, 'weight-decay': decay, amsgrad: session.amsgrad });
     // The options of earlier steps are unknown; the distance from torch shows them.
     this.#parts.comparable = options.areTorchs && session.hasDefaults ? Infinity : 0;
   }

@@ -1,9 +1,9 @@
 // Adam's options: the fields' values, the current values, and the fields' errors.
 
-const FIELDS = ['lr', 'beta1', 'beta2', 'weight-decay', 'epochs'];
+const FIELDS = ['lr', 'beta1', 'beta2', 'eps', 'weight-decay', 'epochs'];
 
 export class Options {
-  // The current options, and torch's.
+  // The current options, and those of torch's run, which are the defaults.
   current;
   #torch;
   #apply;
@@ -31,7 +31,7 @@ export class Options {
     this.show();
   }
 
-  // Sets torch's options, except the number of epochs.
+  // Sets the defaults, except the number of epochs.
   reset() {
     for (const [name, value] of Object.entries(this.#torch)) {
       if (name !== 'epochs') this.#change(name, value);
@@ -77,13 +77,13 @@ export class Options {
     const old = this.current[name];
     this.current[name] = value;
     try {
-      if (Number.isNaN(value)) throw new Error('This is no number');
+      if (Number.isNaN(value)) throw new Error('That is not a number');
       this.#apply(this.current, name);
-      this.#note(name, name === 'lr' && value === 0 ? 'At a rate of 0 nothing is learned.' : '');
+      this.#note(name, name === 'lr' && value === 0 ? 'At a rate of 0, nothing is learned.' : '');
       if (name === 'lr') element('lr-slider').value = Math.log10(value || 1e-5);
     } catch (error) {
       this.current[name] = old;
-      this.#note(name, `${sentence(error.message)} Still ${old}.`, true);
+      this.#note(name, `${sentence(error.message)} Still using ${old}.`, true);
     }
   }
 

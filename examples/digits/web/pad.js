@@ -8,6 +8,8 @@ const SIDE = 8;
 const PEN = 1.35;
 // Digits of the data set are rarely wider.
 const WIDEST = 6.5;
+// The margin around a picture that is shown instead of a drawing, as a share of the pad.
+const MARGIN = 0.1;
 
 export class Pad {
   #canvas;
@@ -68,12 +70,14 @@ export class Pad {
     this.#ink(context, 0.06, colors(this.#canvas).ink);
   }
 
-  // Shows another canvas instead of a drawing.
+  // Shows another canvas instead of a drawing, with a margin that has room for its caption.
   copy(canvas) {
     const context = this.#canvas.getContext('2d');
     context.setTransform(1, 0, 0, 1, 0, 0);
+    const { width, height } = this.#canvas;
+    context.clearRect(0, 0, width, height);
     context.imageSmoothingEnabled = false;
-    context.drawImage(canvas, 0, 0, this.#canvas.width, this.#canvas.height);
+    context.drawImage(canvas, MARGIN * width, MARGIN * height, (1 - 2 * MARGIN) * width, (1 - 2 * MARGIN) * height);
   }
 
   #ink(context, width, color) {

@@ -1,10 +1,12 @@
 // The page: the actions of its controls, and the display of a run.
 
 import init, { Session } from './digits.js';
+import * as addresses from './addresses.js';
 import { Chart } from './chart.js';
 import { fetchDigits, fetchTorch } from './data.js';
 import { percent, short, small } from './format.js';
 import { Keeping } from './keeping.js';
+import { link } from './links.js';
 import { hush } from './message.js';
 import { Options, isNumberOfEpochs } from './options.js';
 import { Pad } from './pad.js';
@@ -14,16 +16,19 @@ import { Run, hasDiverged } from './run.js';
 const UPDATE = 'The page works in current Chrome and Edge, in Safari from version 26, and in Firefox on Windows and macOS.';
 const NO_WEBGPU = {
   title: 'This browser has no WebGPU',
-  text: `${UPDATE} If you came by http from another machine, take https: browsers offer WebGPU to secure pages only.`,
+  text: `${UPDATE} If you opened it by http from another machine, use https: browsers offer WebGPU only to secure pages.`,
 };
 const NO_ADAPTER = {
-  title: 'No GPU was offered to this page',
-  text: `WebGPU is there, but found no adapter. Check that hardware acceleration is on in the browser's settings and that the
-    graphics driver is up to date. Chrome on Linux may need chrome://flags/#enable-unsafe-webgpu.`.replace(/\s+/g, ' '),
+  title: 'No GPU is available to this page',
+  text: `This browser supports WebGPU but found no GPU. Check that hardware acceleration is on in the browser's settings
+    and that the graphics driver is up to date. Chrome on Linux may need
+    chrome://flags/#enable-unsafe-webgpu.`.replace(/\s+/g, ' '),
 };
 
-// Epochs that are added when the user trains on after the last one.
+// Epochs that are added when the user continues after the last one.
 const MORE_EPOCHS = 40;
+// The test digit that is shown before anybody draws: a clear 3.
+const FIRST_SAMPLE = 63;
 
 const $ = id => document.getElementById(id);
 const query = new URLSearchParams(location.search);
@@ -50,7 +55,7 @@ function enter(next) {
     // Not `disabled`, which would lose the focus.
     $(id).setAttribute('aria-disabled', !(states.includes(state) && parts.run && !parts.lost));
   }
-  $('start').textContent = { paused: 'Continue', done: 'Train on' }[state] ?? 'Start';
+  $('start').textContent = { paused: 'Continue', done: 'Train more' }[state] ?? 'Start';
   if (parts.run) announce();
   show();
 }
@@ -118,8 +123,8 @@ function settled() {
   const { run } = parts;
   if (run.diverged) {
     const step = run.losses.findIndex(hasDiverged);
-    const text = `At step ${step} the loss was ${short(run.losses[step])}: the learning rate is too large for this model. `
-      + 'Reset to get back the initial weights and torch’s options.';
+    const text = `At step ${step} the loss was ${short(run.losses[step])}. An option is too far from its default, most `
+      + 'often the learning rate. Reset restores the initial weights and the default options.';
     notice('The training has diverged', text, 'Reset', resetAll);
   } else {
     enter(run.steps >= goal() ? 'done' : run.steps ? 'paused' : 'ready');
@@ -147,7 +152,7 @@ async function resetAll() {
   $('start').focus();
 }
 
-// Passes options to the optimizer: the one with this name, or all.
+// Passes options to the optimizer. `name` is that of the changed one, if only one has changed.
 function apply(options, name) {
   if (name === 'epochs') {
     if (!isNumberOfEpochs(options.epochs)) throw new Error('It must be a whole number from 1 to 10000');
@@ -155,10 +160,8 @@ function apply(options, name) {
     return show();
   }
   const session = parts.run.session;
-  if (!name || name === 'lr') session.setLr(options.lr);
-  if (!name || name.startsWith('beta')) session.setBetas(options.beta1, options.beta2);
-  if (!name || name === 'weight-decay') session.setWeightDecay(options['weight-decay']);
-  if (!name || name === 'amsgrad') session.setAmsgrad(options.amsgrad);
+  const { lr, beta1, beta2, eps, amsgrad } = options;
+  session.setOptions(lr, beta1, beta2, eps, options['weight-decay'], amsgrad);
   // From the first step under other options on, the run cannot be compared with torch's.
   if (!parts.options.areTorchs) parts.comparable = Math.min(parts.comparable, session.steps);
   else if (session.steps <= parts.comparable) parts.comparable = Infinity;
@@ -173,11 +176,11 @@ function goal() { return parts.options.current.epochs * parts.run.session.stepsP
 // A new device with a new model. Without an adapter, shows a notice and returns nothing.
 async function open() {
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
-  if (!adapter) return void notice(NO_ADAPTER.title, NO_ADAPTER.text, 'Look again', () => location.reload());
+  if (!adapter) return void notice(NO_ADAPTER.title, NO_ADAPTER.text, 'Try again', () => location.reload());
   const { vendor, architecture, device, description } = adapter.info;
   const name = description || [vendor, architecture, device].filter(Boolean).join(' ') || 'unnamed adapter';
   document.body.dataset.adapter = $('adapter').textContent = name;
-  return Session.open(parts.digits.csv, parts.torch.lr, lost, message => notice('WebGPU reports an error', message));
+  return Session.open(parts.digits.csv, parts.torch.lr, lost, message => notice('WebGPU reported an error', message));
 }
 
 function lost(reason) {
@@ -185,9 +188,10 @@ function lost(reason) {
   parts.lost = { training: (parts.broken ?? state) === 'training' };
   run?.stop();
   const step = run?.saved?.steps ?? 0;
-  const text = `Drivers that restart and machines that wake up can do this. ${reason ? `The browser says: ${reason}\n` : ''}`
-    + (step ? `All is kept up to step ${step}.` : 'The run begins anew.');
-  notice('The GPU device was lost', text, 'Make a new device and go on', recover);
+  const text = 'This can happen when a graphics driver restarts or a computer wakes up. '
+    + (reason ? `The browser says: ${reason}\n` : '')
+    + (step ? `The run is kept up to step ${step}.` : 'The run starts from the beginning.');
+  notice('The GPU device was lost', text, 'Continue on a new device', recover);
 }
 
 async function recover() {
@@ -200,6 +204,8 @@ async function recover() {
   const { training } = parts.lost;
   parts.lost = undefined;
   apply(parts.options.current);
+  // While the device was lost, the drawing may have changed.
+  look();
   $('notice').hidden = true;
   $('start').focus();
   settled();
@@ -253,7 +259,8 @@ function drawBars(probabilities) {
   });
   document.body.dataset.digit = best < 0 ? '' : best;
   document.body.dataset.looked = parts.run.looked === parts.run.looks;
-  const told = best < 0 ? '' : `Looks like a ${best}.`;
+  const name = `${best === 8 ? 'an' : 'a'} ${best}`;
+  const told = best < 0 ? '' : parts.run.steps ? `Looks like ${name}.` : `Before training, the network guesses ${name}.`;
   if ($('verdict').textContent !== told) $('verdict').textContent = told;
 }
 
@@ -270,17 +277,21 @@ function under(event) {
   chart.mark(step);
   const [ours, theirs] = [run.losses[step], torch.losses[step]];
   $('under').textContent = step === undefined ? '' : `step ${step}`
-    + (ours === undefined ? '' : ` · loss ${short(ours)}`) + (theirs === undefined ? '' : ` · torch ${short(theirs)}`);
+    + (ours === undefined ? '' : ` · loss ${short(ours)}`) + (theirs === undefined ? '' : ` · PyTorch ${short(theirs)}`);
   show();
 }
 
 // --- the drawing -----------------------------------------------------------------------------------------------------
 
 function look() {
-  const pixels = parts.sample ?? parts.pad.pixels();
-  document.querySelector('.paper').classList.toggle('drawn', pixels !== undefined);
+  const { sample } = parts;
+  const pixels = sample?.pixels ?? parts.pad.pixels();
+  const { classList } = document.querySelector('.paper');
+  classList.toggle('drawn', pixels !== undefined && !sample);
+  classList.toggle('sampled', sample !== undefined);
+  $('invitation').textContent = sample ? `Test digit: ${sample.label} · draw here` : 'Draw here';
   drawDigit($('seen'), pixels);
-  if (parts.sample) parts.pad.copy($('seen'));
+  if (sample) parts.pad.copy($('seen'));
   document.body.dataset.looked = false;
   show();
   if (!parts.lost) guarded(() => parts.run.look(pixels));
@@ -289,9 +300,8 @@ function look() {
 // Replaces the drawing by a digit of the test set, for users who cannot draw.
 function sample() {
   const { test } = parts.digits;
-  const pixels = test[Math.floor(Math.random() * test.length)];
   parts.pad.clear();
-  parts.sample = pixels;
+  parts.sample = test[Math.floor(Math.random() * test.length)];
   look();
 }
 
@@ -311,7 +321,9 @@ async function begin() {
   const run = parts.run = new Run(session, show, () => keeping.keep());
   window.losses = run.losses;
   parts.chart = new Chart($('chart'), torch.losses, session.stepsPerEpoch);
-  const defaults = { lr: torch.lr, beta1: 0.9, beta2: 0.999, 'weight-decay': 0, amsgrad: false, epochs: torch.epochs };
+  const defaults = {
+    lr: torch.lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, 'weight-decay': 0, amsgrad: false, epochs: torch.epochs,
+  };
   parts.options = new Options(defaults, apply);
   parts.pad = new Pad($('pad'), () => {
     parts.sample = undefined;
@@ -346,6 +358,8 @@ async function begin() {
   parts.pace = keeping.pace;
   // ...and to its end.
   setPace(query.get('pace') ?? (autostart ? 'full' : parts.pace ?? 'watch'));
+  // There is something to see before anybody draws. The first stroke replaces it.
+  parts.sample = parts.digits.test[FIRST_SAMPLE];
   look();
   // A new run becomes the last run as soon as it is opened.
   if (!await keeping.resume(loading, wanted)) {
@@ -362,4 +376,5 @@ function setPace(pace) {
   parts.run.pace = pace;
 }
 
+link(addresses);
 guarded(begin);

@@ -44,7 +44,7 @@ export class Storage {
   async answer(loading) {
     let timer;
     const late = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error('it does not answer')), PATIENCE_MS);
+      timer = setTimeout(() => reject(new Error('its storage does not respond')), PATIENCE_MS);
     });
     const answer = await this.#attempt(() => Promise.race([loading, late]));
     clearTimeout(timer);
@@ -97,7 +97,7 @@ export class Storage {
       this.#works = false;
       // Browsers identify this error only by its name.
       const full = error?.name === 'QuotaExceededError';
-      this.#trouble(full ? 'there is no room for it' : error?.message || error?.name || String(error));
+      this.#trouble(full ? 'there is not enough space for it' : error?.message || error?.name || String(error));
     }
   }
 

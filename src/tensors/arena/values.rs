@@ -1,4 +1,4 @@
-//! Values of an arena's tensors, to and from the host.
+//! Copies values of an arena's tensors to and from the host.
 
 use super::{ArenaTensor, TensorArena};
 use crate::device::gpu::Gpu;
@@ -10,15 +10,16 @@ use crate::transfer::copying::Copies;
 use crate::transfer::readback::{Readback, Source};
 
 impl TensorArena {
-    /// Writes a tensor's parameters, by the queue: before the next submit.
+    /// Writes all of the named tensor's parameters with [`wgpu::Queue::write_buffer`], which takes place before the
+    /// next submit.
     ///
     /// # Errors
-    /// No tensor has this name; values of another number; a lost device.
+    /// No tensor has this name; `values` has another length than the tensor; a lost device.
     pub fn write_param(&self, queue: &wgpu::Queue, name: &str, values: &[f32]) -> Result<(), Error> {
         self.write(queue, &self.params, self.find(name)?, values, "parameter")
     }
 
-    /// Writes a tensor's gradients, by the queue: before the next submit.
+    /// Writes all of the named tensor's gradient, like [`write_param`](Self::write_param).
     ///
     /// # Errors
     /// As for [`write_param`](Self::write_param).
@@ -26,8 +27,9 @@ impl TensorArena {
         self.write(queue, &self.grads, self.find(name)?, values, "gradient of")
     }
 
-    /// Reads a tensor's parameters. Submits the copy when it is called, behind all that was submitted before; the future
-    /// waits for it, polls the device itself (native) and borrows nothing.
+    /// Submits a copy when it is called, and returns the named tensor's parameters. The copy comes after everything
+    /// that was submitted before. The future waits for it and borrows nothing. On native targets the future polls the
+    /// device itself.
     ///
     /// ```no_run
     /// # async fn demo(arena: &wgpu_adam::TensorArena, queue: &wgpu_adam::wgpu::Queue) -> Result<(), wgpu_adam::Error> {
@@ -36,12 +38,13 @@ impl TensorArena {
     /// ```
     ///
     /// # Errors
-    /// No tensor has this name; no memory for a buffer of its size; a lost device.
+    /// No tensor has this name; out of memory for a buffer of the tensor's size; a lost device.
     pub fn read_param(&self, queue: &wgpu::Queue, name: &str) -> impl Future<Output = Result<Vec<f32>, Error>> + use<> {
         self.read(queue, &self.params, name)
     }
 
-    /// Reads a tensor's gradients, as [`read_param`](Self::read_param) reads its parameters.
+    /// Submits a copy when it is called, and returns the named tensor's gradient, like
+    /// [`read_param`](Self::read_param).
     ///
     /// # Errors
     /// As for [`read_param`](Self::read_param).
@@ -59,7 +62,7 @@ impl TensorArena {
             let size = Format::PARAM.bytes(tensor.length);
             let source = Source { buffer: buffer.clone(), offset: tensor.offset, size };
             let gpu = Gpu { guard: self.guard.clone(), ..Gpu::new(&self.device, queue, LABEL) };
-            // The whole tensor at once: no step of an optimizer has to wait for it.
+            // Copies the whole tensor at once, so that no step of an optimizer has to wait.
             let (recorded, copying) = (Leases::default().outstanding(), Copies::default().copying);
             Readback::new(&gpu, WHAT, vec![source], size, recorded, &copying)
         });

@@ -1,29 +1,30 @@
-//! An arena as a whole: for shaders that bind all of a model at once.
+//! An arena as a whole, for shaders that bind all of a model at once.
 
 use super::{ArenaTensor, TensorArena};
 use crate::error::Error;
 use crate::planes::Format;
 
 impl TensorArena {
-    /// The buffer of all parameters. Bind it as a whole where a shader needs more tensors than there are bindings, and
-    /// find each tensor by its [`offset`](Self::offset) or by [`offsets_wgsl`](Self::offsets_wgsl).
+    /// Returns the buffer of all parameters. Bind it as a whole if a shader needs more tensors than there are bindings,
+    /// and find each tensor with [`offset`](Self::offset) or [`offsets_wgsl`](Self::offsets_wgsl).
     #[must_use]
     pub fn params_buffer(&self) -> &wgpu::Buffer {
         &self.params
     }
 
-    /// The buffer of all gradients, laid out as the parameters are: a tensor's gradient has the parameter's offset.
+    /// Returns the buffer of all gradients. It has the layout of the parameters: a tensor's gradient has the
+    /// parameter's offset.
     #[must_use]
     pub fn grads_buffer(&self) -> &wgpu::Buffer {
         &self.grads
     }
 
-    /// The names of the tensors, in the order in which they lie.
+    /// Returns the names of the tensors, in the order in which they lie.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.iter().map(|tensor| tensor.name.as_str())
     }
 
-    /// A tensor's shape.
+    /// Returns the named tensor's shape.
     ///
     /// # Errors
     /// No tensor has this name.
@@ -31,8 +32,8 @@ impl TensorArena {
         Ok(&self.find(name)?.shape)
     }
 
-    /// Where a tensor begins, in bytes, in the buffer of parameters and in that of gradients. A multiple of 256 and of the
-    /// device's `min_storage_buffer_offset_alignment`. Divide by 4 for elements.
+    /// Returns where the named tensor begins, in bytes, in the buffer of parameters and in the buffer of gradients. A
+    /// multiple of 256 and of the device's `min_storage_buffer_offset_alignment`. Divide by 4 for elements.
     ///
     /// # Errors
     /// No tensor has this name.
@@ -40,8 +41,9 @@ impl TensorArena {
         Ok(self.find(name)?.offset)
     }
 
-    /// WGSL constants with the first element and the length of each tensor, to put before a shader that binds the whole
-    /// arena as `array<f32>`. Letters of a name become capitals, and all but letters and digits become `_`.
+    /// Returns WGSL constants with the first element and the length of each tensor, to put before a shader that binds
+    /// the whole arena as `array<f32>`. Names are in capitals, and characters other than ASCII letters and digits
+    /// become `_`.
     ///
     /// ```no_run
     /// # fn demo(arena: &wgpu_adam::TensorArena) {
@@ -60,7 +62,7 @@ impl TensorArena {
     }
 }
 
-/// A name as an identifier of WGSL. An identifier begins with no digit, and not with two underscores.
+/// Turns a name into a WGSL identifier, which begins with neither a digit nor two underscores.
 fn constant(name: &str) -> String {
     let mut constant: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();

@@ -153,10 +153,20 @@ pub fn to_the_terminal(site: &Site) -> Result<()> {
     }
     // An option that is changed while the run is paused is in the next file.
     page.tab.fill("#lr", "0.02")?;
-    let changed = Checkpoint::open(page.download(site, &folder.join("changed"))?)?;
-    let lr = changed.outline().param_groups[0].lr;
-    ensure!(lr == Some(0.02), "the rate in the file is {lr:?}");
-    page.check()
+    page.tab.fill("#eps", "1e-6")?;
+    let changed = page.download(site, &folder.join("changed"))?;
+    let group = Checkpoint::open(&changed)?.outline().param_groups[0].clone();
+    ensure!((group.lr, group.eps) == (Some(0.02), Some(1e-6)), "the file has {group:?}");
+    page.check()?;
+
+    // A page with the default options takes those of the file.
+    let other = site.ready("?epochs=4")?;
+    other.tab.choose_file("#file", &changed)?;
+    other.told("opened")?;
+    let shown = [other.value("lr")?, other.value("eps")?];
+    ensure!(shown == ["0.02", "0.000001"], "the fields have {shown:?}");
+    other.shows("distance", "=== '–'").context("compared with a torch run of another eps")?;
+    other.check()
 }
 
 /// A run of one step, with parameters of these names and this shape.
@@ -211,8 +221,8 @@ pub fn bad_files(site: &Site) -> Result<()> {
     ];
     let page = site.ready("?epochs=4&pace=full")?;
     let refused = |name: &str, said: &str| -> Result<()> {
-        let told = page.told(&format!("{name} was not opened"))?;
-        ensure!(told.contains(said) && told.ends_with("The run is as it was."), "{name}: {told}");
+        let told = page.told(&format!("{name} could not be opened"))?;
+        ensure!(told.contains(said) && told.ends_with("Your run is unchanged."), "{name}: {told}");
         let bad: bool = page.tab.eval("document.getElementById('message').classList.contains('bad')")?;
         ensure!(bad && page.notice()?.is_none(), "{name}: it looks like nothing, or like too much");
         Ok(())

@@ -63,7 +63,7 @@ impl Page {
     /// The values of the fields.
     fn options(&self) -> Result<Vec<String>> {
         self.tab.eval(
-            "['lr', 'beta1', 'beta2', 'weight-decay', 'epochs'].map(id => document.getElementById(id).value)
+            "['lr', 'beta1', 'beta2', 'eps', 'weight-decay', 'epochs'].map(id => document.getElementById(id).value)
                 .concat(String(document.getElementById('amsgrad').checked))",
         )
     }
@@ -87,9 +87,9 @@ fn trained(site: &Site) -> Result<Page> {
     Ok(page)
 }
 
-const EDITS: [(&str, &str); 5] =
-    [("lr", "0.02"), ("beta1", "0.8"), ("beta2", "0.99"), ("weight-decay", "0.001"), ("epochs", "7")];
-const EDITED: [&str; 6] = ["0.02", "0.8", "0.99", "0.001", "7", "true"];
+const EDITS: [(&str, &str); 6] =
+    [("lr", "0.02"), ("beta1", "0.8"), ("beta2", "0.99"), ("eps", "1e-7"), ("weight-decay", "0.001"), ("epochs", "7")];
+const EDITED: [&str; 7] = ["0.02", "0.8", "0.99", "1e-7", "0.001", "7", "true"];
 
 pub fn edits(site: &Site) -> Result<()> {
     let page = trained(site)?;
@@ -135,14 +135,14 @@ pub fn first_edits(site: &Site) -> Result<()> {
     // The address has priority.
     page.tab.navigate(&site.address("?epochs=1&pace=full"))?;
     page.state("ready")?;
-    ensure!(page.options()?[4] == "1" && page.options()?[0] == "0.02", "the fields have {:?}", page.options()?);
+    ensure!(page.options()?[5] == "1" && page.options()?[0] == "0.02", "the fields have {:?}", page.options()?);
     page.click("start")?;
     page.state("done")?;
     page.shows("distance", "=== '–'").context("compared with a torch run of another learning rate")?;
     // A new run has none of it.
     page.tab.navigate(&site.address("?resume=0"))?;
     page.state("ready")?;
-    let torchs = ["0.003", "0.9", "0.999", "0", "40", "false"];
+    let torchs = ["0.003", "0.9", "0.999", "1e-8", "0", "40", "false"];
     ensure!(page.options()? == torchs, "the fields have {:?}", page.options()?);
     page.tab.navigate(&site.address(""))?;
     page.state("ready")?;
@@ -180,7 +180,7 @@ pub fn resuming(site: &Site) -> Result<()> {
         page.state("done")?;
         page.until("window.writes < 1")?;
         page.asked_for((0.003, 2.0))?;
-        ensure!(page.options()?[4] == "2" && page.losses()?.len() == 46, "the fields have {:?}", page.options()?);
+        ensure!(page.options()?[5] == "2" && page.losses()?.len() == 46, "the fields have {:?}", page.options()?);
     }
     page.check()
 }
@@ -248,7 +248,7 @@ pub fn late_answer(site: &Site) -> Result<()> {
     page.told("Resumed at epoch 1, step 23")?;
     page.run("sessionStorage.late = 1e9")?;
     page.tab.reload()?;
-    page.told("will not keep the run over a reload: it does not answer")?;
+    page.told("cannot save the run: its storage does not respond")?;
     page.state("ready")?;
     page.tab.fill("#lr", "0.02")?;
     page.run("delete sessionStorage.late")?;

@@ -61,7 +61,7 @@ pub fn no_gpu(site: &Site) -> Result<()> {
     let no_adapter = "GPU.prototype.requestAdapter = async () => null;";
     for (script, title, remedy) in [
         (hidden, "This browser has no WebGPU", "Chrome"),
-        (no_adapter, "No GPU was offered to this page", "hardware acceleration"),
+        (no_adapter, "No GPU is available to this page", "hardware acceleration"),
     ] {
         let page = site.open("?autostart=1&epochs=1", script)?;
         page.state("error")?;

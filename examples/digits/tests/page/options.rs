@@ -28,6 +28,7 @@ pub fn learning_rate(site: &Site) -> Result<()> {
     page.tab.click("#amsgrad")?;
     page.tab.fill("#beta1", "0.5")?;
     page.tab.fill("#beta2", "0.99")?;
+    page.tab.fill("#eps", "1e-4")?;
     page.tab.fill("#weight-decay", "0.001")?;
     page.tab.click("#step")?;
     page.until(&format!("document.body.dataset.step === '{}'", losses.len() + 1))?;
@@ -40,12 +41,13 @@ pub fn refused(site: &Site) -> Result<()> {
     // Field, typed text, message, value that stays in effect.
     let cases = [
         ("lr", "-1", "at least 0", "0.003"),
-        ("lr", "fast", "no number", "0.003"),
-        ("lr", "", "no number", "0.003"),
+        ("lr", "fast", "not a number", "0.003"),
+        ("lr", "", "not a number", "0.003"),
         ("lr", "1e39", "at least 0", "0.003"),
         ("lr", "Infinity", "at least 0", "0.003"),
         ("beta1", "1", "below 1", "0.9"),
         ("beta2", "-0.1", "below 1", "0.999"),
+        ("eps", "-1", "at least 0", "1e-8"),
         ("weight-decay", "-1", "at least 0", "0"),
         ("epochs", "0", "whole number", "2"),
         ("epochs", "2.5", "whole number", "2"),
@@ -54,7 +56,7 @@ pub fn refused(site: &Site) -> Result<()> {
     for (field, typed, said, kept) in cases {
         page.tab.fill(&format!("#{field}"), typed)?;
         let note = page.text(&format!("{field}-note"))?;
-        ensure!(note.contains(said) && note.contains(&format!("Still {kept}")), "{field} {typed:?}: {note:?}");
+        ensure!(note.contains(said) && note.contains(&format!("Still using {kept}")), "{field} {typed:?}: {note:?}");
         let invalid: String = page.tab.eval(&format!("document.getElementById('{field}').ariaInvalid"))?;
         ensure!(invalid == "true", "{field} {typed:?} is not marked");
     }

@@ -166,16 +166,16 @@ pub fn unreadable(site: &Site) -> Result<()> {
         )
     };
     for (record, said) in [
-        ("{ version: 2, checkpoint: new Uint8Array(9) }", "version 2, and this page reads 1"),
+        ("{ version: 2, checkpoint: new Uint8Array(9) }", "version 2, and this page reads version 1"),
         ("{ version: 1, checkpoint: new Uint8Array(9) }", "no checkpoint"),
-        ("{ version: 1 }", "dropped"),
+        ("{ version: 1 }", "no checkpoint"),
         ("'a run'", "version undefined"),
     ] {
         let page = site.forgetful("?epochs=1")?;
         page.tab.eval::<u32>(&put(record))?;
         page.tab.reload()?;
         page.state("ready")?;
-        let told = page.told("The run that this browser had kept was dropped")?;
+        let told = page.told("The saved run could not be restored")?;
         ensure!(told.contains(said), "{record}: {told}");
         nothing_stored(&page)?;
         page.click("step")?;
@@ -204,8 +204,8 @@ pub fn no_storage(site: &Site) -> Result<()> {
         ("denied", denied, "The operation is insecure."),
         ("missing", "Object.defineProperty(window, 'indexedDB', { value: undefined });", "no IndexedDB"),
         ("failing", failing, "Internal error."),
-        ("full", full, "there is no room"),
-        ("silent", silent, "it does not answer"),
+        ("full", full, "there is not enough space"),
+        ("silent", silent, "its storage does not respond"),
     ] {
         let ready = name != "full";
         if !ready {
@@ -215,7 +215,7 @@ pub fn no_storage(site: &Site) -> Result<()> {
         let page = site.open("?epochs=2&pace=full&resume=1", &format!("{KEEP_DEVICE}{script}"))?;
         page.state("ready")?;
         if ready {
-            page.told("will not keep the run").context(name)?;
+            page.told("cannot save the run").context(name)?;
         }
         page.click("start")?;
         page.state("done")?;
@@ -226,7 +226,7 @@ pub fn no_storage(site: &Site) -> Result<()> {
             page.tab.reload()?;
             page.state("ready")?;
         }
-        let told = page.told("will not keep the run").context(name)?;
+        let told = page.told("cannot save the run").context(name)?;
         ensure!(told.contains(said), "{name}: {told}");
         ensure!(page.notice()?.is_none(), "{name}: {:?}", page.notice()?);
         page.check()?;
@@ -236,8 +236,8 @@ pub fn no_storage(site: &Site) -> Result<()> {
     page.tab.set_quota(&site.server.url("/"), 1)?;
     page.click("start")?;
     page.state("done")?;
-    let told = page.told("will not keep the run").context("a quota of one byte")?;
-    ensure!(told.contains("there is no room"), "{told}");
+    let told = page.told("cannot save the run").context("a quota of one byte")?;
+    ensure!(told.contains("there is not enough space"), "{told}");
     page.check_losses(46)?;
     page.check()
 }

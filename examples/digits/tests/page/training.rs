@@ -122,6 +122,7 @@ pub fn keyboard(site: &Site) -> Result<()> {
         "lr-slider",
         "beta1",
         "beta2",
+        "eps",
         "weight-decay",
         "epochs",
         "amsgrad",
