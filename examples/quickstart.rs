@@ -1,9 +1,14 @@
-//! Fits a line to points on the GPU: the minimum for training with wgpu-adam. Run it with `cargo run --example
-//! quickstart`.
+//! Fits a line to points on the GPU: the least that a training with wgpu-adam needs.
+//!
+//! ```sh
+//! cargo run --example quickstart
+//! ```
+//!
+//! Ten lines are the optimizer's; they are marked with `// adam`. The rest is the problem to solve and plain wgpu.
 
 use wgpu_adam::{AdamConfig, TensorArena, WgpuAdam, wgpu};
 
-/// The caller's own part: the gradient of the mean of (slope x + intercept - y)^2 over 64 points on y = 3x - 2.
+/// Your part: the gradient of the mean of (slope x + intercept - y)^2 over 64 points on y = 3x - 2.
 const GRADIENT: &str = "
     @group(0) @binding(0) var<storage, read> line: array<f32>;
     @group(0) @binding(1) var<storage, read_write> line_grad: array<f32>;
@@ -19,22 +24,21 @@ const GRADIENT: &str = "
     }";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // You create the device and the queue.
+    // You open the device.
     let instance = wgpu::Instance::default();
-    let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))?;
-    let descriptor =
-        wgpu::DeviceDescriptor { required_limits: wgpu::Limits::downlevel_defaults(), ..Default::default() };
+    let adapter = pollster::block_on(instance.request_adapter(&Default::default()))?;
+    let limits = WgpuAdam::required_limits(); // adam: the limits that every adapter with compute shaders has
+    let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))?;
 
-    // The model's tensors: names and shapes. They begin as zeros.
-    let arena = TensorArena::new(&device, [("line", [2])])?;
-    let mut adam = WgpuAdam::new(&device, &queue, arena.params(), AdamConfig { lr: 0.05, ..Default::default() })?;
+    // The model's tensors, by name and shape. They begin as zeros.
+    let arena = TensorArena::new(&device, [("line", [2])])?; // adam
+    let config = AdamConfig { lr: 0.05, ..Default::default() }; // adam
+    let mut adam = WgpuAdam::new(&device, &queue, arena.params(), config)?; // adam
 
-    // You provide the gradient too, by any pass that writes it.
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: Some("gradient"),
-        source: wgpu::ShaderSource::Wgsl(GRADIENT.into()),
-    });
+    // You compute the gradient, in any pass that writes it.
+    let source = wgpu::ShaderSource::Wgsl(GRADIENT.into());
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("gradient"), source });
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some("gradient"),
         layout: None,
@@ -43,33 +47,30 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         compilation_options: Default::default(),
         cache: None,
     });
-    let bind = |binding, part| wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(part) };
+    let bind = |binding, buffer| wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(buffer) };
     let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
         label: Some("gradient"),
         layout: &pipeline.get_bind_group_layout(0),
-        entries: &[bind(0, arena.param("line")?), bind(1, arena.grad("line")?)],
+        entries: &[
+            bind(0, arena.param("line")?), // adam
+            bind(1, arena.grad("line")?),  // adam
+        ],
     });
 
     for step in 0..500 {
-        adam.set_lr(0, 0.05 * 0.995_f64.powi(step))?;
+        adam.set_lr(0, 0.05 * 0.995_f64.powi(step))?; // adam: any schedule; 0 is the first parameter group
         let mut encoder = device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
         pass.set_pipeline(&pipeline);
         pass.set_bind_group(0, &bind_group, &[]);
         pass.dispatch_workgroups(1, 1, 1);
         drop(pass);
-        adam.record_step(&mut encoder)?; // encodes, does not submit
+        adam.record_step(&mut encoder)?; // adam: records the step; submits nothing, waits for nothing
         queue.submit([encoder.finish()]);
     }
 
-    // Reading back waits; training does not.
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let line = arena.param_buffer("line")?;
-    let range = line.buffer().slice(line.offset()..line.offset() + 8);
-    wgpu::util::DownloadBuffer::read_buffer(&device, &queue, &range, move |bytes| drop(sender.send(bytes)));
-    device.poll(wgpu::PollType::wait_indefinitely())?;
-    let bytes = receiver.recv()??;
-    let line: &[f32] = bytemuck::cast_slice(&bytes);
+    // Reading back waits for the GPU. Training does not.
+    let line = pollster::block_on(arena.read_param(&queue, "line"))?; // adam
     println!("y = {:.3} x + {:.3}, wanted y = 3 x - 2", line[0], line[1]);
     assert!((line[0] - 3.0).abs() < 1e-3 && (line[1] + 2.0).abs() < 1e-3, "training did not converge");
     Ok(())
