@@ -80,9 +80,14 @@ pub fn tests() -> Result<Outcome> {
     Ok(Outcome::DoneOn(Listing::from(&mut listing()?)?.lines))
 }
 
+/// The examples that check themselves and need no arguments.
+const EXAMPLES: [&str; 6] = ["quickstart", "headless", "two_optimizers", "mlp", "resume", "grow"];
+
 /// The examples that check themselves, as built above. `cargo run --example` would select other features.
 pub fn examples() -> Result<Outcome> {
-    run(&mut built("examples/quickstart")?)?;
+    for example in EXAMPLES {
+        run(&mut built(&format!("examples/{example}"))?)?;
+    }
     let adapters = Listing::from(&mut listing()?)?;
     for adapter in adapters.unambiguous() {
         for folder in ["tests/golden", "tests/golden/torch1.11"] {
