@@ -8,6 +8,7 @@ mod demo;
 mod drivers;
 mod expected;
 mod fuzz;
+mod package;
 mod report;
 mod run;
 mod steps;
@@ -22,17 +23,20 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+use report::Outcome;
+
 const HELP: &str = "\
 Usage: cargo xtask COMMAND
 
 Commands:
   demo [ARGUMENTS]   run the digits example with these arguments (--help lists them)
   test [--quick]     run every test and check, and the fuzzer for half a minute if cargo-fuzz is installed; --quick
-                     leaves out the MSRV, the documentation, the examples and the fuzzer
+                     leaves out the MSRV, the documentation, the examples, the package and the fuzzer
   test --with-torch  the same, after installing Debian's torch for the tests of checkpoints
   bench [ARGUMENTS]  measure a step beside a copy of the same bytes, on every adapter (--help lists the arguments)
   bench --peers      measure a step beside burn's Adam, and torch's if installed (--help lists the arguments)
   bench --web        measure a step in a headless Chromium, beside TensorFlow.js, which npm fetches
+  package            package the library and run the README's program with the package, outside the workspace
   web [--build]      build the digits example as a page in target/web and serve it; --build only builds
   help               print this text
 
@@ -68,11 +72,15 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ("test", []) => test::run(test::Extent::Full),
         ("test", ["--with-torch"]) => torch::install().and_then(|()| test::run(test::Extent::Full)),
         ("test", ["--quick"]) => test::run(test::Extent::Quick),
-        ("help" | "--help" | "-h", _) | ("test" | "web", ["--help" | "-h"]) => {
+        ("package", []) => match package::programs()? {
+            Outcome::NotDone(reason) => bail!(reason),
+            Outcome::Done | Outcome::DoneOn(_) => Ok(()),
+        },
+        ("help" | "--help" | "-h", _) | ("test" | "web" | "package", ["--help" | "-h"]) => {
             println!("{HELP}");
             Ok(())
         }
-        ("test" | "web", unknown) => bail!("`{command}` does not know {}\n\n{HELP}", unknown.join(" ")),
+        ("test" | "web" | "package", unknown) => bail!("`{command}` does not know {}\n\n{HELP}", unknown.join(" ")),
         (unknown, _) => bail!("no command `{unknown}`\n\n{HELP}"),
     }
 }

@@ -5,7 +5,7 @@ use std::env;
 use anyhow::{Context, Result, bail};
 
 use crate::report::{Outcome, Report};
-use crate::{browser, fuzz, run, steps, torch};
+use crate::{browser, fuzz, package, run, steps, torch};
 
 /// How much of the test run to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Extent {
 type Step = fn() -> Result<Outcome>;
 
 /// Name, whether a quick run includes it, and the step.
-const STEPS: [(&str, bool, Step); 11] = [
+const STEPS: [(&str, bool, Step); 12] = [
     ("formatting", true, steps::formatting),
     ("clippy", true, steps::clippy),
     ("library on the MSRV", false, steps::msrv),
@@ -29,6 +29,7 @@ const STEPS: [(&str, bool, Step); 11] = [
     ("tests in a browser", true, browser::tests),
     ("examples", false, steps::examples),
     ("checkpoints of torch", false, torch::checkpoints),
+    ("package", false, package::programs),
     ("fuzzer", false, fuzz::checkpoint),
 ];
 
