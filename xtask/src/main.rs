@@ -15,6 +15,7 @@ mod steps;
 mod swiftshader;
 mod test;
 mod toolchain;
+mod tools;
 mod torch;
 mod web;
 
@@ -31,7 +32,8 @@ Usage: cargo xtask COMMAND
 Commands:
   demo [ARGUMENTS]   run the digits example with these arguments (--help lists them)
   test [--quick]     run every test and check, and the fuzzer for half a minute if cargo-fuzz is installed; --quick
-                     leaves out the MSRV, the documentation, the examples, the package and the fuzzer
+                     leaves out the MSRV, the documentation, the examples, the package and what is below it in the
+                     summary; cargo-deny, cargo-semver-checks and typos run if they are installed
   test --with-torch  the same, after installing Debian's torch for the tests of checkpoints
   bench [ARGUMENTS]  measure a step beside a copy of the same bytes, on every adapter (--help lists the arguments)
   bench --peers      measure a step beside burn's Adam, and torch's if installed (--help lists the arguments)

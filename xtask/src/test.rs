@@ -5,7 +5,7 @@ use std::env;
 use anyhow::{Context, Result, bail};
 
 use crate::report::{Outcome, Report};
-use crate::{browser, fuzz, package, run, steps, torch};
+use crate::{browser, fuzz, package, run, steps, tools, torch};
 
 /// How much of the test run to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Extent {
 type Step = fn() -> Result<Outcome>;
 
 /// Name, whether a quick run includes it, and the step.
-const STEPS: [(&str, bool, Step); 12] = [
+const STEPS: [(&str, bool, Step); 16] = [
     ("formatting", true, steps::formatting),
     ("clippy", true, steps::clippy),
     ("library on the MSRV", false, steps::msrv),
@@ -30,6 +30,10 @@ const STEPS: [(&str, bool, Step); 12] = [
     ("examples", false, steps::examples),
     ("checkpoints of torch", false, torch::checkpoints),
     ("package", false, package::programs),
+    ("publishing", false, tools::publish),
+    ("dependencies", false, tools::deny),
+    ("public interface", false, tools::semver),
+    ("spelling", false, tools::typos),
     ("fuzzer", false, fuzz::checkpoint),
 ];
 
