@@ -16,7 +16,7 @@ use tensor::TensorLabel;
 #[non_exhaustive]
 pub enum Error {
     /// A hyperparameter is out of its range. torch checks only the constructor's arguments, and accepts infinities.
-    #[error("invalid {option}{}: {value:?}; it must be {requirement}", list::of_group(*.group))]
+    #[error("invalid {option}{}: {}; it must be {requirement}", list::of_group(*.group), list::number(*.value))]
     InvalidOption {
         /// The option, by torch's name.
         option: &'static str,

@@ -52,10 +52,11 @@ pub enum CheckpointError {
 
     /// The file has tensors but no optimizer state: for example a model's weights alone.
     #[error(
-        "there is no optimizer state in the file: it has {tensors} tensor(s), the first of them \"{first}\", and no metadata \
+        "there is no optimizer state in the file: it has {}, the first of them \"{first}\", and no metadata \
          \"optimizer\"; if these are a model's weights, write them to the parameters' buffers and begin with a new \
          optimizer, for a run is resumed from a file of save_checkpoint, or of tools/torch_checkpoint.py from one of \
-         torch's that has an optimizer in it"
+         torch's that has an optimizer in it",
+        super::list::count(*.tensors as u64, "tensor")
     )]
     NoState {
         /// The number of tensors.

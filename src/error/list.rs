@@ -1,5 +1,10 @@
 //! Numbers and names in the texts of errors.
 
+/// Formats a number as people write it: `65`, `0.1`, `1e300`.
+pub(super) fn number(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e15 { value.to_string() } else { format!("{value:?}") }
+}
+
 pub(super) fn of_group(group: Option<usize>) -> String {
     group.map_or_else(String::new, |group| format!(" of group {group}"))
 }

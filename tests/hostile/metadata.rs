@@ -18,7 +18,7 @@ pub fn rows() -> Vec<Row> {
                 (f.header, f.data) = (header.to_vec(), vec![0; 10]);
             },
             C(NoState { tensors: 2, .. }),
-            "there is no optimizer state in the file: it has 2 tensor(s), the first of them \"b\""
+            "there is no optimizer state in the file: it has 2 tensors, the first of them \"b\""
         ),
         row!(
             "weights alone, with metadata",

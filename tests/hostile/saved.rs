@@ -97,20 +97,18 @@ const ROWS: &[Row] = &[
         "NaN",
         |g| g.entry(0, |e| e.exp_avg.iter_mut().skip(5).for_each(|v| *v = f32::NAN)),
         Some(
-            "exp_avg of parameter \"a\" is spoiled: 1 of its 6 element(s) are NaN or infinite, the first of them element 5: NaN",
+            "exp_avg of parameter \"a\" is spoiled: 1 of its 6 elements are NaN or infinite, the first of them element 5: NaN",
         ),
     ),
     (
         "infinity",
         |g| g.entry(1, |e| e.exp_avg.iter_mut().skip(1).for_each(|v| *v = f32::NEG_INFINITY)),
-        Some("3 of its 4 element(s) are NaN or infinite, the first of them element 1: -inf; nothing was saved"),
+        Some("3 of its 4 elements are NaN or infinite, the first of them element 1: -inf; nothing was saved"),
     ),
     (
         "a maximum of NaN",
         |g| g.entry(1, |e| e.max_exp_avg_sq.iter_mut().flatten().for_each(|v| *v = f32::NAN)),
-        Some(
-            "max_exp_avg_sq of parameter \"b\" is spoiled: 4 of its 4 element(s) are NaN, the first of them element 0",
-        ),
+        Some("max_exp_avg_sq of parameter \"b\" is spoiled: 4 of its 4 elements are NaN, the first of them element 0"),
     ),
     (
         "NaN that is allowed",

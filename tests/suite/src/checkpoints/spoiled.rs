@@ -104,7 +104,7 @@ pub async fn refused_unless_allowed(gpu: &Gpu) -> Result<()> {
         let good = model.bytes().await?;
         model.hurt(special)?;
         let starts = format!(
-            "exp_avg of parameter \"0.weight\" is spoiled: 1 of its 2867 element(s) are NaN or infinite, the first of them \
+            "exp_avg of parameter \"0.weight\" is spoiled: 1 of its 2867 elements are NaN or infinite, the first of them \
              element 2500: {value}; nothing was "
         );
         let is_told = |told: &Result<(), Error>, does: &str, ways: [&str; 2]| {

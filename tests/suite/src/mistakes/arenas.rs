@@ -50,19 +50,19 @@ pub(super) fn rows() -> Vec<Row> {
             "too many values for a parameter",
             |c| c.subject.arena.write_param(&c.gpu.queue, "a", &[9.0; 11]),
             Error::WrongLength { expected: 10, got: 11, .. },
-            "parameter \"a\" has 10 element(s), but 11 were given"
+            "parameter \"a\" has 10 elements, but 11 were given"
         ),
         row!(
             "too few values for a gradient",
             |c| c.subject.arena.write_grad(&c.gpu.queue, "b", &[9.0; 19]),
             Error::WrongLength { expected: 20, got: 19, .. },
-            "gradient of \"b\" has 20 element(s), but 19 were given"
+            "gradient of \"b\" has 20 elements, but 19 were given"
         ),
         row!(
             "values for a tensor that has none",
             |c| c.subject.arena.write_param(&c.gpu.queue, "none", &[9.0]),
             Error::WrongLength { expected: 0, got: 1, .. },
-            "parameter \"none\" has 0 element(s), but 1 were given"
+            "parameter \"none\" has 0 elements, but 1 were given"
         ),
     ];
     for (method, call) in OF_TENSOR {

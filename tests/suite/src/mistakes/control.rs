@@ -3,6 +3,7 @@
 use wgpu::BufferUsages as Usage;
 use wgpu_adam::{AdamConfig, Error, GradientControl, LossScale, WgpuAdam};
 
+use super::shown;
 use super::{Row, row};
 
 /// Values of an option that are refused, and the option's setter.
@@ -85,7 +86,7 @@ pub(super) fn rows() -> Vec<Row> {
                 // If the control is accepted, return success, so that the row fails.
                 if *case.subject.adam.gradient_control() != before { Ok(()) } else { result }
             };
-            let text = format!("invalid {option}: {value}; it must be ");
+            let text = format!("invalid {option}: {}; it must be ", shown(value));
             rows.push(row!(format!("{option} = {value}"), mistake, Error::InvalidOption { group: None, .. }, text));
         }
     }

@@ -5,6 +5,7 @@ use wgpu_adam::{
     AdamConfig, Error, GradScalerState, Param, ParamGroup, StateDict, StateDictError, StateGroup, TensorState, WgpuAdam,
 };
 
+use super::shown;
 use super::{Case, Row, row};
 
 /// The ids, in the dict, of `a`, `b` and `c`.
@@ -78,19 +79,19 @@ fn structure() -> Vec<Wrong> {
                 d.param_groups.iter_mut().for_each(|group| group.param_names = None);
             },
             Error::StateDict(StateDictError::GroupSize { group: 0, saved: 2, current: 3 }),
-            "group 0 of the state dict has 2 parameter(s), that of the optimizer 3"
+            "group 0 of the state dict has 2 parameters, that of the optimizer 3"
         ),
         wrong!(
             "a parameter where there is none",
             |d| d.param_groups[3].params.push(9),
             Error::StateDict(StateDictError::GroupSize { group: 3, saved: 1, current: 0 }),
-            "group 3 of the state dict has 1 parameter(s), that of the optimizer 0"
+            "group 3 of the state dict has 1 parameter, that of the optimizer 0"
         ),
         wrong!(
             "a name too few",
             |d| drop(names(d, 2).pop()),
             Error::StateDict(StateDictError::GroupNames { group: 2, names: 1, params: 2 }),
-            "group 2 of the state dict has 1 names for its 2 parameter(s)"
+            "group 2 of the state dict has 1 name for its 2 parameters"
         ),
         wrong!(
             "an id twice in a group",
@@ -173,19 +174,19 @@ fn entries() -> Vec<Wrong> {
             "NaN in exp_avg",
             |d| entry(d, A).exp_avg[7] = f32::NAN,
             Error::SpoiledState { key: "exp_avg", count: 1, elements: 10, element: 7, .. },
-            "exp_avg of parameter \"a\" is spoiled: 1 of its 10 element(s) are NaN or infinite, the first of them element 7: NaN"
+            "exp_avg of parameter \"a\" is spoiled: 1 of its 10 elements are NaN or infinite, the first of them element 7: NaN"
         ),
         wrong!(
             "infinite exp_avg",
             |d| entry(d, A).exp_avg[..4].fill(f32::NEG_INFINITY),
             Error::SpoiledState { key: "exp_avg", count: 4, element: 0, .. },
-            "4 of its 10 element(s) are NaN or infinite, the first of them element 0: -inf; nothing was loaded"
+            "4 of its 10 elements are NaN or infinite, the first of them element 0: -inf; nothing was loaded"
         ),
         wrong!(
             "NaN in exp_avg_sq",
             |d| entry(d, C).exp_avg_sq[32] = f32::NAN,
             Error::SpoiledState { key: "exp_avg_sq", count: 1, element: 32, .. },
-            "exp_avg_sq of parameter \"c\" is spoiled: 1 of its 33 element(s) are NaN, the first of them element 32: NaN"
+            "exp_avg_sq of parameter \"c\" is spoiled: 1 of its 33 elements are NaN, the first of them element 32: NaN"
         ),
         wrong!(
             "negative infinite exp_avg_sq",
@@ -203,7 +204,7 @@ fn entries() -> Vec<Wrong> {
             "NaN in max_exp_avg_sq",
             |d| max_exp_avg_sq(d)[1] = f32::NAN,
             Error::SpoiledState { key: "max_exp_avg_sq", count: 1, element: 1, .. },
-            "max_exp_avg_sq of parameter \"c\" is spoiled: 1 of its 33 element(s) are NaN, the first of them element 1: NaN; \
+            "max_exp_avg_sq of parameter \"c\" is spoiled: 1 of its 33 elements are NaN, the first of them element 1: NaN; \
              nothing was loaded; load it all the same, as torch does, with LoadOptions::allow_nonfinite"
         ),
         wrong!(
@@ -268,7 +269,7 @@ fn scalers() -> Vec<Row> {
             let dict = StateDict { grad_scaler: Some(scaler), ..case.dict.clone() };
             case.subject.adam.load_state_dict(&dict).now_or_never().expect("a refusal waits for nothing")
         };
-        let text = format!("invalid grad_scaler.{option}: {value}; it must be ");
+        let text = format!("invalid grad_scaler.{option}: {}; it must be ", shown(value));
         row!(format!("a {option} of {value}"), mistake, Error::InvalidOption { group: None, .. }, text)
     };
     values.map(row).collect()

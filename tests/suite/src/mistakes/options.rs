@@ -3,6 +3,7 @@
 use futures::FutureExt as _;
 use wgpu_adam::{AdamConfig, Error, ParamGroup, StateGroup, WgpuAdam};
 
+use super::shown;
 use super::{Case, Row, row};
 
 /// Values of an option that are refused, and the option's setter.
@@ -72,7 +73,7 @@ pub(super) fn rows() -> Vec<Row> {
                     give(case, config)
                 };
                 let of = group.map_or_else(String::new, |group| format!(" of group {group}"));
-                let text = format!("invalid {option}{of}: {value}; it must be ");
+                let text = format!("invalid {option}{of}: {}; it must be ", shown(value));
                 rows.push(row!(format!("{option} = {value} in {way}"), mistake, Error::InvalidOption { .. }, text));
             }
         }

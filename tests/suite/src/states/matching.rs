@@ -70,7 +70,7 @@ const CASES: [Case; 16] = [
         &["a", "b", "c"],
         &["a", "b"],
         BY_POSITION,
-        Want::Refused("group 0 of the state dict has 3 parameter(s), that of the optimizer 2"),
+        Want::Refused("group 0 of the state dict has 3 parameters, that of the optimizer 2"),
     ),
     ("a layer more, in part", &["a", "c"], &["a", "b", "c"], PARTIAL, Want::State(&[Some(0), None, Some(1)])),
     ("a layer less, behind a prefix", &["m.a", "m.b", "m.c"], &["c", "a"], PARTIAL, Want::State(&[Some(2), Some(0)])),

@@ -199,7 +199,16 @@ pub async fn debug(gpu: &Gpu) -> Result<()> {
     twin.adam.add_param_group(ParamGroup::new([TwinTensor::alone(gpu, "b", 3).as_param()]).lr(0.125))?;
     for _ in 0..2 {
         let printed = format!("{:?}\n{:#?}", twin.adam, twin.adam.param_groups());
-        for part in ["WgpuAdam", "a weight", "lr: 0.001", "lr: 0.125", "betas: (0.9, 0.999)", "amsgrad: false"] {
+        for part in [
+            "WgpuAdam",
+            "groups: 2",
+            "params: 2",
+            "elements: 12",
+            "lr: 0.001",
+            "lr: 0.125",
+            "betas: (0.9, 0.999)",
+            "amsgrad: false",
+        ] {
             ensure!(printed.contains(part), "no \"{part}\" in {printed}");
         }
         twin.adam.step()?;
