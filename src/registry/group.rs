@@ -23,7 +23,7 @@ impl Display for ParamId {
 }
 
 /// A parameter group of a running optimizer, as [`param_groups`](crate::WgpuAdam::param_groups) returns it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Group {
     pub(crate) config: AdamConfig,
     /// Entries of a loaded state dict that are not options, as JSON.
@@ -89,5 +89,12 @@ impl PartialEq for Group {
     /// Compares the options, the parameters and the extra entries.
     fn eq(&self, other: &Self) -> bool {
         (self.config, self.params(), &self.extra) == (other.config, other.params(), &other.extra)
+    }
+}
+
+impl std::fmt::Debug for Group {
+    /// The options and the parameters.
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group").field("config", &self.config).field("params", &self.params()).finish_non_exhaustive()
     }
 }

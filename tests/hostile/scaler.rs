@@ -21,7 +21,7 @@ pub fn rows() -> Vec<Row> {
             "a scale beyond f32",
             |f| f.in_grad_scaler("1536.0", "1e39"),
             Error::InvalidOption { option: "grad_scaler.scale", .. },
-            "invalid grad_scaler.scale: 1000000000000000000000000000000000000000"
+            "invalid grad_scaler.scale: 1e39"
         ),
         row!(
             "a scale beyond f64",

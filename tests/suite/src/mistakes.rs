@@ -64,6 +64,11 @@ macro_rules! row {
 }
 use row;
 
+/// Formats a number as messages do.
+fn shown(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e15 { value.to_string() } else { format!("{value:?}") }
+}
+
 /// Everything that a mistake can use.
 struct Case<'a> {
     gpu: &'a Gpu,

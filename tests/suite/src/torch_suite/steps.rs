@@ -198,7 +198,7 @@ pub async fn debug(gpu: &Gpu) -> Result<()> {
     let mut twin = Twin::new(gpu, vec![TwinTensor::alone(gpu, "a weight", 9)], AdamConfig::default())?;
     twin.adam.add_param_group(ParamGroup::new([TwinTensor::alone(gpu, "b", 3).as_param()]).lr(0.125))?;
     for _ in 0..2 {
-        let printed = format!("{:?}\n{:#?}", twin.adam, twin.adam.param_groups());
+        let printed = format!("{:?}\n{:?}", twin.adam, twin.adam.param_groups());
         for part in [
             "WgpuAdam",
             "groups: 2",
