@@ -124,7 +124,8 @@ pub use state_dict::{StateDict, StateGroup, TensorState};
 pub use tensors::arena::TensorArena;
 pub use tensors::group::{ParamGroup, ParamGroups};
 pub use tensors::tensor::{Param, TensorBuffer};
-/// The version of wgpu whose devices, queues and buffers this crate accepts.
+/// The version of wgpu whose devices, queues and buffers this crate accepts. The same crate as your own dependency, if that
+/// has the same major version.
 pub use wgpu;
 
 /// The code in the documents, compiled by `cargo test --doc`.

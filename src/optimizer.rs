@@ -151,7 +151,7 @@ impl WgpuAdam {
     }
 
     /// Returns the limits to open a device with: those of [`wgpu::Limits::downlevel_defaults`], which every adapter
-    /// with compute shaders has. An application merges them into its own with [`wgpu::Limits::or_better_values_from`].
+    /// with compute shaders has: 4 storage and 2 uniform buffers a stage are used of them. An application merges them into its own with [`wgpu::Limits::or_better_values_from`].
     ///
     /// With a larger `max_storage_buffer_binding_size` and `max_buffer_size`, models of more than 16 million elements
     /// need fewer dispatches. Smaller limits work as well, down to bindings of 1 KiB and workgroups of 32 invocations.

@@ -19,7 +19,7 @@ use crate::planes::{Plane, Planes};
 /// An optimizer's state on the host. Holds what torch's `state_dict()` holds, the groups' options and each parameter's
 /// moments and step count, and what the `state_dict()` of `torch.amp.GradScaler` holds.
 ///
-/// Parameters have packed ids: 0, 1, 2, ... over all groups in order. A parameter that has taken no step has no entry
+/// Parameters have packed ids: 0, 1, 2, ... over all groups in order, as [`params`](crate::WgpuAdam::params) lists them. A parameter that has taken no step has no entry
 /// in `state`. Values of parameters are not included, as in torch. `Display` prints a table with one line for each
 /// parameter.
 #[derive(Clone, Debug, PartialEq)]

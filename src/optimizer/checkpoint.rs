@@ -53,6 +53,17 @@ impl WgpuAdam {
     /// Like [`save_checkpoint`](Self::save_checkpoint), with chosen contents: further tensors and metadata, or the
     /// optimizer's state alone. Submits copies when it is called.
     ///
+    /// ```no_run
+    /// # async fn demo(adam: &mut wgpu_adam::WgpuAdam, step: u64) -> Result<(), wgpu_adam::Error> {
+    /// use wgpu_adam::CheckpointContents;
+    /// let contents = CheckpointContents::new().with_metadata("step", step.to_string());
+    /// adam.save_checkpoint_with("run.safetensors", &contents).await?;
+    /// // Later:
+    /// let checkpoint = adam.load_checkpoint("run.safetensors").await?;
+    /// let step: u64 = checkpoint.metadata().get("step").and_then(|step| step.parse().ok()).unwrap_or(0);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As for [`save_checkpoint`](Self::save_checkpoint); a tensor or a metadata entry whose name is the optimizer's
     /// own, or that could not be read again.
@@ -94,6 +105,8 @@ impl WgpuAdam {
 
     /// Loads the run that a file holds: the parameters' values, the optimizer's state and the loss scale. Verifies the
     /// whole file before anything changes. Returns the checkpoint, for its metadata and its other tensors.
+    ///
+    /// The options in the file, learning rates included, replace those given to [`new`](Self::new), as in torch.
     ///
     /// Streams like [`save_checkpoint`](Self::save_checkpoint). Matching, memory and waiting are as for
     /// [`load_state_dict`](Self::load_state_dict).

@@ -25,6 +25,8 @@ impl WgpuAdam {
     /// need the usage `COPY_DST`. `SetToNone` records nothing and takes effect at the next recorded step, which also
     /// drops the buffers' handles.
     ///
+    /// Needed where a backward pass adds to gradients. One that overwrites them needs none.
+    ///
     /// # Errors
     /// A gradient's buffer without `COPY_DST`. Nothing is recorded then.
     pub fn record_zero_grad(&mut self, encoder: &mut wgpu::CommandEncoder, mode: ZeroGrad) -> Result<(), Error> {

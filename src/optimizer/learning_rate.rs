@@ -23,6 +23,7 @@ impl WgpuAdam {
     ///
     /// The base rate is the rate that the group has at the first call. The group keeps it as `initial_lr`, as torch's
     /// schedulers do. State dicts and checkpoints contain it, so a resumed run continues from the same base.
+    /// It stays the base: a rate that [`set_lr`](Self::set_lr) sets in between holds until the next call.
     ///
     /// ```no_run
     /// # fn demo(adam: &mut wgpu_adam::WgpuAdam) -> Result<(), wgpu_adam::Error> {

@@ -18,7 +18,8 @@ pub struct ParamState {
 }
 
 /// The state of a part of a parameter. The buffer has the usages `STORAGE`, `COPY_SRC` and `COPY_DST`. Each offset is
-/// in bytes and a multiple of 4; `length` elements of f32 begin there.
+/// in bytes and a multiple of 4; `length` elements of f32 begin there. Bindings need larger multiples: bind the whole buffer,
+/// which always fits one binding, and pass the shader the offset divided by 4.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StatePiece {

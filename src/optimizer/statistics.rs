@@ -8,8 +8,9 @@ use crate::transfer::readback::{Readback, Source};
 
 impl WgpuAdam {
     /// Returns the latest statistics that have arrived from the device; `None` if none have arrived, or if steps make
-    /// none. Never waits. Statistics arrive some steps late, when the application polls the device (native) or lets the
-    /// browser's event loop run. At most 8 steps' statistics are on their way at once; steps recorded meanwhile make
+    /// none. Steps make statistics where a [`GradientControl`](crate::GradientControl) clips or measures the norm, or may
+    /// skip steps. Never waits. Statistics arrive some steps late, when the application submits or polls (native), or lets
+    /// the browser's event loop run. At most 8 steps' statistics are on their way at once; steps recorded meanwhile make
     /// none.
     pub fn latest_statistics(&mut self) -> Option<StepStatistics> {
         self.control.controller.as_mut().and_then(|controller| controller.statistics.collect())

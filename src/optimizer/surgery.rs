@@ -21,7 +21,8 @@ pub enum Moments {
     /// Moments begin at zero, with step count 0.
     Clear,
     /// Moments are copied from these buffers, which have the new length and the usage `COPY_SRC`. The step count
-    /// continues. For models that the caller's own shaders prune, split or reorder.
+    /// continues. For models that the caller's own shaders prune, split or reorder: such a pass may be recorded into the
+    /// same encoder, before the replacement. The buffers may be dropped after the call.
     From {
         /// The new `exp_avg`.
         exp_avg: TensorBuffer,

@@ -20,6 +20,22 @@ use crate::tensors::tensor::{Param, TensorBuffer, elements};
 /// write there.
 ///
 /// Both buffers have the usages `STORAGE`, `COPY_SRC` and `COPY_DST`, and begin as zeros.
+///
+/// | for | take |
+/// |---|---|
+/// | [`WgpuAdam::new`](crate::WgpuAdam::new) | [`params`](Self::params): all tensors |
+/// | one parameter with other options, or a part of it | [`tensor`](Self::tensor) |
+/// | a bind group of one tensor | [`param`](Self::param), [`grad`](Self::grad) |
+/// | a bind group of all tensors | [`params_buffer`](Self::params_buffer), [`grads_buffer`](Self::grads_buffer) |
+/// | copies, and [`set_grad`](crate::WgpuAdam::set_grad) | [`param_buffer`](Self::param_buffer), [`grad_buffer`](Self::grad_buffer) |
+///
+/// ```no_run
+/// # fn demo(device: &wgpu_adam::wgpu::Device) -> Result<(), wgpu_adam::Error> {
+/// use wgpu_adam::TensorArena;
+/// // `vec!`, because shapes of different rank are of one type then.
+/// let arena = TensorArena::new(device, [("layer0.weight", vec![128, 64]), ("layer0.bias", vec![128])])?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct TensorArena {
     params: wgpu::Buffer,

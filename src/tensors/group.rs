@@ -32,8 +32,10 @@ impl ParamGroup {
     /// ```no_run
     /// # fn demo(arena: &wgpu_adam::TensorArena) {
     /// use wgpu_adam::ParamGroup;
-    /// let (plain, decayed) = ParamGroup::partition(arena.params(), |name| name.ends_with("bias") || name.contains("norm"));
-    /// let groups = [decayed.weight_decay(0.01), plain.weight_decay(0.0)];
+    /// let is_plain = |name: &str| name.ends_with("bias") || name.contains("norm");
+    /// let (plain, decayed) = ParamGroup::partition(arena.params(), is_plain);
+    /// // `plain` is group 0.
+    /// let groups = [plain, decayed.weight_decay(0.01)];
     /// # }
     /// ```
     #[must_use]
@@ -99,7 +101,8 @@ impl ParamGroup {
 }
 
 /// What an optimizer is made from: parameters, which form one group, or groups. Either may be empty, because parameters
-/// can be added later.
+/// can be added later. Made by `into()` from a list of [`Param`], such as [`TensorArena::params`](crate::TensorArena::params),
+/// or from a [`ParamGroup`] or a list of them.
 #[derive(Clone, Debug)]
 pub struct ParamGroups(pub(crate) Vec<ParamGroup>);
 

@@ -43,13 +43,16 @@ impl TensorArena {
 
     /// Returns WGSL constants with the first element and the length of each tensor, to put before a shader that binds
     /// the whole arena as `array<f32>`. Names are in capitals, and characters other than ASCII letters and digits
-    /// become `_`.
+    /// become `_`. The arena must not be larger than the device's `max_storage_buffer_binding_size`.
     ///
     /// ```no_run
     /// # fn demo(arena: &wgpu_adam::TensorArena) {
-    /// let source = arena.offsets_wgsl() + include_str!("../../../shaders/adam.wgsl");
     /// // const LAYER0_WEIGHT: u32 = 0u;
     /// // const LAYER0_WEIGHT_LENGTH: u32 = 8192u;
+    /// let source = arena.offsets_wgsl()
+    ///     + "@group(0) @binding(0) var<storage, read> params: array<f32>;
+    ///        @group(0) @binding(1) var<storage, read_write> grads: array<f32>;
+    ///        fn weight(i: u32) -> f32 { return params[LAYER0_WEIGHT + i]; }";
     /// # }
     /// ```
     #[must_use]
