@@ -76,7 +76,7 @@ const BODIES: [(&str, Body); 35] = [
     ("options that cannot be", options::refused),
     ("a learning rate of 1e9", options::diverging),
     ("a device lost at rest and in training", mishaps::lost_device),
-    ("a device whose loss is told late", mishaps::told_late),
+    ("a device whose loss is reported late", mishaps::reported_late),
     ("no WebGPU and no adapter", mishaps::no_gpu),
     ("a checkpoint of the terminal goes on here", checkpoints::from_the_terminal),
     ("a download goes on in the terminal", checkpoints::to_the_terminal),
@@ -236,10 +236,10 @@ impl Page {
         self.tab.click(&format!("#{id}"))
     }
 
-    /// Waits for a line about the run that contains this.
-    fn told(&self, text: &str) -> Result<String> {
+    /// Waits until the page's message contains this text, and returns the message.
+    fn message(&self, text: &str) -> Result<String> {
         let seen = format!("document.getElementById('message-text').textContent.includes({text:?})");
-        self.until(&seen).with_context(|| format!("told: {:?}", self.text("message-text")))?;
+        self.until(&seen).with_context(|| format!("the message is {:?}", self.text("message-text")))?;
         self.text("message-text")
     }
 

@@ -72,7 +72,7 @@ pub fn from_the_terminal(site: &Site) -> Result<()> {
 
     let page = site.ready("?epochs=6&pace=full")?;
     page.tab.choose_file("#file", &file)?;
-    page.told("third epoch.safetensors opened: epoch 3, step 69")?;
+    page.message("third epoch.safetensors opened: epoch 3, step 69")?;
     page.state("paused")?;
     ensure!(page.losses()? == widened(&written.losses), "the losses differ");
     let accuracy = page.number("accuracy")?;
@@ -102,7 +102,7 @@ pub fn from_the_terminal(site: &Site) -> Result<()> {
     page.past_step(10)?;
     page.tab.choose_file("#file", &fast)?;
     page.tab.eval::<serde_json::Value>("void (window.held = false)")?;
-    page.told("fast.safetensors opened: epoch 2, step 46")?;
+    page.message("fast.safetensors opened: epoch 2, step 46")?;
     page.state("paused")?;
     ensure!(page.losses()? == widened(&curves(&fast)?.losses), "the losses differ");
     ensure!(page.value("lr")? == "0.01", "the learning rate is {}", page.value("lr")?);
@@ -162,7 +162,7 @@ pub fn to_the_terminal(site: &Site) -> Result<()> {
     // A page with the default options takes those of the file.
     let other = site.ready("?epochs=4")?;
     other.tab.choose_file("#file", &changed)?;
-    other.told("opened")?;
+    other.message("opened")?;
     let shown = [other.value("lr")?, other.value("eps")?];
     ensure!(shown == ["0.02", "0.000001"], "the fields have {shown:?}");
     other.shows("distance", "=== '–'").context("compared with a torch run of another eps")?;
@@ -221,8 +221,8 @@ pub fn bad_files(site: &Site) -> Result<()> {
     ];
     let page = site.ready("?epochs=4&pace=full")?;
     let refused = |name: &str, said: &str| -> Result<()> {
-        let told = page.told(&format!("{name} could not be opened"))?;
-        ensure!(told.contains(said) && told.ends_with("Your run is unchanged."), "{name}: {told}");
+        let message = page.message(&format!("{name} could not be opened"))?;
+        ensure!(message.contains(said) && message.ends_with("Your run is unchanged."), "{name}: {message}");
         let bad: bool = page.tab.eval("document.getElementById('message').classList.contains('bad')")?;
         ensure!(bad && page.notice()?.is_none(), "{name}: it looks like nothing, or like too much");
         Ok(())
@@ -255,7 +255,7 @@ pub fn bad_files(site: &Site) -> Result<()> {
     page.check_losses(92)?;
     // The same input accepts a good file afterwards.
     page.tab.choose_file("#file", &good)?;
-    page.told("good.safetensors opened: epoch 1, step 23")?;
+    page.message("good.safetensors opened: epoch 1, step 23")?;
     page.state("paused")?;
     page.check()
 }

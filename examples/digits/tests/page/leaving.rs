@@ -100,7 +100,7 @@ pub fn edits(site: &Site) -> Result<()> {
     page.click("amsgrad")?;
     page.run("document.querySelector('[value=full]').click()")?;
     page.tab.reload()?;
-    page.told("Resumed at epoch 2, step 46")?;
+    page.message("Resumed at epoch 2, step 46")?;
     ensure!(page.options()? == EDITED, "the fields have {:?}", page.options()?);
     ensure!(page.pace()? == "full", "the pace is {}", page.pace()?);
     // The edits also reached the optimizer: the stored state has its options.
@@ -108,7 +108,7 @@ pub fn edits(site: &Site) -> Result<()> {
     page.until("document.body.dataset.step === '47'")?;
     page.shows("distance", "!== '–'")?;
     page.tab.reload()?;
-    page.told("Resumed at epoch 2, step 47")?;
+    page.message("Resumed at epoch 2, step 47")?;
     ensure!(page.options()? == EDITED, "after a step the fields have {:?}", page.options()?);
 
     // A field that still has the focus.
@@ -118,7 +118,7 @@ pub fn edits(site: &Site) -> Result<()> {
         page.tab.press(key, false)?;
     }
     page.tab.reload()?;
-    page.told("Resumed at epoch 2, step 47")?;
+    page.message("Resumed at epoch 2, step 47")?;
     ensure!(page.options()?[0] == "0.05", "the learning rate is {}", page.options()?[0]);
     page.check()
 }
@@ -192,11 +192,11 @@ pub fn opening(site: &Site) -> Result<()> {
         let page = trained(site)?;
         page.run(&format!("(window.writes = {writes}, window.asked = [])"))?;
         page.tab.choose_file("#file", &fast)?;
-        page.told("fast.safetensors opened: epoch 1, step 23")?;
+        page.message("fast.safetensors opened: epoch 1, step 23")?;
         page.until(&format!("window.writes < {writes}"))?;
         page.asked_for((0.01, 2.0))?;
         page.tab.reload()?;
-        page.told("Resumed at epoch 1, step 23").with_context(|| format!("after {writes} writes"))?;
+        page.message("Resumed at epoch 1, step 23").with_context(|| format!("after {writes} writes"))?;
         ensure!(page.options()?[0] == "0.01", "after {writes} writes the learning rate is {}", page.options()?[0]);
         page.shows("distance", "=== '–'").context("compared with a torch run of another learning rate")?;
         page.check()?;
@@ -245,16 +245,16 @@ pub fn late_answer(site: &Site) -> Result<()> {
     page.stored("record.options.epochs === 1")?;
     page.run("sessionStorage.late = 4000")?;
     page.tab.reload()?;
-    page.told("Resumed at epoch 1, step 23")?;
+    page.message("Resumed at epoch 1, step 23")?;
     page.run("sessionStorage.late = 1e9")?;
     page.tab.reload()?;
-    page.told("cannot save the run: its storage does not respond")?;
+    page.message("cannot save the run: its storage does not respond")?;
     page.state("ready")?;
     page.tab.fill("#lr", "0.02")?;
     page.run("delete sessionStorage.late")?;
     // A run that could not be read was not deleted either.
     page.tab.reload()?;
-    page.told("Resumed at epoch 1, step 23")?;
+    page.message("Resumed at epoch 1, step 23")?;
     ensure!(page.options()?[0] == "0.02", "the learning rate is {}", page.options()?[0]);
     page.check()
 }
@@ -268,7 +268,7 @@ pub fn indexed_db_alone(site: &Site) -> Result<()> {
     page.state("done")?;
     page.stored("record.options.epochs === 1")?;
     page.tab.navigate(&site.address(""))?;
-    page.told("Resumed at epoch 1, step 23")?;
+    page.message("Resumed at epoch 1, step 23")?;
     page.state("done")?;
     ensure!(page.options()?[0] == "0.02", "the learning rate is {}", page.options()?[0]);
     page.check()

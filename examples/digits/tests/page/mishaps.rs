@@ -39,7 +39,7 @@ pub fn lost_device(site: &Site) -> Result<()> {
 }
 
 /// Pending work fails before the page is notified of the loss.
-pub fn told_late(site: &Site) -> Result<()> {
+pub fn reported_late(site: &Site) -> Result<()> {
     let late = "const { get } = Object.getOwnPropertyDescriptor(GPUDevice.prototype, 'lost');
         Object.defineProperty(GPUDevice.prototype, 'lost', { get() {
             return get.call(this).then(info => new Promise(done => setTimeout(done, 1000, info)));

@@ -64,7 +64,7 @@ pub fn reload(site: &Site) -> Result<()> {
     let (losses, accuracy) = (page.losses()?, page.number("accuracy")?);
     page.check()?;
     page.tab.reload()?;
-    page.told(&format!("Resumed at epoch {}, step {}", losses.len() / 23, losses.len()))?;
+    page.message(&format!("Resumed at epoch {}, step {}", losses.len() / 23, losses.len()))?;
     page.state("paused")?;
     ensure!(page.losses()? == losses && losses == whole[..losses.len()], "the losses have changed");
     ensure!(page.number("accuracy")? == accuracy, "the accuracy was {accuracy}, and is {}", page.number("accuracy")?);
@@ -83,7 +83,7 @@ pub fn reload(site: &Site) -> Result<()> {
     page.tab.fill("#lr", "0.02")?;
     page.tab.fill("#epochs", "7")?;
     page.tab.reload()?;
-    page.told("Resumed at epoch 6, step 138")?;
+    page.message("Resumed at epoch 6, step 138")?;
     let shown: Vec<String> = page.tab.eval("['lr', 'epochs'].map(id => document.getElementById(id).value)")?;
     ensure!(shown == ["0.02", "7"], "the fields have {shown:?}");
     page.click("start")?;
@@ -91,7 +91,7 @@ pub fn reload(site: &Site) -> Result<()> {
     ensure!(page.losses()?.len() == 161, "{} losses", page.losses()?.len());
 
     page.tab.reload()?;
-    page.told("Resumed at epoch 7")?;
+    page.message("Resumed at epoch 7")?;
     page.click("message-action")?;
     page.until("document.body.dataset.state === 'ready' && document.body.dataset.step === '0'")?;
     nothing_stored(&page)?;
@@ -112,7 +112,7 @@ pub fn reload_in_training(site: &Site) -> Result<()> {
         page.click("start")?;
         page.past_step(60)?;
         page.tab.reload()?;
-        page.told("Resumed at epoch")?;
+        page.message("Resumed at epoch")?;
         page.state("paused")?;
         let steps = page.losses()?.len();
         ensure!(steps >= 23 && steps.is_multiple_of(23), "{pace}: resumed at step {steps}");
@@ -175,14 +175,14 @@ pub fn unreadable(site: &Site) -> Result<()> {
         page.tab.eval::<u32>(&put(record))?;
         page.tab.reload()?;
         page.state("ready")?;
-        let told = page.told("The saved run could not be restored")?;
-        ensure!(told.contains(said), "{record}: {told}");
+        let message = page.message("The saved run could not be restored")?;
+        ensure!(message.contains(said), "{record}: {message}");
         nothing_stored(&page)?;
         page.click("step")?;
         page.state("paused")?;
         page.check()?;
         page.tab.reload()?;
-        page.told("Resumed at epoch 0, step 1")?;
+        page.message("Resumed at epoch 0, step 1")?;
         page.check()?;
     }
     Ok(())
@@ -215,19 +215,19 @@ pub fn no_storage(site: &Site) -> Result<()> {
         let page = site.open("?epochs=2&pace=full&resume=1", &format!("{KEEP_DEVICE}{script}"))?;
         page.state("ready")?;
         if ready {
-            page.told("cannot save the run").context(name)?;
+            page.message("cannot save the run").context(name)?;
         }
         page.click("start")?;
         page.state("done")?;
         page.check_losses(46)?;
         if ready {
             // Reported once; a click has closed the message.
-            ensure!(page.text("message-text")?.is_empty(), "{name}: told again: {}", page.text("message-text")?);
+            ensure!(page.text("message-text")?.is_empty(), "{name}: shown again: {}", page.text("message-text")?);
             page.tab.reload()?;
             page.state("ready")?;
         }
-        let told = page.told("cannot save the run").context(name)?;
-        ensure!(told.contains(said), "{name}: {told}");
+        let message = page.message("cannot save the run").context(name)?;
+        ensure!(message.contains(said), "{name}: {message}");
         ensure!(page.notice()?.is_none(), "{name}: {:?}", page.notice()?);
         page.check()?;
     }
@@ -236,8 +236,8 @@ pub fn no_storage(site: &Site) -> Result<()> {
     page.tab.set_quota(&site.server.url("/"), 1)?;
     page.click("start")?;
     page.state("done")?;
-    let told = page.told("cannot save the run").context("a quota of one byte")?;
-    ensure!(told.contains("there is not enough space"), "{told}");
+    let message = page.message("cannot save the run").context("a quota of one byte")?;
+    ensure!(message.contains("there is not enough space"), "{message}");
     page.check_losses(46)?;
     page.check()
 }
